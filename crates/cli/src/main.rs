@@ -1,0 +1,2 @@
+//! The program `ringwright`.
+fn main() {}

@@ -1,0 +1,20 @@
+//! The VIRTIO 1.4 document (cs01) as Rust: every structure, constant, feature bit, register and command.
+//!
+//! There is no behaviour here, no allocation and no `unsafe`: one module per chapter of the document, the modules
+//! of the device types named after their chapters. Structures are plain bytes (alignment 1, no padding), so that
+//! [`zerocopy`] reads and writes them in place. Names are the document's own, without their `VIRTIO_` prefix, which
+//! the module path replaces: `VIRTIO_BLK_F_FLUSH` is [`block::features::FLUSH`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod macros;
+
+pub mod data;
+pub mod device_type;
+pub mod feature;
+
+pub mod entropy;
+
+pub use device_type::DeviceType;
+pub use feature::{FeatureBit, Features};
