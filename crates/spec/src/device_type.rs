@@ -30,7 +30,31 @@ impl PartialEq for DeviceType {
 impl Eq for DeviceType {}
 
 /// Every device type that the document specifies in full, by id.
-pub const ALL: &[&DeviceType] = &[&crate::entropy::DEVICE];
+pub const ALL: &[&DeviceType] = &[
+    &crate::network::DEVICE,
+    &crate::block::DEVICE,
+    &crate::console::DEVICE,
+    &crate::entropy::DEVICE,
+    &crate::balloon::DEVICE,
+    &crate::scsi::DEVICE,
+    &crate::gpu::DEVICE,
+    &crate::rtc::DEVICE,
+    &crate::input::DEVICE,
+    &crate::socket::DEVICE,
+    &crate::crypto::DEVICE,
+    &crate::iommu::DEVICE,
+    &crate::memory::DEVICE,
+    &crate::sound::DEVICE,
+    &crate::filesystem::DEVICE,
+    &crate::pmem::DEVICE,
+    &crate::rpmb::DEVICE,
+    &crate::scmi::DEVICE,
+    &crate::i2c::DEVICE,
+    &crate::can::DEVICE,
+    &crate::gpio::DEVICE,
+    &crate::spi::DEVICE,
+    &crate::media::DEVICE,
+];
 
 /// The device type with this id.
 pub fn by_id(id: u32) -> Option<&'static DeviceType> {
