@@ -43,6 +43,15 @@ impl Bits {
     }
 }
 
+/// A group of the document's constants or flags without its type, for programs that print what a number means.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Name of the type here.
+    pub name: &'static str,
+    /// The document's names without their common prefix, and their values; flags as masks.
+    pub values: &'static [(&'static str, u64)],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,12 +7,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 #[macro_use]
 mod macros;
 
 pub mod data;
 pub mod device_type;
 pub mod feature;
+pub mod status;
 
 pub mod balloon;
 pub mod block;
@@ -40,3 +44,4 @@ pub mod spi;
 
 pub use device_type::DeviceType;
 pub use feature::{FeatureBit, Features};
+pub use status::Status;

@@ -1,4 +1,4 @@
-//! The three shapes everything in this crate is written in: structures, constant groups and feature lists.
+//! The four shapes everything in this crate is written in: structures, constant groups, sets of flags, feature lists.
 
 /// A structure of the document: packed, byte-aligned, convertible from and to bytes without copying.
 macro_rules! wire {
@@ -44,6 +44,12 @@ macro_rules! constants {
             /// Every value that the document names, with its name.
             pub const ALL: &'static [(Self, &'static str)] = &[ $( (Self::$value, stringify!($value)) ),* ];
 
+            /// The same, for programs that only print them.
+            pub const GROUP: crate::data::Group = crate::data::Group {
+                name: stringify!($name),
+                values: &[ $( (stringify!($value), Self::$value.0 as u64) ),* ],
+            };
+
             /// The document's name of this value, or `None` if it has none.
             pub fn name(self) -> Option<&'static str> {
                 Self::ALL.iter().find(|(value, _)| *value == self).map(|(_, name)| *name)
@@ -56,6 +62,104 @@ macro_rules! constants {
                     Some(name) => f.write_str(name),
                     None => write!(f, concat!(stringify!($name), "({:#x})"), self.0),
                 }
+            }
+        }
+    )+};
+}
+
+/// A field of flag bits of the document (`VIRTIO_FLD_F_XXX`) as one type, a set of them: each flag is written as its
+/// mask. Bits without a name stay representable, because the other end may send anything.
+macro_rules! flags {
+    ($( $(#[$meta:meta])* $vis:vis $name:ident : $repr:ty { $( $(#[$vmeta:meta])* $value:ident = $mask:expr ),* $(,)? } )+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+        $vis struct $name(pub $repr);
+
+        impl $name {
+            $( $(#[$vmeta])* pub const $value: Self = Self($mask); )*
+
+            /// No flag.
+            pub const NONE: Self = Self(0);
+
+            /// Every flag that the document names, with its name.
+            pub const ALL: &'static [(Self, &'static str)] = &[ $( (Self::$value, stringify!($value)) ),* ];
+
+            /// The same, for programs that only print them.
+            pub const GROUP: crate::data::Group = crate::data::Group {
+                name: stringify!($name),
+                values: &[ $( (stringify!($value), Self::$value.0 as u64) ),* ],
+            };
+
+            /// Whether every flag of `other` is here.
+            pub const fn contains(self, other: Self) -> bool {
+                self.0 & other.0 == other.0
+            }
+
+            /// Whether any flag of `other` is here.
+            pub const fn intersects(self, other: Self) -> bool {
+                self.0 & other.0 != 0
+            }
+
+            /// Whether no bit is set.
+            pub const fn is_empty(self) -> bool {
+                self.0 == 0
+            }
+
+            /// All flags that are in either.
+            pub const fn union(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
+            /// The flags here that are not in `other`.
+            pub const fn without(self, other: Self) -> Self {
+                Self(self.0 & !other.0)
+            }
+
+            /// The bits that have no name.
+            pub const fn unnamed(self) -> Self {
+                Self(self.0 $( & !Self::$value.0 )*)
+            }
+
+            /// Names of the flags that are set, in the order of the document.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::ALL.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| *name)
+            }
+        }
+
+        impl core::ops::BitOr for $name {
+            type Output = Self;
+            fn bitor(self, other: Self) -> Self {
+                self.union(other)
+            }
+        }
+
+        impl core::ops::BitAnd for $name {
+            type Output = Self;
+            fn bitand(self, other: Self) -> Self {
+                Self(self.0 & other.0)
+            }
+        }
+
+        impl core::ops::Sub for $name {
+            type Output = Self;
+            fn sub(self, other: Self) -> Self {
+                self.without(other)
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                let unnamed = self.unnamed();
+                f.write_str(concat!(stringify!($name), "("))?;
+                let mut separator = "";
+                for name in self.names() {
+                    write!(f, "{separator}{name}")?;
+                    separator = " | ";
+                }
+                if !unnamed.is_empty() || separator.is_empty() {
+                    write!(f, "{separator}{:#x}", unnamed.0)?;
+                }
+                f.write_str(")")
             }
         }
     )+};
