@@ -31,7 +31,7 @@ pub const NOTIFICATION_QUEUE: u16 = 1;
 /// Index of the first request queue.
 ///
 /// The document says 2 and also that queue 1 only exists with [`features::NOTIFICATION`]; whether the request queues
-/// move down without it is left open. They do: every driver and device in use puts them at 1 then.
+/// move down without it is left open. They do: Linux, QEMU and virtiofsd put them at 1 then.
 pub const fn first_request_queue(negotiated: Features) -> u16 {
     if negotiated.contains(features::NOTIFICATION) {
         2
