@@ -167,11 +167,12 @@ macro_rules! flags {
 
 /// The feature bits of one device type: a constant for each in `pub mod features`, and their table `features::ALL`.
 ///
-/// After the number may stand the bits a feature requires, all of them (`requires [A & B]`) or one of several
+/// After the number may stand the bits a feature requires, all of them (`requires [A, B]`) or one of several
 /// (`requires [A | B]`); groups are separated by commas and each must hold. `legacy` marks the bits that exist only
-/// on legacy interfaces.
+/// on legacy interfaces. (Nothing ever matches `$never`: it is there to repeat the word `legacy` where it was written,
+/// which an `ident` could not do, because `requires` is one too.)
 macro_rules! features {
-    ($( $(#[$meta:meta])* $name:ident = $bit:literal $( requires [ $( $( $req:ident )|+ ),+ ] )? $( $legacy:ident )? ;)*) => {
+    ($( $(#[$meta:meta])* $name:ident = $bit:literal $( requires [ $( $( $req:ident )|+ ),+ ] )? $( legacy $( $never:lifetime )? )? ;)*) => {
         /// Feature bits of this device type.
         pub mod features {
             #[allow(unused_imports, reason = "a device type without features uses neither")]
@@ -183,7 +184,7 @@ macro_rules! features {
                 bit: $bit,
                 name: stringify!($name),
                 requires: &[ $( $( Features::NONE $( .union($req) )+ ),+ )? ],
-                legacy: features!(@legacy $($legacy)?),
+                legacy: features!(@legacy $( legacy $( $never )? )?),
             } ),* ];
         }
     };
