@@ -13,9 +13,17 @@ extern crate std;
 #[macro_use]
 mod macros;
 
+pub mod admin;
+pub mod ccw;
 pub mod data;
 pub mod device_type;
 pub mod feature;
+pub mod mmio;
+pub mod notification;
+pub mod packed;
+pub mod pci;
+pub mod register;
+pub mod split;
 pub mod status;
 
 pub mod balloon;

@@ -1,4 +1,4 @@
-//! The four shapes everything in this crate is written in: structures, constant groups, sets of flags, feature lists.
+//! The shapes everything in this crate is written in: structures, constant groups, sets of flags, registers, features.
 
 /// A structure of the document: packed, byte-aligned, convertible from and to bytes without copying.
 macro_rules! wire {
@@ -163,6 +163,23 @@ macro_rules! flags {
             }
         }
     )+};
+}
+
+/// The registers of a transport: the offset of each as a constant, and their table.
+macro_rules! registers {
+    ($(#[$meta:meta])* $table:ident {
+        $( $(#[$rmeta:meta])* $register:ident = $offset:expr, $size:expr, $access:ident, $name:literal; )*
+    }) => {
+        $( $(#[$rmeta])* pub const $register: u64 = $offset; )*
+
+        $(#[$meta])*
+        pub const $table: &[crate::register::Register] = &[ $( crate::register::Register {
+            offset: $register,
+            size: $size,
+            access: crate::register::Access::$access,
+            name: $name,
+        } ),* ];
+    };
 }
 
 /// The feature bits of one device type: a constant for each in `pub mod features`, and their table `features::ALL`.

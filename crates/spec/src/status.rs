@@ -3,8 +3,9 @@
 flags! {
     /// The device status: which steps of the initialization are done, and whether the device still works.
     ///
-    /// It starts as 0 and writing 0 to it resets the device; the driver never clears a single bit
-    /// (`drv:core:device-status-field:02`), except SUSPEND by resuming.
+    /// It starts as 0, and writing 0 to it resets the device. The driver never clears a single bit
+    /// (`drv:core:device-status-field:02`); the device clears DRIVER_OK when it is suspended, and SUSPEND when it
+    /// resumes (section 3.4).
     pub Status: u8 {
         /// The driver has found the device and recognized it as a virtio device.
         ACKNOWLEDGE = 1,
