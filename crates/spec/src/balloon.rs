@@ -1,16 +1,120 @@
-//! Traditional Memory Balloon Device.
+//! Traditional memory balloon device (section 5.5): takes memory from the guest and gives it back.
+//!
+//! The buffers of the inflate and deflate virtqueues are arrays of [`Le32`] page numbers, those of the statistics
+//! virtqueue arrays of [`Stat`], the device-readable ones of free page hinting a single [`Le32`], which is a
+//! [`CmdId`]. Hinted and reported pages are themselves the device-writable buffers.
+//!
+//! On a legacy interface the configuration space stays little-endian, unlike that of other devices; statistics and
+//! command ids are in the guest's byte order.
 
 use crate::DeviceType;
+use crate::data::{Le16, Le32, Le64};
 
-/// The device type, id 5.
+/// The traditional memory balloon device, id 5.
 pub const DEVICE: DeviceType = DeviceType {
     id: 5,
     name: "balloon",
     title: "Traditional Memory Balloon Device",
     transitional_pci_id: Some(0x1002),
-    queues: &[],
+    queues: &["inflateq", "deflateq", "statsq", "free_page_vq", "reporting_vq"],
     features: features::ALL,
-    config_size: 0,
+    config_size: size_of::<Config>(),
 };
 
-features! {}
+features! {
+    /// The driver has to tell the device before it uses pages of the balloon.
+    MUST_TELL_HOST = 0;
+    /// The device has a virtqueue for memory statistics.
+    STATS_VQ = 1;
+    /// The driver may take pages back when the guest is out of memory.
+    DEFLATE_ON_OOM = 2;
+    /// The device has a virtqueue for hints of free pages.
+    FREE_PAGE_HINT = 3;
+    /// The driver fills deflated pages with `poison_val`.
+    PAGE_POISON = 4;
+    /// The device has a virtqueue for reports of free pages.
+    PAGE_REPORTING = 5;
+}
+
+/// Index of the virtqueue by which pages go into the balloon.
+pub const INFLATEQ: u16 = 0;
+
+/// Index of the virtqueue by which pages leave the balloon.
+pub const DEFLATEQ: u16 = 1;
+
+// Section 5.5.2 gives the three optional virtqueues fixed indices. Deployed devices and drivers (QEMU, Linux) count
+// only those virtqueues that exist, so that without STATS_VQ free_page_vq is 2. The constants are the document's.
+
+/// Index of the virtqueue of memory statistics; only with [`features::STATS_VQ`].
+pub const STATSQ: u16 = 2;
+
+/// Index of the virtqueue of free page hints; only with [`features::FREE_PAGE_HINT`].
+pub const FREE_PAGE_VQ: u16 = 3;
+
+/// Index of the virtqueue of free page reports; only with [`features::PAGE_REPORTING`].
+pub const REPORTING_VQ: u16 = 4;
+
+/// Bytes of a page of the balloon, whatever the guest's page size: addresses are divided by this (section 5.5.6).
+pub const PAGE_SIZE: u64 = 4096;
+
+wire! {
+    /// Configuration space, `struct virtio_balloon_config` (section 5.5.4).
+    pub struct Config {
+        /// Pages that the device wants in the balloon.
+        pub num_pages: Le32,
+        /// Pages that are in the balloon; written by the driver.
+        pub actual: Le32,
+        /// With `FREE_PAGE_HINT`: the current [`CmdId`].
+        pub free_page_hint_cmd_id: Le32,
+        /// With `PAGE_POISON`: what the driver fills free pages with; written by the driver.
+        pub poison_val: Le32,
+    }
+
+    /// One statistic, `struct virtio_balloon_stat` (section 5.5.6.1).
+    pub struct Stat {
+        /// A [`StatTag`].
+        pub tag: Le16,
+        /// Its value, in the unit of the tag.
+        pub val: Le64,
+    }
+}
+
+layout!(Config, 16, num_pages @ 0, actual @ 4, free_page_hint_cmd_id @ 8, poison_val @ 12);
+// drv:balloon:memory-statistics:05 wants buffers of a multiple of 6 bytes. The entries are said to have 10 bytes, and
+// the structure is packed: 10 it is.
+layout!(Stat, 10, tag @ 0, val @ 2);
+
+constants! {
+    /// Which statistic (section 5.5.6.2), the `VIRTIO_BALLOON_S_` values; amounts of memory are in bytes.
+    pub StatTag: u16 {
+        /// Memory swapped in.
+        SWAP_IN = 0,
+        /// Memory swapped out to disk.
+        SWAP_OUT = 1,
+        /// Number of major page faults.
+        MAJFLT = 2,
+        /// Number of minor page faults.
+        MINFLT = 3,
+        /// Memory not used for anything.
+        MEMFREE = 4,
+        /// All memory.
+        MEMTOT = 5,
+        /// Memory available to new applications without swapping.
+        AVAIL = 6,
+        /// Memory that can be reclaimed quickly without I/O.
+        CACHES = 7,
+        /// Number of successful huge page allocations.
+        HTLB_PGALLOC = 8,
+        /// Number of failed huge page allocations.
+        HTLB_PGFAIL = 9,
+    }
+
+    /// Command id of free page hinting (section 5.5.6.3), the `VIRTIO_BALLOON_CMD_ID_` values; 2 and above name a
+    /// round of hinting.
+    pub CmdId: u32 {
+        /// Stop hinting, and keep the hinted pages.
+        STOP = 0,
+        /// Stop hinting, and release the hinted pages to the guest.
+        DONE = 1,
+    }
+}
