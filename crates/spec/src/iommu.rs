@@ -92,7 +92,7 @@ wire! {
         pub reserved: [u8; 3],
     }
 
-    /// ATTACH: puts an endpoint into a domain, which is created if it does not exist (section 5.13.6.1).
+    /// ATTACH: puts an endpoint into a domain, which is created if it does not exist (section 5.13.6.3).
     pub struct ReqAttach {
         /// With [`RequestType::ATTACH`].
         pub head: ReqHead,
@@ -106,7 +106,7 @@ wire! {
         pub reserved: [u8; 4],
     }
 
-    /// DETACH: takes an endpoint out of its domain, which ends with its last endpoint (section 5.13.6.2).
+    /// DETACH: takes an endpoint out of its domain, which ends with its last endpoint (section 5.13.6.4).
     pub struct ReqDetach {
         /// With [`RequestType::DETACH`].
         pub head: ReqHead,
@@ -118,7 +118,7 @@ wire! {
         pub reserved: [u8; 8],
     }
 
-    /// MAP: maps a range of a domain to physical addresses (section 5.13.6.3).
+    /// MAP: maps a range of a domain to physical addresses (section 5.13.6.5).
     pub struct ReqMap {
         /// With [`RequestType::MAP`].
         pub head: ReqHead,
@@ -134,7 +134,7 @@ wire! {
         pub flags: Le32,
     }
 
-    /// UNMAP: removes all mappings that lie in a range (section 5.13.6.4).
+    /// UNMAP: removes all mappings that lie in a range (section 5.13.6.6).
     pub struct ReqUnmap {
         /// With [`RequestType::UNMAP`].
         pub head: ReqHead,
@@ -148,7 +148,7 @@ wire! {
         pub reserved: [u8; 4],
     }
 
-    /// PROBE: asks for the properties of an endpoint (section 5.13.6.5). The device-writable part is
+    /// PROBE: asks for the properties of an endpoint (section 5.13.6.7). The device-writable part is
     /// [`Config::probe_size`] bytes of properties, each a [`ProbeProperty`] and its value, and the [`ReqTail`].
     pub struct ReqProbe {
         /// With [`RequestType::PROBE`].
@@ -159,7 +159,7 @@ wire! {
         pub reserved: [u8; 64],
     }
 
-    /// Start of every property (section 5.13.6.5).
+    /// Start of every property (section 5.13.6.7).
     pub struct ProbeProperty {
         /// [`PROBE_PROPERTY_TYPE`] and [`PROBE_PROPERTY_RESERVED`].
         pub r#type: Le16,
@@ -167,7 +167,7 @@ wire! {
         pub length: Le16,
     }
 
-    /// Property RESV_MEM: virtual addresses that the driver may not map (section 5.13.6.6.1).
+    /// Property RESV_MEM: virtual addresses that the driver may not map (section 5.13.6.8.1).
     pub struct ProbeResvMem {
         /// With [`ProbeType::RESV_MEM`] and a length of 20.
         pub head: ProbeProperty,
@@ -181,7 +181,7 @@ wire! {
         pub end: Le64,
     }
 
-    /// Report of an access that the device refused, on the event queue (section 5.13.6.7).
+    /// Report of an access that the device refused, on the event queue (section 5.13.6.9).
     pub struct Fault {
         /// [`FaultReason`].
         pub reason: u8,

@@ -57,7 +57,7 @@ wire! {
         pub u: ReqPlug,
     }
 
-    /// Consecutive blocks, the data of a PLUG request (section 5.15.6.1).
+    /// Consecutive blocks, the data of a PLUG request (section 5.15.6.3).
     pub struct ReqPlug {
         /// Guest physical address of the first block.
         pub addr: Le64,
@@ -77,7 +77,7 @@ wire! {
         pub u: RespState,
     }
 
-    /// State of the blocks, the data of the response to a STATE request (section 5.15.6.4).
+    /// State of the blocks, the data of the response to a STATE request (section 5.15.6.6).
     pub struct RespState {
         /// [`State`].
         pub r#type: Le16,
@@ -93,9 +93,9 @@ layout!(ReqPlug, 16, addr @ 0, nb_blocks @ 8, padding @ 10);
 layout!(Resp, 10, r#type @ 0, padding @ 2, u @ 8);
 layout!(RespState, 2, r#type @ 0);
 
-/// Data of an UNPLUG request (section 5.15.6.2), of the same form.
+/// Data of an UNPLUG request (section 5.15.6.4), of the same form.
 pub type ReqUnplug = ReqPlug;
-/// Data of a STATE request (section 5.15.6.4), of the same form.
+/// Data of a STATE request (section 5.15.6.6), of the same form.
 pub type ReqState = ReqPlug;
 
 constants! {
