@@ -1,6 +1,6 @@
 //! Device types (chapter 5): the table of everything the document says that is common to all of them.
 
-use crate::FeatureBit;
+use crate::feature::{self, FeatureBit};
 
 /// One device type of the document.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,27 @@ pub struct DeviceType {
     pub features: &'static [FeatureBit],
     /// Size of its configuration space in bytes with every optional field present.
     pub config_size: usize,
+}
+
+impl DeviceType {
+    /// What the document says of feature `bit` for this device type: one of its own, else one that is common to all.
+    /// `None` for bits without a meaning.
+    pub fn feature(&self, bit: u32) -> Option<&'static FeatureBit> {
+        let find = |table: &'static [FeatureBit], legacy| {
+            table
+                .iter()
+                .find(|feature| feature.bit == bit && feature.legacy == legacy)
+        };
+        // Bit 41 is ADMIN_VQ to a network device of today, and GUEST_RSC4 to a legacy one.
+        [
+            (self.features, false),
+            (feature::ALL, false),
+            (self.features, true),
+            (feature::ALL, true),
+        ]
+        .into_iter()
+        .find_map(|(table, legacy)| find(table, legacy))
+    }
 }
 
 impl PartialEq for DeviceType {
@@ -139,6 +160,14 @@ mod tests {
             assert_eq!(listed(id), expected, "device id {id}");
         }
         assert!(ALL.is_sorted_by_key(|device| device.id) && RESERVED.is_sorted_by_key(|device| device.id));
+    }
+
+    #[test]
+    fn features_by_bit() {
+        let name = |bit| crate::block::DEVICE.feature(bit).map(|feature| feature.name);
+        assert_eq!(name(32), Some("VERSION_1"));
+        assert_eq!(name(27), Some("ANY_LAYOUT"));
+        assert_eq!([name(49), name(128)], [None; 2]);
     }
 
     #[test]

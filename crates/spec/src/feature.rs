@@ -118,8 +118,38 @@ pub fn unmet(set: Features, table: &[FeatureBit]) -> Option<(&FeatureBit, Featur
         })
 }
 
+/// Bits for the specific device type (section 2.2).
+///
+/// The document's list also gives them bit 41, which chapter 6 defines as [`ADMIN_VQ`] for every device type; chapter 6
+/// is followed. (The legacy network device uses bit 41 as well, out of reach of the legacy interfaces.)
+pub const DEVICE_TYPE_BITS: Features = range(0, 23).union(Features::bit(42)).union(range(50, 127));
+/// Bits for extensions to the queue and feature negotiation mechanisms; those in use are in [`ALL`].
+pub const EXTENSION_BITS: Features = range(24, 41).union(Features::bit(43));
+/// Bits reserved for future extensions; so are all above 127.
+pub const RESERVED_BITS: Features = range(44, 49);
+/// Bits that legacy interfaces reach.
+pub const LEGACY_BITS: Features = range(0, 31);
+
+/// What every device offers (`dev:feat:reserved-feature-bits:01`) and every driver accepts if it is offered
+/// (`drv:feat:reserved-feature-bits:01`).
+pub const MANDATORY: Features = VERSION_1;
+
+/// Features that neither a device offers nor a driver accepts over MMIO (`dev:core:feature-bits:03`,
+/// `drv:core:feature-bits:03`): [`ADMIN_VQ`] is reserved there (section 4.2.5), [`SR_IOV`] is for PCI devices
+/// (`dev:feat:reserved-feature-bits:09`), and only PCI defines what [`NOTIF_CONFIG_DATA`] needs.
+pub const NOT_ON_MMIO: Features = ADMIN_VQ.union(SR_IOV).union(NOTIF_CONFIG_DATA);
+/// The same over channel I/O, where [`RING_RESET`] is reserved too, and so are shared memory regions with the features
+/// of device types that need them (section 4.3.4).
+pub const NOT_ON_CCW: Features = NOT_ON_MMIO.union(RING_RESET);
+
+/// The set of all bits from `first` to `last`.
+const fn range(first: u32, last: u32) -> Features {
+    Features((u128::MAX >> (127 - (last - first))) << first)
+}
+
 pub use self::features::*;
 
+// Chapter 6 states no requirement of one of these features on another.
 features! {
     /// Legacy: notify also when the device runs out of available buffers, even if suppressed.
     NOTIFY_ON_EMPTY = 24 legacy;
@@ -168,6 +198,44 @@ mod tests {
         );
         let rebuilt = (0..5).fold(Features(u128::MAX), |f, i| f.with_word(i, set.word(i)));
         assert_eq!(rebuilt, set);
+    }
+
+    #[test]
+    fn every_bit_is_allocated_once() {
+        assert_eq!(
+            DEVICE_TYPE_BITS | EXTENSION_BITS | RESERVED_BITS,
+            Features(u128::MAX)
+        );
+        assert!(!DEVICE_TYPE_BITS.intersects(EXTENSION_BITS));
+        assert!(!RESERVED_BITS.intersects(DEVICE_TYPE_BITS | EXTENSION_BITS));
+        assert_eq!(LEGACY_BITS, Features(0xffff_ffff));
+    }
+
+    #[test]
+    fn features_have_bits_of_their_owner_once_each() {
+        let within = |table: &[FeatureBit], bits: Features| {
+            let mut seen = Features::NONE;
+            for feature in table {
+                let bit = Features::bit(feature.bit);
+                assert!(bits.contains(bit), "{} has bit {}", feature.name, feature.bit);
+                assert!(
+                    !seen.intersects(bit),
+                    "{} repeats bit {}",
+                    feature.name,
+                    feature.bit
+                );
+                seen = seen | bit;
+            }
+        };
+        within(ALL, EXTENSION_BITS);
+        for device in crate::device_type::ALL {
+            let legacy_network = if device.name == "network" {
+                Features::bit(41)
+            } else {
+                Features::NONE
+            };
+            within(device.features, DEVICE_TYPE_BITS | legacy_network);
+        }
     }
 
     #[test]
