@@ -52,6 +52,28 @@ pub struct Group {
     pub values: &'static [(&'static str, u64)],
 }
 
+/// A structure of the document without its type, for programs that print what a byte means.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Name of the type here.
+    pub name: &'static str,
+    /// Size in bytes.
+    pub size: usize,
+    /// Its fields in order.
+    pub fields: &'static [Field],
+}
+
+/// A field of a [`Layout`].
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Name of the field here: the document's, with `r#` before it where it is a word of Rust.
+    pub name: &'static str,
+    /// Offset in bytes from the start of the structure.
+    pub offset: usize,
+    /// Size in bytes.
+    pub size: usize,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,19 @@ macro_rules! wire {
         #[repr(C)]
         $vis struct $name { $( $(#[$fmeta])* $fvis $field: $ty ),* }
 
+        impl $name {
+            /// Where its fields are, for programs that only print them.
+            pub const LAYOUT: crate::data::Layout = crate::data::Layout {
+                name: stringify!($name),
+                size: size_of::<Self>(),
+                fields: &[ $( crate::data::Field {
+                    name: stringify!($field),
+                    offset: core::mem::offset_of!(Self, $field),
+                    size: size_of::<$ty>(),
+                } ),* ],
+            };
+        }
+
         impl Default for $name {
             fn default() -> Self {
                 zerocopy::FromZeros::new_zeroed()
