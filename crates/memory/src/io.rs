@@ -1,0 +1,115 @@
+//! File and socket transfers straight from and into shared memory.
+//!
+//! `unsafe` is needed here for the system calls, which take raw memory: wrappers that take `&mut [u8]` would claim
+//! that no one else writes it.
+
+use crate::{Segment, Slices};
+use core::mem::MaybeUninit;
+use libc::{c_int, iovec};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+// `Segment` is passed where an iovec is asked for.
+const _: () =
+    assert!(size_of::<Segment>() == size_of::<iovec>() && align_of::<Segment>() == align_of::<iovec>());
+
+/// The most segments that one system call takes (IOV_MAX of Linux).
+const MOST: usize = 1024;
+
+impl Slices<'_> {
+    /// Fills the view from `file` at byte `offset`, as far as one `preadv` goes, and says how far that was: 0 at the
+    /// end of the file, less than the view for a view of more than 1024 segments.
+    pub fn pread(&self, file: impl AsFd, offset: u64) -> io::Result<usize> {
+        let (file, offset) = (file.as_fd().as_raw_fd(), position(offset)?);
+        // SAFETY: the view's memory is valid, and the kernel writes only that.
+        self.transfer(|vectors, count| unsafe { libc::preadv64(file, vectors, count, offset) })
+    }
+
+    /// Writes the view to `file` at byte `offset`, as far as one `pwritev` goes, and says how far that was.
+    pub fn pwrite(&self, file: impl AsFd, offset: u64) -> io::Result<usize> {
+        let (file, offset) = (file.as_fd().as_raw_fd(), position(offset)?);
+        // SAFETY: the view's memory is valid, and the kernel only reads it.
+        self.transfer(|vectors, count| unsafe { libc::pwritev64(file, vectors, count, offset) })
+    }
+
+    /// Fills the view from `file`, as far as one `readv` goes, and says how far that was. A packet of a datagram
+    /// socket or a tap is cut where the view, or its 1024th segment, ends.
+    pub fn readv(&self, file: impl AsFd) -> io::Result<usize> {
+        let file = file.as_fd().as_raw_fd();
+        // SAFETY: the view's memory is valid, and the kernel writes only that.
+        self.transfer(|vectors, count| unsafe { libc::readv(file, vectors, count) })
+    }
+
+    /// Writes the view to `file`, as far as one `writev` goes, and says how far that was.
+    pub fn writev(&self, file: impl AsFd) -> io::Result<usize> {
+        let file = file.as_fd().as_raw_fd();
+        // SAFETY: the view's memory is valid, and the kernel only reads it.
+        self.transfer(|vectors, count| unsafe { libc::writev(file, vectors, count) })
+    }
+
+    /// Fills all of the view from `file` at byte `offset`. Fails with `UnexpectedEof` if the file ends before, with
+    /// the view filled up to there.
+    pub fn pread_exact_at(&self, file: impl AsFd, offset: u64) -> io::Result<()> {
+        let file = file.as_fd();
+        self.repeat(offset, io::ErrorKind::UnexpectedEof, |rest, offset| {
+            rest.pread(file, offset)
+        })
+    }
+
+    /// Writes all of the view to `file` at byte `offset`.
+    pub fn pwrite_all_at(&self, file: impl AsFd, offset: u64) -> io::Result<()> {
+        let file = file.as_fd();
+        self.repeat(offset, io::ErrorKind::WriteZero, |rest, offset| {
+            rest.pwrite(file, offset)
+        })
+    }
+
+    /// Moves on after short transfers until the view is done or a transfer gets nowhere, which is `stuck`.
+    fn repeat(
+        &self,
+        mut offset: u64,
+        stuck: io::ErrorKind,
+        transfer: impl Fn(&Slices<'_>, u64) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let mut rest = *self;
+        while !rest.is_empty() {
+            match transfer(&rest, offset) {
+                Ok(0) => return Err(stuck.into()),
+                Ok(count) => {
+                    rest.advance(count);
+                    offset = offset
+                        .checked_add(count as u64)
+                        .ok_or(io::ErrorKind::InvalidInput)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `call` with the view as iovecs.
+    fn transfer(&self, call: impl FnOnce(*const iovec, c_int) -> isize) -> io::Result<usize> {
+        let mut trimmed = [const { MaybeUninit::<Segment>::uninit() }; MOST];
+        let (vectors, count) = match self.whole() {
+            Some(segments) => (segments.as_ptr(), segments.len().min(MOST)),
+            None => {
+                let count = trimmed
+                    .iter_mut()
+                    .zip(self.segments())
+                    .map(|(slot, part)| slot.write(part))
+                    .count();
+                (trimmed.as_ptr().cast(), count)
+            }
+        };
+        match call(vectors.cast(), count as c_int) {
+            -1 => Err(io::Error::last_os_error()),
+            count => Ok(count as usize),
+        }
+    }
+}
+
+/// `offset` as the system takes it.
+fn position(offset: u64) -> io::Result<i64> {
+    i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
+}

@@ -1,0 +1,231 @@
+//! Views over the segments of a buffer.
+//!
+//! `unsafe` is needed here because a view promises that its segments are mapped.
+
+use crate::{OutOfBounds, Reader, Segment, Writer, copy};
+
+/// A view over segments that stay valid for `'a`: the readable or the writable part of a chain, or some of it. Offsets
+/// count through the segments as if they were one, so nothing depends on how the driver framed a message (2.6.4).
+///
+/// The other end may change the memory at any time. Read what is checked once, into private memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices<'a> {
+    segments: &'a [Segment],
+    /// Bytes of the first segment that come before the view. No more than its length.
+    skip: usize,
+    /// Length of the view in bytes. No more than the segments have after `skip`.
+    length: usize,
+}
+
+impl<'a> Slices<'a> {
+    /// The view of all of `segments`.
+    ///
+    /// # Safety
+    ///
+    /// The memory of the segments is valid for reading for `'a` (and for writing, if the view is written to), and
+    /// no Rust reference to it exists except to atomics.
+    #[inline]
+    pub unsafe fn new(segments: &'a [Segment]) -> Self {
+        let length = segments
+            .iter()
+            .fold(0, |sum: usize, segment| sum.saturating_add(segment.len()));
+        Self {
+            segments,
+            skip: 0,
+            length,
+        }
+    }
+
+    /// As [`new`](Self::new), where the sum of the lengths is known.
+    ///
+    /// # Safety
+    ///
+    /// As for [`new`](Self::new), and `length` is no more than the sum of the segments' lengths.
+    #[inline(always)]
+    pub unsafe fn with_length(segments: &'a [Segment], length: usize) -> Self {
+        Self {
+            segments,
+            skip: 0,
+            length,
+        }
+    }
+
+    /// The view of nothing.
+    pub fn empty() -> Self {
+        Self {
+            segments: &[],
+            skip: 0,
+            length: 0,
+        }
+    }
+
+    /// Length in bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether the view has no bytes.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The pieces of memory in the view, without empty ones.
+    #[inline]
+    pub fn segments(&self) -> Segments<'a> {
+        Segments(*self)
+    }
+
+    /// The segments as they were given, if they are exactly the view: what `preadv` and io_uring take as iovecs.
+    pub fn whole(&self) -> Option<&'a [Segment]> {
+        let total = self
+            .segments
+            .iter()
+            .fold(0, |sum: usize, segment| sum.saturating_add(segment.len()));
+        (self.skip == 0 && total == self.length).then_some(self.segments)
+    }
+
+    /// The `length` bytes from `offset` on.
+    pub fn part(&self, offset: usize, length: usize) -> Result<Slices<'a>, OutOfBounds> {
+        self.check(offset, length)?;
+        let mut part = *self;
+        part.advance(offset);
+        part.length = length;
+        Ok(part)
+    }
+
+    /// The first `length` bytes, and the rest.
+    pub fn split_at(&self, length: usize) -> Result<(Slices<'a>, Slices<'a>), OutOfBounds> {
+        Ok((
+            self.part(0, length)?,
+            self.part(length, self.length.saturating_sub(length))?,
+        ))
+    }
+
+    /// Fills `into` with the bytes from `offset` on.
+    #[inline]
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
+        let mut done = 0;
+        for segment in self.part(offset, into.len())?.segments() {
+            // SAFETY: the segment is valid for 'a; the part is as long as `into`, which is private.
+            unsafe { copy::read(segment.pointer(), into.as_mut_ptr().add(done), segment.len()) };
+            done += segment.len();
+        }
+        Ok(())
+    }
+
+    /// The `N` bytes from `offset` on.
+    #[inline]
+    pub fn read_array<const N: usize>(&self, offset: usize) -> Result<[u8; N], OutOfBounds> {
+        let mut bytes = [0; N];
+        self.read(offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes `from` from `offset` on.
+    #[inline]
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfBounds> {
+        let mut done = 0;
+        for segment in self.part(offset, from.len())?.segments() {
+            // SAFETY: the segment is valid for 'a; the part is as long as `from`, which is private.
+            unsafe { copy::write(from.as_ptr().add(done), segment.pointer(), segment.len()) };
+            done += segment.len();
+        }
+        Ok(())
+    }
+
+    /// Writes `byte` to the `length` bytes from `offset` on.
+    pub fn fill(&self, offset: usize, length: usize, byte: u8) -> Result<(), OutOfBounds> {
+        for segment in self.part(offset, length)?.segments() {
+            // SAFETY: the segment is valid for 'a.
+            unsafe { copy::fill(segment.pointer(), segment.len(), byte) };
+        }
+        Ok(())
+    }
+
+    /// Copies from the start of this view to the start of `other`, as much as both have, and says how much that was.
+    /// Where the two share memory, the result is some mixture of old and new bytes.
+    pub fn copy_to(&self, other: Slices<'_>) -> usize {
+        let total = self.length.min(other.length);
+        let (mut from, mut to) = (*self, other);
+        let mut left = total;
+        while left != 0 {
+            let (Some(source), Some(target)) = (from.segments().next(), to.segments().next()) else {
+                break;
+            };
+            let length = source.len().min(target.len()).min(left);
+            // SAFETY: both segments are valid for the lives of their views, and `length` is in both.
+            unsafe { copy::copy(source.pointer(), target.pointer(), length) };
+            from.advance(length);
+            to.advance(length);
+            left -= length;
+        }
+        total - left
+    }
+
+    /// A cursor that reads from the start.
+    pub fn reader(self) -> Reader<'a> {
+        Reader::new(self)
+    }
+
+    /// A cursor that writes from the start.
+    pub fn writer(self) -> Writer<'a> {
+        Writer::new(self)
+    }
+
+    /// Takes away the first `count` bytes, no more than there are.
+    pub(crate) fn advance(&mut self, count: usize) {
+        let mut count = count.min(self.length);
+        self.length -= count;
+        while let [first, rest @ ..] = self.segments {
+            let here = first.len() - self.skip;
+            if count < here {
+                self.skip += count;
+                return;
+            }
+            count -= here;
+            self.segments = rest;
+            self.skip = 0;
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    fn check(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
+        if offset > self.length || length > self.length - offset {
+            return Err(OutOfBounds {
+                offset,
+                length,
+                available: self.length,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The pieces of memory in a view; see [`Slices::segments`].
+#[derive(Clone, Debug)]
+pub struct Segments<'a>(Slices<'a>);
+
+impl Iterator for Segments<'_> {
+    type Item = Segment;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment> {
+        let view = &mut self.0;
+        while view.length != 0 {
+            let (first, rest) = view.segments.split_first()?;
+            let length = (first.len() - view.skip).min(view.length);
+            let segment = first.part(view.skip, length);
+            view.segments = rest;
+            view.skip = 0;
+            view.length -= length;
+            if length != 0 {
+                return segment;
+            }
+        }
+        None
+    }
+}
