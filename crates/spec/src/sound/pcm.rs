@@ -166,7 +166,7 @@ constants! {
         IEC958_SUBFRAME = 24,
     }
 
-    /// Frames per second (`VIRTIO_SND_PCM_RATE_XXX`). The document names them by bare numbers; the `R` makes those names.
+    /// Frames per second (`VIRTIO_SND_PCM_RATE_XXX`). The document's names are bare numbers, hence the `R` before each.
     pub PcmRate: u8 {
         /// 5512 Hz.
         R5512 = 0,
