@@ -126,9 +126,7 @@ impl Memory {
             );
             window.memory = self.id;
         }
-        if length != 0
-            && let Some(segment) = window.direct.find(address, length.into(), access)
-        {
+        if let Some(segment) = window.direct.find(address, length.into(), access) {
             let full = |_| Fault::TooManySegments {
                 address,
                 length: length.into(),
@@ -140,7 +138,8 @@ impl Memory {
 
     /// The one segment of `length` bytes at `address`. Faults with [`Fault::Split`] if they lie in several regions,
     /// even when those are neighbours in host memory. For structures that are kept at hand, such as virtqueues:
-    /// the segment is valid for as long as this `Memory`, and with a translation, for one generation of that.
+    /// the segment is valid for as long as this `Memory`, and with a translation, for one generation of that. No bytes
+    /// are in no memory: a length of 0 faults.
     pub fn resolve_one(&self, address: u64, length: usize, access: Access) -> Result<Segment, Fault> {
         let length = length as u64;
         let mut one = One(None);
@@ -190,13 +189,15 @@ impl Memory {
         let Some(log) = &self.dirty_log else { return };
         let mut left = written;
         for segment in segments {
-            let length = segment.len().min(left);
-            left -= length;
+            let start = segment.pointer() as usize;
+            let end = start + segment.len().min(left);
+            left -= end - start;
             // Host memory may appear at several guest addresses; all of them have changed.
             for region in &self.regions {
-                let offset = (segment.pointer() as usize).wrapping_sub(region.pointer() as usize);
-                if offset < region.segment().len() {
-                    log.mark(region.guest_address() + offset as u64, length as u64);
+                let base = region.pointer() as usize;
+                let (from, to) = (start.max(base), end.min(base + region.segment().len()));
+                if from < to {
+                    log.mark(region.guest_address() + (from - base) as u64, (to - from) as u64);
                 }
             }
         }

@@ -38,12 +38,11 @@ pub(crate) struct Hits {
 }
 
 impl Hits {
-    /// The segment of `length` bytes at `address`, if the last hit covers all of it.
+    /// The segment of `length` bytes at `address`, if the last hit covers all of it and `length` is not 0.
     #[inline(always)]
     pub(crate) fn find(&self, address: u64, length: u64, access: Access) -> Option<Segment> {
         match access {
             Access::Read => self.read.find(address, length),
-            // A hit for writing covers reading: it is only ever recorded for memory that allows both or for `access`.
             Access::Write => self.write.find(address, length),
             Access::ReadWrite => None,
         }
@@ -92,7 +91,8 @@ impl Hit {
     fn find(&self, address: u64, length: u64) -> Option<Segment> {
         // An address below the base wraps to an offset beyond any size.
         let offset = address.wrapping_sub(self.base);
-        if offset >= self.size || length > self.size - offset {
+        // So does a length of 0, which is not for the fast path.
+        if offset >= self.size || length.wrapping_sub(1) >= self.size - offset {
             return None;
         }
         // SAFETY: `size` is the length of the host memory at `host`, so offset and length lie within it. That the
