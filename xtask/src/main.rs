@@ -1,2 +1,43 @@
-//! The project's own chores.
-fn main() {}
+//! The project's own chores: `cargo xtask --help`.
+
+#![forbid(unsafe_code)]
+
+mod boot;
+mod command;
+mod deny;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The project's own chores. Each gets ready what it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Fetch the programs and kernels that the project is tried against.
+    Setup(setup::Args),
+    /// Boot real Linux on our devices.
+    Boot(boot::Args),
+    /// Run every check and test.
+    Test(test::Args),
+    /// Check licences and advisories of dependencies with cargo-deny.
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let done = match Chore::parse() {
+        Chore::Setup(args) => setup::run(&args),
+        Chore::Boot(args) => boot::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Deny => deny::check(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The peers: programs and kernels not written here that the project is tried against.
+//!
+//! They are Debian's, fetched by apt from the mirror that this system's own apt configuration names, with Debian's
+//! signatures checked, and unpacked into one folder. Nothing is installed, nothing needs root (except host packages,
+//! see [`host`]), and removing the folder removes everything. Each program runs with the C library it was built for,
+//! so the host's release does not matter.
+//!
+//! The folder is `target/peers`, or what `RINGWRIGHT_PEERS` names. Its layout, which consumers rely on:
+//!
+//! ```text
+//! bin/PROGRAM                  scripts that exec the program, so that the process id stays:
+//!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
+//!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12
+//! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
+//! kernels/uml-6.1/linux        User Mode Linux, to be started by bin/linux.uml-6.1
+//! kernels/uml-6.12/linux       the same, by bin/linux.uml-6.12
+//! kernels/*/release            what `uname -r` prints in it
+//! kernels/*/modules/           modules of that kernel, see [`kernel`]
+//! guest/x86_64/busybox         static, for any of these guests
+//! guest/x86_64/e2fsprogs/      mke2fs, e2fsck, ld.so, lib/: in the guest, `./ld.so --library-path lib ./mke2fs`
+//! uapi/linux/virtio_ids.h ...  the newest kernel headers; RINGWRIGHT_UAPI points at this folder
+//! apt/ roots/ stamps/ lock     private to this module
+//! ```
+
+mod apt;
+mod host;
+mod kernel;
+mod piece;
+mod pieces;
+mod wrapper;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::command::workspace;
+use apt::Archive;
+use piece::Piece;
+use pieces::{PIECES, TOOLS};
+
+/// What the peers are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// `cargo xtask boot`.
+    Boot,
+    /// `cargo xtask test`.
+    Test,
+    /// `cargo xtask bench`.
+    Bench,
+    /// Everything.
+    All,
+}
+
+/// The command line of `cargo xtask setup`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// What to get ready for.
+    #[arg(value_enum, default_value = "all")]
+    scope: Scope,
+}
+
+/// Gets everything ready and prints a table of what is there.
+pub fn run(args: &Args) -> Result<()> {
+    let peers = peers(args.scope)?;
+    println!("{:<12} {:<60} PACKAGE", "PIECE", "WHAT");
+    for piece in PIECES {
+        let state = piece.version(&peers).unwrap_or_else(|| "-".into());
+        println!("{:<12} {:<60} {state}", piece.name, piece.what);
+    }
+    for (program, path) in host::table() {
+        let state = path.map_or("not installed".into(), |path| path.display().to_string());
+        println!("{program:<12} {:<60} {state}", "on this system");
+    }
+    println!("peers: {}", peers.folder.display());
+    Ok(())
+}
+
+/// The folder with the peers.
+pub struct Peers {
+    folder: PathBuf,
+}
+
+impl Peers {
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Tells `command` where the peers are.
+    pub fn announce<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("RINGWRIGHT_PEERS", &self.folder)
+            .env("RINGWRIGHT_UAPI", self.folder.join("uapi"))
+    }
+
+    /// Finds or creates the folder.
+    fn locate() -> Result<Peers> {
+        let folder = match std::env::var_os("RINGWRIGHT_PEERS") {
+            Some(folder) => PathBuf::from(folder),
+            None => workspace().join("target/peers"),
+        };
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let folder = folder.canonicalize()?;
+        if folder.to_str().is_none_or(|path| path.contains(['\'', '"', ' '])) {
+            bail!("{folder:?} has spaces or quotes in its path: set RINGWRIGHT_PEERS to a plainer one");
+        }
+        Ok(Peers { folder })
+    }
+}
+
+/// Sets up what `scope` needs and is not there yet.
+pub fn peers(scope: Scope) -> Result<Peers> {
+    host::ensure(scope)?;
+    let peers = Peers::locate()?;
+    if missing(&peers, scope).is_empty() {
+        return Ok(peers);
+    }
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the peers are x86-64 programs and do not run on this machine's processor");
+    }
+    // Several set-ups may share the folder; the second waits and then finds the work done.
+    let lock = File::create(peers.folder.join("lock"))?;
+    lock.lock().context("cannot lock the peers folder")?;
+    fetch(&peers, &missing(&peers, scope))?;
+    Ok(peers)
+}
+
+fn missing(peers: &Peers, scope: Scope) -> Vec<&'static Piece> {
+    PIECES
+        .iter()
+        .filter(|piece| piece.serves(scope) && !piece.is_ready(peers))
+        .collect()
+}
+
+/// Fetches `wanted`, the tools first as the others use them, then the rest at the same time.
+fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
+    let started = std::time::Instant::now();
+    let mut archives: Vec<(&str, Archive)> = Vec::new();
+    for piece in wanted {
+        let name = piece.release.state();
+        if archives.iter().all(|(known, _)| *known != name) {
+            archives.push((name, Archive::open(&peers.folder.join("apt"), piece.release)?));
+        }
+    }
+    let install = |piece: &Piece| {
+        let archive = archives.iter().find(|(name, _)| *name == piece.release.state());
+        let (_, archive) = archive.context("no package lists")?;
+        piece
+            .install(peers, archive)
+            .with_context(|| format!("cannot set up {}", piece.what))
+    };
+    let (tools, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|piece| piece.name == TOOLS);
+    tools.into_iter().try_for_each(&install)?;
+    let failures: Vec<anyhow::Error> = std::thread::scope(|scope| {
+        let running: Vec<_> = others
+            .into_iter()
+            .map(|piece| scope.spawn(|| install(piece)))
+            .collect();
+        let results = running.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a set-up thread panicked")))
+        });
+        results.filter_map(Result::err).collect()
+    });
+    if !failures.is_empty() {
+        let reasons: Vec<String> = failures.iter().map(|failure| format!("{failure:#}")).collect();
+        bail!("{}", reasons.join("\n"));
+    }
+    println!("  peers ready in {:.0} s", started.elapsed().as_secs_f32());
+    Ok(())
+}

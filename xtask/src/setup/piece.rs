@@ -1,0 +1,140 @@
+//! One part of the peers folder, set up whole or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::apt::{Archive, Release};
+use super::{Peers, Scope};
+
+/// Raised when the way a piece is set up changes, so that folders set up the old way are set up again.
+const RECIPE: u32 = 1;
+
+/// Some Debian packages and what is done with them.
+pub struct Piece {
+    /// A short name, also that of its folder and stamp.
+    pub name: &'static str,
+    /// What a reader should call it.
+    pub what: &'static str,
+    /// What needs it.
+    pub scopes: &'static [Scope],
+    /// Where the packages come from.
+    pub release: Release,
+    /// The packages; what they depend on follows. The first one's version is shown as the piece's.
+    pub packages: &'static [&'static str],
+    /// Makes the unpacked packages usable, and tries them.
+    pub finish: fn(&Unpacked) -> Result<()>,
+}
+
+/// A piece's unpacked packages.
+pub struct Unpacked<'a> {
+    /// The folder that everything goes to.
+    pub peers: &'a Peers,
+    /// The folder that the packages were unpacked to.
+    pub root: PathBuf,
+}
+
+impl Unpacked<'_> {
+    /// A folder `name` of the peers folder, made empty.
+    pub fn empty_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.peers.folder().join(name);
+        remove(&folder)?;
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
+impl Piece {
+    /// Whether `scope` needs this piece.
+    pub fn serves(&self, scope: Scope) -> bool {
+        scope == Scope::All || self.scopes.contains(&scope)
+    }
+
+    /// Whether it is set up, in this place and in this way.
+    pub fn is_ready(&self, peers: &Peers) -> bool {
+        self.stamp(peers)
+            .is_some_and(|stamp| stamp.lines().next() == Some(&self.recipe(peers)))
+    }
+
+    /// The package that it came from and its version, if it is set up.
+    pub fn version(&self, peers: &Peers) -> Option<String> {
+        self.stamp(peers)
+            .filter(|_| self.is_ready(peers))?
+            .lines()
+            .nth(1)
+            .map(str::to_owned)
+    }
+
+    /// Fetches, unpacks and finishes it. The stamp comes last, so that an interrupted set-up starts again.
+    pub fn install(&self, peers: &Peers, archive: &Archive) -> Result<()> {
+        let started = Instant::now();
+        let root = peers.folder().join("roots").join(self.name);
+        let stamp = self.stamp_path(peers);
+        remove(&stamp)?;
+        remove(&root)?;
+        fs::create_dir_all(&root)?;
+        let plan = archive.plan(self.release, self.packages)?;
+        let megabytes = plan.bytes.div_ceil(1_000_000);
+        println!(
+            "  fetching {} ({} packages, {megabytes} MB)",
+            self.what, plan.packages
+        );
+        let files = archive.unpack(self.release, self.packages, &root)?;
+        (self.finish)(&Unpacked { peers, root })?;
+        let main = files
+            .iter()
+            .find(|file| file.starts_with(&format!("{}_", self.packages[0])));
+        let main = main.context("apt brought everything but the package asked for")?;
+        // Names read PACKAGE_VERSION_ARCHITECTURE.deb, with the colon of a version escaped.
+        let version = main
+            .rsplit_once('_')
+            .map_or(main.as_str(), |(front, _)| front)
+            .replace("%3a", ":");
+        fs::create_dir_all(peers.folder().join("stamps"))?;
+        fs::write(
+            stamp,
+            format!("{}\n{}\n", self.recipe(peers), version.replacen('_', " ", 1)),
+        )?;
+        println!(
+            "  {} is ready ({:.0} s)",
+            self.what,
+            started.elapsed().as_secs_f32()
+        );
+        Ok(())
+    }
+
+    /// What the result depends on. The place is part of it because some files name their neighbours by full path.
+    fn recipe(&self, peers: &Peers) -> String {
+        format!(
+            "{RECIPE} {} {} {}",
+            peers.folder().display(),
+            self.release.name(),
+            self.packages.join(" ")
+        )
+    }
+
+    fn stamp(&self, peers: &Peers) -> Option<String> {
+        fs::read_to_string(self.stamp_path(peers)).ok()
+    }
+
+    fn stamp_path(&self, peers: &Peers) -> PathBuf {
+        peers.folder().join("stamps").join(self.name)
+    }
+}
+
+/// Removes a file or a folder, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,236 @@
+//! The pieces of the peers folder: a table, and how each is finished.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Scope::{Bench, Boot, Test};
+use super::apt::Release;
+use super::piece::{Piece, Unpacked};
+use super::{kernel, wrapper};
+use crate::command::output;
+
+/// The piece that finishing others relies on.
+pub const TOOLS: &str = "tools";
+
+/// Everything that can be set up.
+pub const PIECES: &[Piece] = &[
+    Piece {
+        name: TOOLS,
+        what: "BusyBox and e2fsprogs for guests, patchelf",
+        scopes: &[Boot, Test, Bench],
+        release: Release::Trixie,
+        packages: &["busybox-static", "e2fsprogs", "patchelf"],
+        finish: guest_programs,
+    },
+    Piece {
+        name: "qemu",
+        what: "QEMU 11.1 with its storage daemon and libblkio",
+        scopes: &[Boot, Test, Bench],
+        release: Release::TrixieBackports,
+        packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
+        finish: qemu,
+    },
+    Piece {
+        name: "linux",
+        what: "Linux 6.12 for x86-64 cloud machines",
+        scopes: &[Boot, Test, Bench],
+        release: Release::Trixie,
+        packages: &["linux-image-cloud-amd64"],
+        finish: linux,
+    },
+    Piece {
+        name: "uml-6.12",
+        what: "User Mode Linux 6.12",
+        scopes: &[Boot, Test],
+        release: Release::Trixie,
+        packages: &["user-mode-linux"],
+        finish: |unpacked| user_mode_linux(unpacked, "uml-6.12"),
+    },
+    Piece {
+        name: "uml-6.1",
+        what: "User Mode Linux 6.1",
+        scopes: &[Test],
+        release: Release::Bookworm,
+        packages: &["user-mode-linux"],
+        finish: |unpacked| user_mode_linux(unpacked, "uml-6.1"),
+    },
+    Piece {
+        name: "passt",
+        what: "passt",
+        scopes: &[Boot, Test, Bench],
+        release: Release::TrixieBackports,
+        packages: &["passt"],
+        finish: passt,
+    },
+    Piece {
+        name: "dpdk",
+        what: "DPDK 24.11 testpmd with its virtio and vhost drivers",
+        scopes: &[Test, Bench],
+        release: Release::Trixie,
+        packages: &[
+            "dpdk-dev",
+            "librte-net-virtio25",
+            "librte-net-vhost25",
+            "librte-mempool-ring25",
+        ],
+        finish: dpdk,
+    },
+    Piece {
+        name: "uapi",
+        what: "the newest Linux headers",
+        scopes: &[Test],
+        release: Release::TrixieBackports,
+        packages: &["linux-libc-dev"],
+        finish: uapi,
+    },
+];
+
+fn guest_programs(unpacked: &Unpacked) -> Result<()> {
+    let guest = unpacked.empty_folder("guest/x86_64")?;
+    fs::copy(unpacked.root.join("usr/bin/busybox"), guest.join("busybox"))?;
+    let e2fsprogs = guest.join("e2fsprogs");
+    fs::create_dir_all(e2fsprogs.join("lib"))?;
+    fs::copy(wrapper::loader(unpacked)?, e2fsprogs.join("ld.so"))?;
+    for name in ["mke2fs", "e2fsck"] {
+        let program = unpacked.root.join("usr/sbin").join(name);
+        fs::copy(&program, e2fsprogs.join(name))?;
+        for library in wrapper::libraries(unpacked, &program)? {
+            let file = library.file_name().context("a library without a name")?;
+            fs::copy(&library, e2fsprogs.join("lib").join(file))?;
+        }
+    }
+    let mut mke2fs = Command::new(e2fsprogs.join("ld.so"));
+    output(
+        mke2fs
+            .arg("--library-path")
+            .arg(e2fsprogs.join("lib"))
+            .arg(e2fsprogs.join("mke2fs"))
+            .arg("-V"),
+    )?;
+    Ok(())
+}
+
+fn qemu(unpacked: &Unpacked) -> Result<()> {
+    let root = unpacked.root.display();
+    // The packages have their own place compiled in; these make the programs look where they are now.
+    let modules = format!("QEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu");
+    let firmware = format!("-L {root}/usr/share/qemu -L {root}/usr/share/seabios");
+    wrapper::write(unpacked, "qemu-system-x86_64", &modules, &firmware)?;
+    for program in ["qemu-storage-daemon", "qemu-img", "qemu-io", "qemu-nbd"] {
+        wrapper::write(unpacked, program, &modules, "")?;
+    }
+    let devices = try_out(unpacked, "qemu-system-x86_64", &["-device", "help"])?;
+    for device in ["vhost-user-blk-pci", "vhost-user-test-device-pci"] {
+        if !devices.contains(device) {
+            bail!("this QEMU has no device {device}");
+        }
+    }
+    ["qemu-storage-daemon", "qemu-img", "qemu-io"]
+        .into_iter()
+        .try_for_each(|program| try_out(unpacked, program, &["--version"]).map(drop))
+}
+
+fn linux(unpacked: &Unpacked) -> Result<()> {
+    let kernel = unpacked.empty_folder("kernels/x86_64")?;
+    let modules = kernel::only_entry(&unpacked.root.join("usr/lib/modules"))?;
+    let release = kernel::name_of(&modules)?;
+    fs::copy(
+        unpacked.root.join(format!("boot/vmlinuz-{release}")),
+        kernel.join("vmlinuz"),
+    )?;
+    kernel::modules(&unpacked.root, &modules, &busybox(unpacked), &kernel)?;
+    Ok(fs::remove_dir_all(&unpacked.root)?)
+}
+
+fn user_mode_linux(unpacked: &Unpacked, name: &str) -> Result<()> {
+    let kernel = unpacked.empty_folder(&format!("kernels/{name}"))?;
+    let linux = kernel.join("linux");
+    fs::copy(unpacked.root.join("usr/bin/linux.uml"), &linux)?;
+    // It is linked to a fixed address and keeps its memory behind its own end, so that the dynamic loader cannot
+    // start it as it starts the other programs.
+    patch(unpacked, &linux)?;
+    let modules = kernel::only_entry(&unpacked.root.join("usr/lib/uml/modules"))?;
+    kernel::modules(&unpacked.root, &modules, &busybox(unpacked), &kernel)?;
+    fs::remove_dir_all(&modules)?;
+    let program = format!("linux.{name}");
+    wrapper::write_user_mode_linux(unpacked, &program, &linux)?;
+    try_out(unpacked, &program, &["--version"]).map(drop)
+}
+
+fn passt(unpacked: &Unpacked) -> Result<()> {
+    // It looks for its build for newer processors beside the file that it was started from.
+    let folder = unpacked.root.join("usr/bin");
+    for program in ["passt", "passt.avx2"] {
+        patch(unpacked, &folder.join(program))?;
+    }
+    wrapper::write_plain(unpacked, "passt", &folder.join("passt"))?;
+    try_out(unpacked, "passt", &["--version"]).map(drop)
+}
+
+fn dpdk(unpacked: &Unpacked) -> Result<()> {
+    // By name alone: testpmd refuses drivers by path where a folder on the way is open to all, such as /tmp.
+    let mut options = Vec::new();
+    for driver in ["bus_vdev", "mempool_ring", "net_virtio", "net_vhost"] {
+        options.push(format!(
+            "-d {}",
+            major_link(&wrapper::library_folder(unpacked), driver)?
+        ));
+    }
+    wrapper::write(unpacked, "dpdk-testpmd", "", &options.join(" "))?;
+    try_out(unpacked, "dpdk-testpmd", &["--help"]).map(drop)
+}
+
+/// The header folder, with the processor's own headers where the generic ones look for them.
+fn uapi(unpacked: &Unpacked) -> Result<()> {
+    let headers = unpacked.empty_folder("uapi")?;
+    fs::remove_dir(&headers)?;
+    fs::rename(unpacked.root.join("usr/include"), &headers)?;
+    fs::rename(
+        unpacked.root.join("usr/lib/linux/uapi/x86/asm"),
+        headers.join("asm"),
+    )?;
+    fs::metadata(headers.join("linux/virtio_ids.h")).context("the headers lack linux/virtio_ids.h")?;
+    Ok(fs::remove_dir_all(&unpacked.root)?)
+}
+
+/// The name of a DPDK library that goes by its major version only, such as `librte_net_virtio.so.25`.
+fn major_link(folder: &Path, library: &str) -> Result<String> {
+    let start = format!("librte_{library}.so.");
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name
+            .strip_prefix(&start)
+            .is_some_and(|version| !version.contains('.'))
+        {
+            return Ok(name);
+        }
+    }
+    bail!("no {start}* in {}", folder.display())
+}
+
+/// Makes the executable itself name the dynamic loader and the libraries unpacked with it.
+fn patch(unpacked: &Unpacked, executable: &Path) -> Result<()> {
+    let tools = Unpacked {
+        peers: unpacked.peers,
+        root: unpacked.peers.folder().join("roots").join(TOOLS),
+    };
+    let mut patchelf = wrapper::command(&tools, "patchelf")?;
+    patchelf.arg("--set-interpreter").arg(wrapper::loader(unpacked)?);
+    patchelf
+        .arg("--force-rpath")
+        .arg("--set-rpath")
+        .arg(wrapper::library_folder(unpacked));
+    output(patchelf.arg(executable)).map(drop)
+}
+
+fn busybox(unpacked: &Unpacked) -> std::path::PathBuf {
+    unpacked.peers.folder().join("guest/x86_64/busybox")
+}
+
+/// Runs the finished program once, so that one that cannot start is never taken for ready.
+fn try_out(unpacked: &Unpacked, program: &str, arguments: &[&str]) -> Result<String> {
+    output(Command::new(unpacked.peers.folder().join("bin").join(program)).args(arguments))
+}

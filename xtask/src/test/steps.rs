@@ -1,0 +1,87 @@
+//! The steps of `cargo xtask test`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use super::{features, no_std};
+use crate::command::{cargo, find, run};
+use crate::deny;
+use crate::setup::Peers;
+
+/// One check.
+pub struct Step {
+    /// A word for the table.
+    pub name: &'static str,
+    /// What it shows.
+    pub what: &'static str,
+    /// Whether `--quick` keeps it.
+    pub quick: bool,
+    /// Runs it.
+    pub run: fn(&Peers) -> Result<()>,
+}
+
+/// All of them, the cheap before the dear.
+pub const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        what: "rustfmt has nothing to change",
+        quick: true,
+        run: |_| quiet(cargo().args(["fmt", "--all", "--check"])),
+    },
+    Step {
+        name: "clippy",
+        what: "no warning in any target",
+        quick: true,
+        run: |_| quiet(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    },
+    Step {
+        name: "features",
+        what: "no warning in any crate with no feature, each feature alone, and all",
+        quick: false,
+        run: |_| features::check(),
+    },
+    Step {
+        name: "no_std",
+        what: "the crates for bare metal build where there is no std",
+        quick: true,
+        run: |_| no_std::check(),
+    },
+    Step {
+        name: "documentation",
+        what: "rustdoc has no warning",
+        quick: false,
+        run: |_| {
+            quiet(
+                cargo()
+                    .args(["doc", "--workspace", "--no-deps"])
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            )
+        },
+    },
+    Step {
+        name: "deny",
+        what: "licences and advisories, where cargo-deny is installed",
+        quick: false,
+        run: dependencies,
+    },
+    Step {
+        name: "test",
+        what: "unit, integration and documentation tests, with the peers",
+        quick: true,
+        run: |peers| quiet(peers.announce(cargo().args(["test", "--workspace"]))),
+    },
+];
+
+fn dependencies(_: &Peers) -> Result<()> {
+    if find("cargo-deny").is_none() {
+        println!("cargo-deny is not installed: `cargo xtask deny` installs and runs it");
+        return Ok(());
+    }
+    deny::check()
+}
+
+/// Runs without standard input, so that nothing can wait for an answer.
+pub fn quiet(command: &mut Command) -> Result<()> {
+    run(command.stdin(Stdio::null()))
+}
