@@ -267,6 +267,15 @@ fn mirrors() -> Result<Vec<String>> {
     }
     let format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(CREATED_BY)";
     let targets = output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
+    let mirrors = mirrors_in(&targets);
+    if mirrors.is_empty() {
+        return Err(no_mirror());
+    }
+    Ok(mirrors)
+}
+
+/// The mirrors among lines of address, release, component and kind that have a release of Debian's name.
+fn mirrors_in(targets: &str) -> Vec<String> {
     let mut mirrors = Vec::new();
     for line in targets.lines() {
         let [mirror, release, "main", "Packages"] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -287,10 +296,7 @@ fn mirrors() -> Result<Vec<String>> {
             mirrors.push(mirror.to_owned());
         }
     }
-    if mirrors.is_empty() {
-        return Err(no_mirror());
-    }
-    Ok(mirrors)
+    mirrors
 }
 
 fn no_mirror() -> anyhow::Error {
@@ -340,4 +346,26 @@ fn unpack_one(package: &Path, root: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_are_those_with_a_release_of_debian() {
+        let targets = "http://a.example/debian/ trixie main Packages\n\
+                       http://a.example/debian/ trixie main DEP-11\n\
+                       http://a.example/debian/ trixie main Packages\n\
+                       http://b.example/debian-security/ trixie-security main Packages\n\
+                       http://c.example/other/ stable contrib Packages\n\
+                       http://d.example/ubuntu/ noble main Packages\n";
+        assert_eq!(mirrors_in(targets), ["http://a.example/debian/"]);
+        assert!(mirrors_in("").is_empty());
+    }
+
+    #[test]
+    fn the_status_file_has_a_paragraph_for_each_package() {
+        assert_eq!(assumed_installed().matches("\n\n").count(), NOT_WANTED.len());
+    }
 }

@@ -15,18 +15,12 @@ struct Tool {
     scopes: &'static [Scope],
 }
 
-const TOOLS: &[Tool] = &[
-    Tool {
-        program: "cc",
-        package: "gcc",
-        scopes: &[Scope::Boot, Scope::Test, Scope::Bench],
-    },
-    Tool {
-        program: "valgrind",
-        package: "valgrind",
-        scopes: &[Scope::Test, Scope::Bench],
-    },
-];
+/// A C compiler is not among them: without one this program could not have been linked.
+const TOOLS: &[Tool] = &[Tool {
+    program: "valgrind",
+    package: "valgrind",
+    scopes: &[Scope::Test, Scope::Bench],
+}];
 
 /// Every tool, and where it is.
 pub fn table() -> impl Iterator<Item = (&'static str, Option<PathBuf>)> {

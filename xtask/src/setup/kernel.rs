@@ -173,19 +173,66 @@ fn dependencies(root: &Path, tree: &Path, busybox: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// A tree of modules as Debian's packages have it, with what every guest needs.
+    fn tree(root: &Path) -> PathBuf {
+        let tree = root.join("lib/modules/6.12.0-test");
+        let files = [
+            "net/virtio_net.ko",
+            "net/net_failover.ko",
+            "core/failover.ko",
+            "hw/virtio-rng.ko",
+        ];
+        for file in files {
+            let path = tree.join("kernel").join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+            fs::write(path, file).expect("module");
+        }
+        let dependencies = "kernel/core/failover.ko:\nkernel/net/net_failover.ko: kernel/core/failover.ko\n\
+                            kernel/net/virtio_net.ko: kernel/net/net_failover.ko kernel/core/failover.ko\n\
+                            kernel/hw/virtio-rng.ko:\n";
+        fs::write(tree.join("modules.dep"), dependencies).expect("modules.dep");
+        let builtin = "kernel/ext4.ko\nkernel/virtio_blk.ko\nkernel/virtio_console.ko\n";
+        fs::write(tree.join("modules.builtin"), builtin).expect("modules.builtin");
+        tree
+    }
+
     #[test]
-    fn names_and_lines_of_depmod_are_read() {
-        let line = parse_line(
-            "kernel/drivers/net/virtio_net.ko: kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko",
-        );
-        let names: Vec<String> = line.into_iter().map(flat).collect();
-        assert_eq!(names, ["virtio_net", "net_failover", "failover"]);
+    fn modules_come_flat_with_what_to_load_first() {
+        let folder = tempfile::tempdir().expect("folder");
+        let tree = tree(folder.path());
+        let kernel = folder.path().join("kernel");
+        modules(folder.path(), &tree, Path::new("unused"), &kernel).expect("modules");
+        let read = |name: &str| fs::read_to_string(kernel.join(name)).expect(name);
         assert_eq!(
-            parse_line("kernel/drivers/char/hw_random/virtio-rng.ko:")
-                .into_iter()
-                .map(flat)
-                .collect::<Vec<_>>(),
-            ["virtio_rng"]
+            read("modules/modules.dep"),
+            "virtio_net.ko: failover.ko net_failover.ko\nnet_failover.ko: failover.ko\nfailover.ko:\nvirtio_rng.ko:\n"
+        );
+        assert_eq!(
+            read("modules/modules.builtin"),
+            "ext4\nvirtio_blk\nvirtio_console\n"
+        );
+        assert_eq!(read("modules/virtio_rng.ko"), "hw/virtio-rng.ko");
+        assert_eq!(read("release"), "6.12.0-test\n");
+    }
+
+    #[test]
+    fn a_kernel_without_a_disk_driver_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let tree = tree(folder.path());
+        fs::write(
+            tree.join("modules.builtin"),
+            "kernel/ext4.ko\nkernel/virtio_console.ko\n",
+        )
+        .expect("modules.builtin");
+        let refusal = modules(
+            folder.path(),
+            &tree,
+            Path::new("unused"),
+            &folder.path().join("kernel"),
+        );
+        assert_eq!(
+            refusal.expect_err("refusal").to_string(),
+            "Linux 6.12.0-test has no virtio_blk"
         );
     }
 }

@@ -138,3 +138,33 @@ fn remove(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_ready_only_with_the_stamp_of_its_recipe_and_place() {
+        let folder = tempfile::tempdir().expect("folder");
+        let peers = Peers {
+            folder: folder.path().to_path_buf(),
+        };
+        let piece = Piece {
+            name: "thing",
+            what: "a thing",
+            scopes: &[Scope::Test],
+            release: Release::Trixie,
+            packages: &["thing"],
+            finish: |_| Ok(()),
+        };
+        assert!(!piece.is_ready(&peers));
+        fs::create_dir(folder.path().join("stamps")).expect("stamps");
+        let stamp = |text: String| fs::write(folder.path().join("stamps/thing"), text).expect("stamp");
+        stamp(format!("{}\nthing 1.0\n", piece.recipe(&peers)));
+        assert!(piece.is_ready(&peers));
+        assert_eq!(piece.version(&peers).as_deref(), Some("thing 1.0"));
+        stamp(format!("{RECIPE} /elsewhere trixie thing\nthing 1.0\n"));
+        assert!(!piece.is_ready(&peers));
+        assert!(piece.serves(Scope::Test) && piece.serves(Scope::All) && !piece.serves(Scope::Boot));
+    }
+}

@@ -31,20 +31,10 @@ const KEPT: &[&str] = &[
 
 /// Builds the crates against the poor sysroot.
 pub fn check() -> Result<()> {
-    let folder = workspace().join("target/no_std");
     let host = host()?;
-    let sysroot = poor_sysroot(&folder.join("sysroot"), &host)?;
+    let sysroot = poor_sysroot(&workspace().join("target/no_std"), &host)?;
     let mut check = cargo();
-    check
-        .args([
-            "check",
-            "--quiet",
-            "--no-default-features",
-            "--target",
-            &host,
-            "--target-dir",
-        ])
-        .arg(&folder);
+    check.args(["check", "--quiet", "--no-default-features", "--target", &host]);
     check.args(CRATES.iter().flat_map(|package| ["--package", *package]));
     // The flags reach neither build scripts nor procedural macros, because the target is given explicitly.
     quiet(check.env("RUSTFLAGS", format!("--sysroot={}", sysroot.display())))
