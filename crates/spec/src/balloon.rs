@@ -70,7 +70,7 @@ wire! {
         pub poison_val: Le32,
     }
 
-    /// One statistic, `struct virtio_balloon_stat` (section 5.5.6.1).
+    /// One statistic, `struct virtio_balloon_stat` (section 5.5.6.3).
     pub struct Stat {
         /// A [`StatTag`].
         pub tag: Le16,
@@ -85,7 +85,7 @@ layout!(Config, 16, num_pages @ 0, actual @ 4, free_page_hint_cmd_id @ 8, poison
 layout!(Stat, 10, tag @ 0, val @ 2);
 
 constants! {
-    /// Which statistic (section 5.5.6.2), the `VIRTIO_BALLOON_S_` values; amounts of memory are in bytes.
+    /// Which statistic (section 5.5.6.4), the `VIRTIO_BALLOON_S_` values; amounts of memory are in bytes.
     pub StatTag: u16 {
         /// Memory swapped in.
         SWAP_IN = 0,
@@ -109,7 +109,7 @@ constants! {
         HTLB_PGFAIL = 9,
     }
 
-    /// Command id of free page hinting (section 5.5.6.3), the `VIRTIO_BALLOON_CMD_ID_` values; 2 and above name a
+    /// Command id of free page hinting (section 5.5.6.5), the `VIRTIO_BALLOON_CMD_ID_` values; 2 and above name a
     /// round of hinting.
     pub CmdId: u32 {
         /// Stop hinting, and keep the hinted pages.
