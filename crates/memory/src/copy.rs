@@ -26,7 +26,7 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::
 
 /// From this length on, a string instruction is faster than a loop over words.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-const LONG: usize = 256;
+const LONG: usize = 192;
 
 /// Copies `length` bytes from shared memory at `from` to private memory at `into`.
 ///

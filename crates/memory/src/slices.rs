@@ -106,13 +106,11 @@ impl<'a> Slices<'a> {
     /// Fills `into` with the bytes from `offset` on.
     #[inline]
     pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), OutOfBounds> {
-        let mut done = 0;
-        for segment in self.part(offset, into.len())?.segments() {
-            // SAFETY: the segment is valid for 'a; the part is as long as `into`, which is private.
-            unsafe { copy::read(segment.pointer(), into.as_mut_ptr().add(done), segment.len()) };
-            done += segment.len();
-        }
-        Ok(())
+        let (pointer, length) = (into.as_mut_ptr(), into.len());
+        // SAFETY: the piece is valid for 'a; the pieces are together as long as `into`, which is private.
+        self.visit(offset, length, |piece, done| unsafe {
+            copy::read(piece.pointer(), pointer.add(done), piece.len())
+        })
     }
 
     /// The `N` bytes from `offset` on.
@@ -126,22 +124,18 @@ impl<'a> Slices<'a> {
     /// Writes `from` from `offset` on.
     #[inline]
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfBounds> {
-        let mut done = 0;
-        for segment in self.part(offset, from.len())?.segments() {
-            // SAFETY: the segment is valid for 'a; the part is as long as `from`, which is private.
-            unsafe { copy::write(from.as_ptr().add(done), segment.pointer(), segment.len()) };
-            done += segment.len();
-        }
-        Ok(())
+        // SAFETY: the piece is valid for 'a; the pieces are together as long as `from`, which is private.
+        self.visit(offset, from.len(), |piece, done| unsafe {
+            copy::write(from.as_ptr().add(done), piece.pointer(), piece.len())
+        })
     }
 
     /// Writes `byte` to the `length` bytes from `offset` on.
     pub fn fill(&self, offset: usize, length: usize, byte: u8) -> Result<(), OutOfBounds> {
-        for segment in self.part(offset, length)?.segments() {
-            // SAFETY: the segment is valid for 'a.
-            unsafe { copy::fill(segment.pointer(), segment.len(), byte) };
-        }
-        Ok(())
+        // SAFETY: the piece is valid for 'a.
+        self.visit(offset, length, |piece, _| unsafe {
+            copy::fill(piece.pointer(), piece.len(), byte)
+        })
     }
 
     /// Copies from the start of this view to the start of `other`, as much as both have, and says how much that was.
@@ -193,6 +187,48 @@ impl<'a> Slices<'a> {
         }
     }
 
+    /// Calls `visit` with each piece of the range and the number of bytes before it.
+    #[inline(always)]
+    fn visit(
+        &self,
+        offset: usize,
+        length: usize,
+        mut visit: impl FnMut(Segment, usize),
+    ) -> Result<(), OutOfBounds> {
+        match self.within_first(offset, length) {
+            Some(segment) => {
+                visit(segment, 0);
+                Ok(())
+            }
+            None => self.visit_all(offset, length, &mut visit),
+        }
+    }
+
+    /// The `length` bytes from `offset` on, if they are in the view's first segment, where most messages are.
+    #[inline(always)]
+    fn within_first(&self, offset: usize, length: usize) -> Option<Segment> {
+        self.check(offset, length).ok()?;
+        self.segments
+            .first()?
+            .part(self.skip.checked_add(offset)?, length)
+    }
+
+    /// As `visit`, for a range in any segments.
+    fn visit_all(
+        &self,
+        offset: usize,
+        length: usize,
+        visit: &mut dyn FnMut(Segment, usize),
+    ) -> Result<(), OutOfBounds> {
+        let mut done = 0;
+        for piece in self.part(offset, length)?.segments() {
+            visit(piece, done);
+            done += piece.len();
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
     fn check(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
         if offset > self.length || length > self.length - offset {
             return Err(OutOfBounds {
