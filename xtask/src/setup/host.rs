@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Scope;
-use crate::command::{find, run};
+use crate::command::{find, output};
 
 /// A program, the package that brings it on Debian and its relatives, and what needs it.
 struct Tool {
@@ -41,18 +41,21 @@ pub fn ensure(scope: Scope) -> Result<()> {
     if find("apt-get").is_none() {
         bail!("missing on this system: {packages}; install them and try again");
     }
+    let advice =
+        || format!("{packages} must be installed on this system; as root: apt-get install {packages}");
     println!("  installing on this system: {packages}");
-    let advice = || format!("cannot install {packages}; as root: apt-get install {packages}");
     // Fresh systems and containers have no package lists, and old lists name files that are gone.
-    run(apt_get()?.args(["-qq", "update"])).with_context(advice)?;
+    output(apt_get().with_context(advice)?.args(["-qq", "update"])).with_context(advice)?;
     let mut install = apt_get()?;
     install.args(["-qq", "install", "--yes", "--no-install-recommends"]);
-    run(install.args(missing.iter().map(|tool| tool.package))).with_context(advice)
+    output(install.args(missing.iter().map(|tool| tool.package)))
+        .with_context(advice)
+        .map(drop)
 }
 
 /// `apt-get` with the rights to install.
 fn apt_get() -> Result<Command> {
-    let identity = crate::command::output(Command::new("id").arg("-u"))?;
+    let identity = output(Command::new("id").arg("-u"))?;
     let mut command = if identity.trim() == "0" {
         Command::new("apt-get")
     } else if find("sudo").is_some() {
@@ -60,7 +63,7 @@ fn apt_get() -> Result<Command> {
         sudo.arg("apt-get");
         sudo
     } else {
-        bail!("this needs root, or sudo");
+        bail!("neither root nor sudo is to be had");
     };
     command.env("DEBIAN_FRONTEND", "noninteractive");
     Ok(command)
