@@ -91,8 +91,8 @@ impl DirtyLog {
         }
     }
 
-    /// Takes the marks away, page by page as the iterator goes, and gives what was marked as ranges `(address, length)`
-    /// by ascending address; adjacent pages come as one range.
+    /// Takes the marks away as the iterator goes, and gives what was marked as ranges `(address, length)` in bytes by
+    /// ascending address; adjacent pages come as one range. An iterator dropped early leaves the other marks.
     pub fn take(&self) -> Taken<'_> {
         Taken {
             bytes: self.bytes(),
@@ -172,3 +172,16 @@ impl Iterator for Taken<'_> {
         Some((start * DirtyLog::PAGE_SIZE, (end - start) * DirtyLog::PAGE_SIZE))
     }
 }
+
+impl Drop for Taken<'_> {
+    /// Puts back what was taken ahead and not given out.
+    fn drop(&mut self) {
+        if let Some(byte) = self.taken.checked_sub(1).and_then(|index| self.bytes.get(index)) {
+            byte.fetch_or(self.bits, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "dirty_tests.rs"]
+mod tests;

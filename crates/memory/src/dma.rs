@@ -282,3 +282,7 @@ impl FreeList {
         self.holes.splice(joined, [(start, end - start)]);
     }
 }
+
+#[cfg(test)]
+#[path = "dma_tests.rs"]
+mod tests;

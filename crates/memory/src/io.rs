@@ -113,3 +113,7 @@ impl Slices<'_> {
 fn position(offset: u64) -> io::Result<i64> {
     i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
+
+#[cfg(test)]
+#[path = "io_tests.rs"]
+mod tests;

@@ -41,6 +41,8 @@ mod memory;
 mod region;
 mod segment;
 mod slices;
+#[cfg(test)]
+mod test_memory;
 mod translate;
 #[cfg(feature = "vm-memory")]
 pub mod vm_memory;

@@ -69,3 +69,7 @@ impl<T> Drop for Guard<'_, T> {
         self.lock.taken.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+#[path = "lock_tests.rs"]
+mod tests;

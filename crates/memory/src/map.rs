@@ -89,3 +89,7 @@ impl MemoryMap {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "map_tests.rs"]
+mod tests;

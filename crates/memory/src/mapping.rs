@@ -215,3 +215,7 @@ fn system(call: &'static str, errno: Errno) -> MappingError {
         source: errno.into(),
     }
 }
+
+#[cfg(test)]
+#[path = "mapping_tests.rs"]
+mod tests;

@@ -316,3 +316,7 @@ fn next_id() -> usize {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
 }
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -117,3 +117,7 @@ impl Sink for Vec<Segment> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;

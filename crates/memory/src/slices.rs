@@ -265,3 +265,7 @@ impl Iterator for Segments<'_> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "slices_tests.rs"]
+mod tests;

@@ -210,3 +210,7 @@ fn cut(entries: &mut BTreeMap<u64, Entry>, first: u64, last: u64) -> bool {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "translate_tests.rs"]
+mod tests;

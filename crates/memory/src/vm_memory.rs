@@ -73,3 +73,7 @@ fn region<B: Bitmap + Send + Sync + 'static>(region: &GuestRegionMmap<B>) -> Reg
         None => ours,
     }
 }
+
+#[cfg(test)]
+#[path = "vm_memory_tests.rs"]
+mod tests;
