@@ -74,9 +74,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Bytes not yet written.
+    /// Bytes that can still be written; none in a read-only view.
     pub fn remaining(&self) -> usize {
-        self.rest.len()
+        self.rest.room()
     }
 
     /// Bytes written or passed over: what the device reports as used length.
@@ -91,7 +91,7 @@ impl<'a> Writer<'a> {
 
     /// Writes as much of `from` as there is room for, and says how much that was.
     pub fn write(&mut self, from: &[u8]) -> usize {
-        let length = from.len().min(self.rest.len());
+        let length = from.len().min(self.rest.room());
         match from.get(..length).map(|from| self.write_all(from)) {
             Some(Ok(())) => length,
             _ => 0,
@@ -113,6 +113,13 @@ impl<'a> Writer<'a> {
 
     /// Passes over `length` bytes and gives the view of them, or none if less than that remains.
     pub fn take(&mut self, length: usize) -> Result<Slices<'a>, OutOfBounds> {
+        if length > self.rest.room() {
+            return Err(OutOfBounds {
+                offset: 0,
+                length,
+                available: self.rest.room(),
+            });
+        }
         let part = self.rest.part(0, length)?;
         self.rest.advance(length);
         self.written += length;

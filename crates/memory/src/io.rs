@@ -18,11 +18,12 @@ const MOST: usize = 1024;
 
 impl Slices<'_> {
     /// Fills the view from `file` at byte `offset`, as far as one `preadv` goes, and says how far that was: 0 at the
-    /// end of the file, less than the view for a view of more than 1024 segments.
+    /// end of the file, less than the view for a view of more than 1024 segments. Fails with `PermissionDenied` for a
+    /// read-only view.
     pub fn pread(&self, file: impl AsFd, offset: u64) -> io::Result<usize> {
         let (file, offset) = (file.as_fd().as_raw_fd(), position(offset)?);
-        // SAFETY: the view's memory is valid, and the kernel writes only that.
-        self.transfer(|vectors, count| unsafe { libc::preadv64(file, vectors, count, offset) })
+        // SAFETY: the view's memory is valid, also for writing, and the kernel writes only that.
+        self.transfer_in(|vectors, count| unsafe { libc::preadv64(file, vectors, count, offset) })
     }
 
     /// Writes the view to `file` at byte `offset`, as far as one `pwritev` goes, and says how far that was.
@@ -33,11 +34,12 @@ impl Slices<'_> {
     }
 
     /// Fills the view from `file`, as far as one `readv` goes, and says how far that was. A packet of a datagram
-    /// socket or a tap is cut where the view, or its 1024th segment, ends.
+    /// socket or a tap is cut where the view, or its 1024th segment, ends. Fails with `PermissionDenied` for a
+    /// read-only view.
     pub fn readv(&self, file: impl AsFd) -> io::Result<usize> {
         let file = file.as_fd().as_raw_fd();
-        // SAFETY: the view's memory is valid, and the kernel writes only that.
-        self.transfer(|vectors, count| unsafe { libc::readv(file, vectors, count) })
+        // SAFETY: the view's memory is valid, also for writing, and the kernel writes only that.
+        self.transfer_in(|vectors, count| unsafe { libc::readv(file, vectors, count) })
     }
 
     /// Writes the view to `file`, as far as one `writev` goes, and says how far that was.
@@ -88,24 +90,36 @@ impl Slices<'_> {
         Ok(())
     }
 
+    /// As [`transfer`](Self::transfer), for a call that writes the view's memory.
+    fn transfer_in(&self, call: impl FnOnce(*const iovec, c_int) -> isize) -> io::Result<usize> {
+        if self.room() < self.len() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.transfer(call)
+    }
+
     /// Calls `call` with the view as iovecs.
     fn transfer(&self, call: impl FnOnce(*const iovec, c_int) -> isize) -> io::Result<usize> {
-        let mut trimmed = [const { MaybeUninit::<Segment>::uninit() }; MOST];
-        let (vectors, count) = match self.whole() {
-            Some(segments) => (segments.as_ptr(), segments.len().min(MOST)),
-            None => {
-                let count = trimmed
-                    .iter_mut()
-                    .zip(self.segments())
-                    .map(|(slot, part)| slot.write(part))
-                    .count();
-                (trimmed.as_ptr().cast(), count)
-            }
+        let result = match self.whole() {
+            Some(segments) => call(segments.as_ptr().cast(), segments.len().min(MOST) as c_int),
+            None => self.with_trimmed(call),
         };
-        match call(vectors.cast(), count as c_int) {
+        match result {
             -1 => Err(io::Error::last_os_error()),
             count => Ok(count as usize),
         }
+    }
+
+    /// Calls `call` with iovecs of the view that end where the view does. A function of its own for its stack frame.
+    #[inline(never)]
+    fn with_trimmed(&self, call: impl FnOnce(*const iovec, c_int) -> isize) -> isize {
+        let mut vectors = [const { MaybeUninit::<Segment>::uninit() }; MOST];
+        let mut count = 0;
+        for (slot, segment) in vectors.iter_mut().zip(self.segments()) {
+            slot.write(segment);
+            count += 1;
+        }
+        call(vectors.as_ptr().cast(), count)
     }
 }
 

@@ -104,6 +104,25 @@ fn streams_come_as_far_as_they_are() {
 }
 
 #[test]
+fn a_read_only_view_is_not_read_into() {
+    let heap = Heap::new(8);
+    let segments = triples(&heap, 2);
+    // SAFETY: the heap outlives the view.
+    let view = unsafe { Slices::new(&segments) }.read_only();
+    let file = file(&content(10));
+    assert_eq!(
+        view.pread(&file, 0).unwrap_err().kind(),
+        io::ErrorKind::PermissionDenied
+    );
+    assert_eq!(
+        view.part(1, 2).unwrap().readv(&file).unwrap_err().kind(),
+        io::ErrorKind::PermissionDenied
+    );
+    assert_eq!(bytes(view), [0; 6]);
+    assert_eq!(view.pwrite(&file, 0).unwrap(), 6);
+}
+
+#[test]
 fn errors_are_those_of_the_system() {
     let heap = Heap::new(8);
     let segments = triples(&heap, 1);

@@ -8,6 +8,8 @@ use crate::{OutOfBounds, Reader, Segment, Writer, copy};
 /// count through the segments as if they were one, so nothing depends on how the driver framed a message (2.6.4).
 ///
 /// The other end may change the memory at any time. Read what is checked once, into private memory.
+///
+/// A view may be [`read_only`](Self::read_only); writing to it is then out of bounds from the first byte on.
 #[derive(Clone, Copy, Debug)]
 pub struct Slices<'a> {
     segments: &'a [Segment],
@@ -15,6 +17,7 @@ pub struct Slices<'a> {
     skip: usize,
     /// Length of the view in bytes. No more than the segments have after `skip`.
     length: usize,
+    writable: bool,
 }
 
 impl<'a> Slices<'a> {
@@ -22,8 +25,8 @@ impl<'a> Slices<'a> {
     ///
     /// # Safety
     ///
-    /// The memory of the segments is valid for reading for `'a` (and for writing, if the view is written to), and
-    /// no Rust reference to it exists except to atomics.
+    /// For `'a`, the memory of the segments is valid for reading (and for writing, unless the view is made
+    /// [`read_only`](Self::read_only)), and no Rust reference to it exists except to atomics.
     #[inline]
     pub unsafe fn new(segments: &'a [Segment]) -> Self {
         let length = segments
@@ -33,6 +36,7 @@ impl<'a> Slices<'a> {
             segments,
             skip: 0,
             length,
+            writable: true,
         }
     }
 
@@ -47,6 +51,7 @@ impl<'a> Slices<'a> {
             segments,
             skip: 0,
             length,
+            writable: true,
         }
     }
 
@@ -56,6 +61,17 @@ impl<'a> Slices<'a> {
             segments: &[],
             skip: 0,
             length: 0,
+            writable: true,
+        }
+    }
+
+    /// The same view, but nothing can be written through it or through parts of it: "A device MUST NOT write to a
+    /// device-readable buffer" (dev:split:the-virtqueue-descriptor-table:01), and the memory may not allow it.
+    #[inline(always)]
+    pub fn read_only(self) -> Self {
+        Self {
+            writable: false,
+            ..self
         }
     }
 
@@ -63,6 +79,12 @@ impl<'a> Slices<'a> {
     #[inline]
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Bytes that can be written: all of the view, or none if it is read-only.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        if self.writable { self.length } else { 0 }
     }
 
     /// Whether the view has no bytes.
@@ -77,18 +99,25 @@ impl<'a> Slices<'a> {
         Segments(*self)
     }
 
-    /// The segments as they were given, if they are exactly the view: what `preadv` and io_uring take as iovecs.
+    /// The segments as they were given, if the view starts and ends with one: what `preadv` and io_uring take as
+    /// iovecs.
     pub fn whole(&self) -> Option<&'a [Segment]> {
-        let total = self
-            .segments
-            .iter()
-            .fold(0, |sum: usize, segment| sum.saturating_add(segment.len()));
-        (self.skip == 0 && total == self.length).then_some(self.segments)
+        if self.skip != 0 {
+            return None;
+        }
+        let mut length = 0_usize;
+        for (count, segment) in self.segments.iter().enumerate() {
+            if length >= self.length {
+                return (length == self.length).then(|| self.segments.get(..count))?;
+            }
+            length = length.saturating_add(segment.len());
+        }
+        (length == self.length).then_some(self.segments)
     }
 
     /// The `length` bytes from `offset` on.
     pub fn part(&self, offset: usize, length: usize) -> Result<Slices<'a>, OutOfBounds> {
-        self.check(offset, length)?;
+        check(offset, length, self.length)?;
         let mut part = *self;
         part.advance(offset);
         part.length = length;
@@ -124,7 +153,9 @@ impl<'a> Slices<'a> {
     /// Writes `from` from `offset` on.
     #[inline]
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfBounds> {
-        // SAFETY: the piece is valid for 'a; the pieces are together as long as `from`, which is private.
+        check(offset, from.len(), self.room())?;
+        // SAFETY: the piece is valid for 'a, also for writing; the pieces are together as long as `from`, which is
+        // private.
         self.visit(offset, from.len(), |piece, done| unsafe {
             copy::write(from.as_ptr().add(done), piece.pointer(), piece.len())
         })
@@ -132,16 +163,17 @@ impl<'a> Slices<'a> {
 
     /// Writes `byte` to the `length` bytes from `offset` on.
     pub fn fill(&self, offset: usize, length: usize, byte: u8) -> Result<(), OutOfBounds> {
-        // SAFETY: the piece is valid for 'a.
+        check(offset, length, self.room())?;
+        // SAFETY: the piece is valid for 'a, also for writing.
         self.visit(offset, length, |piece, _| unsafe {
             copy::fill(piece.pointer(), piece.len(), byte)
         })
     }
 
-    /// Copies from the start of this view to the start of `other`, as much as both have, and says how much that was.
-    /// Where the two share memory, the result is some mixture of old and new bytes.
+    /// Copies from the start of this view to the start of `other`, as much as one has and the other has room for, and
+    /// says how much that was. Where the two share memory, the result is some mixture of old and new bytes.
     pub fn copy_to(&self, other: Slices<'_>) -> usize {
-        let total = self.length.min(other.length);
+        let total = self.length.min(other.room());
         let (mut from, mut to) = (*self, other);
         let mut left = total;
         while left != 0 {
@@ -149,7 +181,8 @@ impl<'a> Slices<'a> {
                 break;
             };
             let length = source.len().min(target.len()).min(left);
-            // SAFETY: both segments are valid for the lives of their views, and `length` is in both.
+            // SAFETY: both segments are valid for the lives of their views, the target also for writing, and `length`
+            // is in both.
             unsafe { copy::copy(source.pointer(), target.pointer(), length) };
             from.advance(length);
             to.advance(length);
@@ -207,7 +240,7 @@ impl<'a> Slices<'a> {
     /// The `length` bytes from `offset` on, if they are in the view's first segment, where most messages are.
     #[inline(always)]
     fn within_first(&self, offset: usize, length: usize) -> Option<Segment> {
-        self.check(offset, length).ok()?;
+        check(offset, length, self.length).ok()?;
         self.segments
             .first()?
             .part(self.skip.checked_add(offset)?, length)
@@ -227,18 +260,19 @@ impl<'a> Slices<'a> {
         }
         Ok(())
     }
+}
 
-    #[inline(always)]
-    fn check(&self, offset: usize, length: usize) -> Result<(), OutOfBounds> {
-        if offset > self.length || length > self.length - offset {
-            return Err(OutOfBounds {
-                offset,
-                length,
-                available: self.length,
-            });
-        }
-        Ok(())
+/// Whether the range lies within `available` bytes.
+#[inline(always)]
+fn check(offset: usize, length: usize, available: usize) -> Result<(), OutOfBounds> {
+    if offset > available || length > available - offset {
+        return Err(OutOfBounds {
+            offset,
+            length,
+            available,
+        });
     }
+    Ok(())
 }
 
 /// The pieces of memory in a view; see [`Slices::segments`].

@@ -72,11 +72,43 @@ fn only_the_whole_is_whole() {
     assert_eq!(view.whole(), Some(&*segments));
     assert_eq!(view.part(1, 7).unwrap().whole(), None);
     assert_eq!(view.part(0, 7).unwrap().whole(), None);
+    assert_eq!(view.part(0, 3).unwrap().whole(), None);
+    assert_eq!(
+        view.part(0, 4).unwrap().whole().map(<[Segment]>::len),
+        Some(1),
+        "a header in its own segment"
+    );
+    assert_eq!(view.part(0, 0).unwrap().whole().map(<[Segment]>::len), Some(0));
     assert_eq!(
         view.part(4, 4).unwrap().whole().map(<[Segment]>::len),
         Some(2),
         "the empty one and the last"
     );
+}
+
+#[test]
+fn what_is_read_only_has_no_room() {
+    let (_heap, segments) = scattered(&[4, 4]);
+    // SAFETY: the heap outlives the view.
+    let view = unsafe { Slices::new(&segments) };
+    view.fill(0, 8, 7).unwrap();
+    let sealed = view.read_only();
+    let refused = OutOfBounds {
+        offset: 1,
+        length: 2,
+        available: 0,
+    };
+    assert_eq!(sealed.write(1, &[1, 2]), Err(refused));
+    assert_eq!(sealed.part(2, 4).unwrap().fill(1, 2, 1), Err(refused));
+    assert_eq!(view.copy_to(sealed), 0);
+    let mut writer = sealed.writer();
+    assert_eq!(
+        (writer.remaining(), writer.write(&[1]), writer.written()),
+        (0, 0, 0)
+    );
+    assert!(writer.skip(1).is_err());
+    assert_eq!(bytes(sealed), [7; 8]);
+    assert_eq!(sealed.reader().read(&mut [0; 9]), 8);
 }
 
 #[test]
