@@ -7,8 +7,8 @@
 //! On a legacy interface the configuration space stays little-endian, unlike that of other devices; statistics and
 //! command ids are in the guest's byte order.
 
-use crate::DeviceType;
 use crate::data::{Le16, Le32, Le64};
+use crate::{DeviceType, Features};
 
 /// The traditional memory balloon device, id 5.
 pub const DEVICE: DeviceType = DeviceType {
@@ -42,9 +42,6 @@ pub const INFLATEQ: u16 = 0;
 /// Index of the virtqueue by which pages leave the balloon.
 pub const DEFLATEQ: u16 = 1;
 
-// Section 5.5.2 gives the three optional virtqueues fixed indices. Deployed devices and drivers (QEMU, Linux) count
-// only those virtqueues that exist, so that without STATS_VQ free_page_vq is 2. The constants are the document's.
-
 /// Index of the virtqueue of memory statistics; only with [`features::STATS_VQ`].
 pub const STATSQ: u16 = 2;
 
@@ -53,6 +50,22 @@ pub const FREE_PAGE_VQ: u16 = 3;
 
 /// Index of the virtqueue of free page reports; only with [`features::PAGE_REPORTING`].
 pub const REPORTING_VQ: u16 = 4;
+
+/// Index of a virtqueue where only those that exist are counted, given the document's index of it.
+///
+/// Section 5.5.2 gives the three optional virtqueues fixed indices and says of each that it may not exist. Linux and
+/// QEMU read that as: later ones move up, so without [`features::STATS_VQ`] `free_page_vq` is 2. Whoever has to work
+/// with them needs this index; others keep to the document's. `features` are those that decide which virtqueues exist.
+pub const fn contiguous_index(features: Features, index: u16) -> u16 {
+    let mut moved = index;
+    if index > STATSQ && !features.contains(features::STATS_VQ) {
+        moved -= 1;
+    }
+    if index > FREE_PAGE_VQ && !features.contains(features::FREE_PAGE_HINT) {
+        moved -= 1;
+    }
+    moved
+}
 
 /// Bytes of a page of the balloon, whatever the guest's page size: addresses are divided by this (section 5.5.6).
 pub const PAGE_SIZE: u64 = 4096;
@@ -116,5 +129,25 @@ constants! {
         STOP = 0,
         /// Stop hinting, and release the hinted pages to the guest.
         DONE = 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_virtqueues_move_up_where_only_existing_ones_count() {
+        use features::*;
+        let indices =
+            |set| [INFLATEQ, DEFLATEQ, STATSQ, FREE_PAGE_VQ, REPORTING_VQ].map(|i| contiguous_index(set, i));
+        assert_eq!(
+            indices(STATS_VQ | FREE_PAGE_HINT | PAGE_REPORTING),
+            [0, 1, 2, 3, 4]
+        );
+        assert_eq!(contiguous_index(FREE_PAGE_HINT | PAGE_REPORTING, FREE_PAGE_VQ), 2);
+        assert_eq!(contiguous_index(FREE_PAGE_HINT | PAGE_REPORTING, REPORTING_VQ), 3);
+        assert_eq!(contiguous_index(STATS_VQ | PAGE_REPORTING, REPORTING_VQ), 3);
+        assert_eq!(contiguous_index(PAGE_REPORTING, REPORTING_VQ), 2);
     }
 }
