@@ -55,23 +55,29 @@ pub const fn controlq(max_dataqueues: u32) -> Option<u16> {
     }
 }
 
+/// Bytes of the fixed-length fields on the control virtqueue without [`features::REVISION_1`], padding included.
+pub const CTRLQ_OP_SPEC_HDR_LEGACY: usize = 56;
+
+/// Bytes of the fixed-length fields on a data virtqueue without [`features::REVISION_1`], padding included.
+pub const DATAQ_OP_SPEC_HDR_LEGACY: usize = 48;
+
 /// Bytes of the fixed-length fields on the control virtqueue: those of their structure with
-/// [`features::REVISION_1`], else 56 (`VIRTIO_CRYPTO_CTRLQ_OP_SPEC_HDR_LEGACY`), padded (section 5.9.9.2).
+/// [`features::REVISION_1`], else [`CTRLQ_OP_SPEC_HDR_LEGACY`] (section 5.9.9.2).
 pub const fn ctrl_flf_len(features: Features, structure: usize) -> usize {
     if features.contains(features::REVISION_1) {
         structure
     } else {
-        56
+        CTRLQ_OP_SPEC_HDR_LEGACY
     }
 }
 
 /// Bytes of the fixed-length fields on a data virtqueue: those of their structure with [`features::REVISION_1`], else
-/// 48 (`VIRTIO_CRYPTO_DATAQ_OP_SPEC_HDR_LEGACY`), padded (section 5.9.9.3).
+/// [`DATAQ_OP_SPEC_HDR_LEGACY`] (section 5.9.9.3).
 pub const fn data_flf_len(features: Features, structure: usize) -> usize {
     if features.contains(features::REVISION_1) {
         structure
     } else {
-        48
+        DATAQ_OP_SPEC_HDR_LEGACY
     }
 }
 
@@ -157,6 +163,9 @@ constants! {
         IPSEC_SA_SOFT_EXPIRY = 7,
     }
 }
+
+/// First number that is no [`Status`], `VIRTIO_CRYPTO_MAX`.
+pub const STATUS_MAX: u32 = 8;
 
 /// The opcode of a service's operation, `VIRTIO_CRYPTO_OPCODE`.
 pub const fn opcode(service: Service, op: u32) -> u32 {

@@ -122,7 +122,7 @@ constants! {
         NONE = 0,
         /// RSA.
         RSA = 1,
-        /// ECDSA.
+        /// ECDSA. Linux's `virtio_crypto.h` has 3 for it, after a DSA of 2 that the document does not know.
         ECDSA = 2,
     }
 }

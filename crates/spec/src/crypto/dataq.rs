@@ -8,6 +8,13 @@
 use super::{Service, opcode};
 use crate::data::{Le32, Le64};
 
+/// Bytes of the room for the operation in session mode, in [`SymDataFlf`].
+pub const SYM_DATA_REQ_HDR_SIZE: usize = 40;
+
+/// Bytes of the room for the operation in stateless mode, in [`SymDataFlfStateless`]. (The document's name has `DATE`
+/// for `DATA`.)
+pub const SYM_DATA_REQ_HDR_STATELESS_SIZE: usize = 72;
+
 constants! {
     /// Opcodes of the data virtqueues.
     pub DataOpcode: u32 {
@@ -144,7 +151,7 @@ wire! {
     /// `struct virtio_crypto_sym_data_flf`; the variable-length fields are those of the `op_type`.
     pub struct SymDataFlf {
         /// [`CipherDataFlf`] or [`AlgChainDataFlf`], by `op_type`.
-        pub op_type_flf: [u8; 40],
+        pub op_type_flf: [u8; SYM_DATA_REQ_HDR_SIZE],
         /// A [`SymOp`](super::session::SymOp).
         pub op_type: Le32,
         /// Padding.
@@ -207,7 +214,7 @@ wire! {
     /// `struct virtio_crypto_sym_data_flf_stateless`; the variable-length fields are those of the `op_type`.
     pub struct SymDataFlfStateless {
         /// [`CipherDataFlfStateless`] or [`AlgChainDataFlfStateless`], by `op_type`.
-        pub op_type_flf: [u8; 72],
+        pub op_type_flf: [u8; SYM_DATA_REQ_HDR_STATELESS_SIZE],
         // A comment above it in the document says "device write only portion". It decides how the device reads the
         // rest, so it is device-readable, as in session mode.
         /// A [`SymOp`](super::session::SymOp).

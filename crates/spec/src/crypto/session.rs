@@ -7,6 +7,15 @@
 use super::{Service, opcode};
 use crate::data::{Le32, Le64};
 
+/// Bytes of the room for the hash or MAC of a chain, in [`AlgChainSessionFlf`].
+pub const ALG_CHAIN_SESS_OP_SPEC_HDR_SIZE: usize = 16;
+
+/// Bytes of the room for the operation, in [`SymCreateSessionFlf`].
+pub const SYM_SESS_OP_SPEC_HDR_SIZE: usize = 48;
+
+/// Bytes of the room for the parameters of the algorithm, in [`AkcipherCreateSessionFlf`].
+pub const AKCIPHER_SESS_ALGO_SPEC_HDR_SIZE: usize = 44;
+
 // The list of what each opcode carries forgets AKCIPHER_DESTROY_SESSION; it destroys as the others do.
 constants! {
     /// Opcodes of the control virtqueue.
@@ -202,7 +211,7 @@ wire! {
         /// The cipher.
         pub cipher_hdr: CipherSessionFlf,
         /// [`HashCreateSessionFlf`] or [`MacCreateSessionFlf`], by `hash_mode`.
-        pub algo_flf: [u8; 16],
+        pub algo_flf: [u8; ALG_CHAIN_SESS_OP_SPEC_HDR_SIZE],
         /// Bytes of the additional authenticated data.
         pub aad_len: Le32,
         /// Padding.
@@ -212,7 +221,7 @@ wire! {
     /// `struct virtio_crypto_sym_create_session_flf`; the keys follow, by `op_type`.
     pub struct SymCreateSessionFlf {
         /// [`CipherSessionFlf`] or [`AlgChainSessionFlf`], by `op_type`.
-        pub op_flf: [u8; 48],
+        pub op_flf: [u8; SYM_SESS_OP_SPEC_HDR_SIZE],
         /// A [`SymOp`].
         pub op_type: Le32,
         /// Padding.
@@ -258,7 +267,7 @@ wire! {
         /// Bytes of the key.
         pub key_len: Le32,
         /// [`RsaSessionPara`] or [`EcdsaSessionPara`], by `algo`.
-        pub algo_flf: [u8; 44],
+        pub algo_flf: [u8; AKCIPHER_SESS_ALGO_SPEC_HDR_SIZE],
     }
 }
 

@@ -32,18 +32,15 @@ fn fixed_length_fields_are_padded_without_revision_1() {
     );
     assert_eq!(data_flf_len(Features::NONE, size_of::<dataq::IpsecDataFlf>()), 48);
     // The greatest structures fill their room exactly.
-    assert_eq!(size_of::<SymCreateSessionFlf>(), ctrl_flf_len(Features::NONE, 0));
-    assert_eq!(size_of::<SymDataFlf>(), data_flf_len(Features::NONE, 0));
+    assert_eq!(size_of::<SymCreateSessionFlf>(), CTRLQ_OP_SPEC_HDR_LEGACY);
+    assert_eq!(size_of::<SymDataFlf>(), DATAQ_OP_SPEC_HDR_LEGACY);
     assert_eq!(
         size_of::<AlgChainSessionFlf>(),
-        SymCreateSessionFlf::default().op_flf.len()
+        session::SYM_SESS_OP_SPEC_HDR_SIZE
     );
-    assert_eq!(
-        size_of::<dataq::AlgChainDataFlf>(),
-        SymDataFlf::default().op_type_flf.len()
-    );
+    assert_eq!(size_of::<dataq::AlgChainDataFlf>(), dataq::SYM_DATA_REQ_HDR_SIZE);
     assert_eq!(
         size_of::<dataq::AlgChainDataFlfStateless>(),
-        dataq::SymDataFlfStateless::default().op_type_flf.len()
+        dataq::SYM_DATA_REQ_HDR_STATELESS_SIZE
     );
 }
