@@ -36,8 +36,6 @@ pub const fn queue_count(features: Features, num_queues: u16) -> u16 {
 // CONFIG_WCE does not require FLUSH here: the device has to offer both (dev:blk:device-initialization:01), but a
 // driver may accept CONFIG_WCE alone, in which case the cache starts as writethrough (:02).
 features! {
-    /// Legacy: the device supports request barriers.
-    BARRIER = 0 legacy;
     /// The size of a segment is limited by `size_max`.
     SIZE_MAX = 1;
     /// The number of segments of a request is limited by `seg_max`.
@@ -48,8 +46,6 @@ features! {
     RO = 5;
     /// The optimal block size is in `blk_size`.
     BLK_SIZE = 6;
-    /// Legacy: the device supports SCSI packet commands.
-    SCSI = 7 legacy;
     /// The device supports the flush command; once also called WCE.
     FLUSH = 9;
     /// The device says how to align requests best.
@@ -68,6 +64,10 @@ features! {
     SECURE_ERASE = 16;
     /// The device is a zoned block device.
     ZONED = 17;
+    /// Legacy: the device supports request barriers.
+    BARRIER = 0 legacy;
+    /// Legacy: the device supports SCSI packet commands.
+    SCSI = 7 legacy;
 }
 
 /// Bytes of a sector, the unit of every position and length of the protocol whatever the block size.

@@ -90,7 +90,8 @@ wire! {
         pub crn: u8,
     }
 
-    /// Sizes of the protection information, after the CDB and only with [`features::T10_PI`].
+    /// Sizes of the protection information, after the CDB and only with [`features::T10_PI`]. Linux
+    /// (`struct virtio_scsi_cmd_req_pi`) places them before the CDB instead.
     pub struct ReqCmdPi {
         /// Bytes of `pi_out`, which follows.
         pub pi_bytesout: Le32,
@@ -158,7 +159,6 @@ wire! {
 layout!(Config, 36, num_queues @ 0, seg_max @ 4, max_sectors @ 8, cmd_per_lun @ 12, event_info_size @ 16,
     sense_size @ 20, cdb_size @ 24, max_channel @ 28, max_target @ 30, max_lun @ 32);
 layout!(ReqCmdHead, 19, lun @ 0, id @ 8, task_attr @ 16, prio @ 17, crn @ 18);
-// The document places these two after the CDB. Linux and QEMU (struct virtio_scsi_cmd_req_pi) place them before it.
 layout!(ReqCmdPi, 8, pi_bytesout @ 0, pi_bytesin @ 4);
 layout!(ReqCmdTail, 12, sense_len @ 0, residual @ 4, status_qualifier @ 8, status @ 10, response @ 11);
 layout!(CtrlTmf, 24, r#type @ 0, subtype @ 4, lun @ 8, id @ 16);

@@ -6,7 +6,8 @@
 use super::CtrlHdr;
 use crate::data::{Bits, Le32, Le64};
 
-/// In `context_init` of [`CtxCreate`]: the [`CapsetId`](super::two_d::CapsetId) of the context, or 0 for the device's choice.
+/// In `context_init` of [`CtxCreate`]: the [`CapsetId`](super::two_d::CapsetId) of the context, or 0 for the device's
+/// choice.
 pub const CONTEXT_INIT_CAPSET_ID: Bits = Bits::new(0, 8);
 
 /// In `map_info` of [`RespMapInfo`]: a [`MapCache`]. `VIRTIO_GPU_MAP_CACHE_MASK` is its mask.
