@@ -7,7 +7,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -15,9 +14,6 @@ use crate::command::{find, output};
 
 /// Names a Debian mirror, for a host whose apt configuration has none.
 const MIRROR_VARIABLE: &str = "RINGWRIGHT_DEBIAN_MIRROR";
-
-/// Package lists older than this are fetched again, because the files that they name leave the mirror some day.
-const LISTS_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// Packages counted as installed already. The others depend on them for installation, configuration or compiling,
 /// and none of that happens here: programs are only unpacked and run.
@@ -101,7 +97,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens the lists for `release` below `folder`, fetching them where they are missing or old.
+    /// Fetches the lists for `release` into a folder of their own below `folder`.
     pub fn open(folder: &Path, release: Release) -> Result<Archive> {
         if find("apt-get").is_none() || find("dpkg-deb").is_none() {
             bail!("this needs apt-get and dpkg-deb (Debian, Ubuntu or a relative of theirs)");
@@ -109,14 +105,10 @@ impl Archive {
         let archive = Archive {
             state: folder.join(release.state()),
         };
-        fs::create_dir_all(&archive.state)?;
-        fs::write(archive.state.join("apt.conf"), configuration(&archive.state))?;
-        if archive.is_fresh() {
-            return Ok(archive);
-        }
         println!("  fetching the package lists of Debian {}", release.state());
         fs::create_dir_all(archive.state.join("lists/partial"))?;
         fs::create_dir_all(archive.state.join("cache"))?;
+        fs::write(archive.state.join("apt.conf"), configuration(&archive.state))?;
         fs::write(archive.state.join("status"), assumed_installed())?;
         let keys = keyring()?;
         let mut refusal = None;
@@ -135,7 +127,6 @@ impl Archive {
             match output(archive.apt("apt-get").arg("update").args(["--error-on=any"])) {
                 Ok(_) => {
                     output(archive.apt("apt-cache").arg("gencaches"))?;
-                    fs::write(archive.state.join("fetched"), "")?;
                     return Ok(archive);
                 }
                 Err(error) => refusal = Some(error),
@@ -190,11 +181,6 @@ impl Archive {
         fs::remove_dir_all(&downloads)?;
         names.sort();
         Ok(names)
-    }
-
-    fn is_fresh(&self) -> bool {
-        let stamp = fs::metadata(self.state.join("fetched")).and_then(|stamp| stamp.modified());
-        stamp.is_ok_and(|fetched| fetched.elapsed().is_ok_and(|age| age < LISTS_AGE))
     }
 
     fn install(&self, release: Release, packages: &[&str]) -> Command {

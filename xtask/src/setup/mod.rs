@@ -138,11 +138,12 @@ fn missing(peers: &Peers, scope: Scope) -> Vec<&'static Piece> {
 /// Fetches `wanted`, the tools first as the others use them, then the rest at the same time.
 fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
     let started = std::time::Instant::now();
+    let lists = peers.folder.join("apt");
     let mut archives: Vec<(&str, Archive)> = Vec::new();
     for piece in wanted {
         let name = piece.release.state();
         if archives.iter().all(|(known, _)| *known != name) {
-            archives.push((name, Archive::open(&peers.folder.join("apt"), piece.release)?));
+            archives.push((name, Archive::open(&lists, piece.release)?));
         }
     }
     let install = |piece: &Piece| {
@@ -170,6 +171,8 @@ fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
         let reasons: Vec<String> = failures.iter().map(|failure| format!("{failure:#}")).collect();
         bail!("{}", reasons.join("\n"));
     }
+    // The lists are large and soon out of date.
+    fs::remove_dir_all(&lists)?;
     println!("  peers ready in {:.0} s", started.elapsed().as_secs_f32());
     Ok(())
 }
