@@ -86,6 +86,16 @@ mod tests {
     layout!(S, 4, x @ 0, y @ 2);
 
     #[test]
+    fn a_structure_knows_its_layout() {
+        let fields = S::LAYOUT
+            .fields
+            .iter()
+            .map(|field| (field.name, field.offset, field.size));
+        assert!(fields.eq([("x", 0, 2), ("y", 2, 2)]));
+        assert_eq!((S::LAYOUT.name, S::LAYOUT.size), ("S", 4));
+    }
+
+    #[test]
     fn the_documents_bit_field_example() {
         const A: Bits = Bits::new(0, 15);
         const B: Bits = A.then(1);

@@ -14,6 +14,7 @@ extern crate std;
 mod macros;
 
 pub mod admin;
+pub mod catalogue;
 pub mod ccw;
 pub mod data;
 pub mod device_type;
