@@ -123,8 +123,14 @@ pub fn peers(scope: Scope) -> Result<Peers> {
     }
     // Several set-ups may share the folder; the second waits and then finds the work done.
     let lock = File::create(peers.folder.join("lock"))?;
-    lock.lock().context("cannot lock the peers folder")?;
-    fetch(&peers, &missing(&peers, scope))?;
+    if lock.try_lock().is_err() {
+        println!("  waiting for another set-up of {}", peers.folder.display());
+        lock.lock().context("cannot lock the peers folder")?;
+    }
+    let wanted = missing(&peers, scope);
+    if !wanted.is_empty() {
+        fetch(&peers, &wanted)?;
+    }
     Ok(peers)
 }
 
