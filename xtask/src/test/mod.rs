@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check of the project, one step after the other.
 
 mod features;
+mod guests;
 mod no_std;
 mod steps;
 

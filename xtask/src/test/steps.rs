@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::{features, no_std};
+use super::{features, guests, no_std};
 use crate::command::{cargo, find, run};
 use crate::deny;
 use crate::setup::Peers;
@@ -70,6 +70,24 @@ pub const STEPS: &[Step] = &[
         what: "unit, integration and documentation tests, with the peers",
         quick: true,
         run: |peers| quiet(peers.announce(cargo().args(["test", "--workspace"]))),
+    },
+    Step {
+        name: "qemu-split",
+        what: "Linux under QEMU uses every device, over split virtqueues",
+        quick: false,
+        run: |peers| guests::check(peers, "qemu", "split"),
+    },
+    Step {
+        name: "qemu-packed",
+        what: "the same over packed virtqueues",
+        quick: false,
+        run: |peers| guests::check(peers, "qemu", "packed"),
+    },
+    Step {
+        name: "uml-split",
+        what: "User Mode Linux uses the devices that it has drivers for",
+        quick: false,
+        run: |peers| guests::check(peers, "uml", "split"),
     },
 ];
 
