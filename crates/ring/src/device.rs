@@ -1,0 +1,352 @@
+//! The device end of a virtqueue.
+//!
+//! `unsafe` is needed here where addresses that were resolved become the parts of a ring.
+
+mod chain;
+mod core;
+mod in_flight;
+mod packed;
+mod parts;
+mod split;
+mod written;
+
+use ::core::fmt;
+use alloc::sync::Arc;
+
+use ringwright_memory::{Memory, Segment};
+use ringwright_spec::{Features, feature};
+
+pub use self::chain::{Chain, Token};
+use self::core::Core;
+use self::packed::Packed;
+use self::parts::Parts;
+use self::split::Split;
+use crate::words::{Big, Little};
+use crate::{ByteOrder, Format, Layout, RingError, SetupError, State, Violation};
+
+/// The device end of one virtqueue: takes buffers that the driver made available, and gives them back.
+///
+/// It belongs to one thread. Nothing is allocated and no lock taken after set-up. What the driver writes is read once,
+/// checked and then used; the first breach of a rule ends the queue (see [`RingError`]).
+///
+/// ```text
+/// while let Some(chain) = queue.pop()? {
+///     // read chain.readable(), write chain.writable()
+///     let token = chain.into_token();
+///     queue.complete(token, written)?;
+/// }
+/// if queue.publish() { /* send a used buffer notification */ }
+/// ```
+pub struct DeviceQueue {
+    ring: Ring,
+    core: Core,
+    layout: Layout,
+    /// The parts as host memory, to mark them in the dirty log.
+    parts: Parts,
+    /// With a translation, the generation that `parts` belong to.
+    generation: Option<u64>,
+}
+
+/// The formats and byte orders.
+enum Ring {
+    Split(Split<Little>),
+    SplitBig(Split<Big>),
+    Packed(Packed<Little>),
+}
+
+/// The same expression for each format.
+macro_rules! each {
+    ($ring:expr, $format:ident => $body:expr) => {
+        match $ring {
+            Ring::Split($format) => $body,
+            Ring::SplitBig($format) => $body,
+            Ring::Packed($format) => $body,
+        }
+    };
+}
+
+impl DeviceQueue {
+    /// The device end of the virtqueue at `layout`, in the format and with the features that were negotiated, which goes
+    /// on at `state`. Without `VIRTIO_F_VERSION_1` its byte order is this machine's.
+    ///
+    /// The parts must lie in memory, aligned and of the lengths that the format asks; they are resolved here, once,
+    /// together with the queue size that they are checked for.
+    pub fn new(
+        layout: Layout,
+        features: Features,
+        memory: Arc<Memory>,
+        state: State,
+    ) -> Result<Self, SetupError> {
+        let legacy = !features.contains(feature::VERSION_1);
+        let order = if legacy {
+            ByteOrder::NATIVE
+        } else {
+            ByteOrder::Little
+        };
+        Self::with_byte_order(layout, features, memory, state, order)
+    }
+
+    /// As [`new`](Self::new), for a legacy guest whose byte order is not this machine's (section 2.7.3). Packed
+    /// virtqueues are always little-endian.
+    pub fn with_byte_order(
+        layout: Layout,
+        features: Features,
+        memory: Arc<Memory>,
+        state: State,
+        order: ByteOrder,
+    ) -> Result<Self, SetupError> {
+        let packed = features.contains(feature::RING_PACKED);
+        let format = if packed { Format::Packed } else { Format::Split };
+        layout.check(packed)?;
+        let State {
+            next_available,
+            next_used,
+            ..
+        } = state;
+        let size = layout.size;
+        let possible = match format {
+            Format::Split => next_available.wrapping_sub(next_used) <= size,
+            Format::Packed => next_available < size && next_used < size,
+        };
+        if !possible {
+            return Err(SetupError::State {
+                next_available,
+                next_used,
+                size,
+            });
+        }
+        let generation = memory.translation().map(|translation| translation.generation());
+        let parts = Parts::resolve(&layout, format, &memory)?;
+        // SAFETY: the parts were resolved for this layout, and the memory is kept by the core beside the ring.
+        let ring = unsafe {
+            match (format, order) {
+                (Format::Packed, _) => Ring::Packed(Packed::new(parts.packed(size), state)),
+                (Format::Split, ByteOrder::Little) => Ring::Split(Split::new(parts.split(size), state)),
+                (Format::Split, ByteOrder::Big) => Ring::SplitBig(Split::new(parts.split(size), state)),
+            }
+        };
+        Ok(Self {
+            ring,
+            core: Core::new(size, features, memory, format),
+            layout,
+            parts,
+            generation,
+        })
+    }
+
+    /// The used index that stands in the used ring of a split virtqueue: where a device end goes on that was only told
+    /// the next available index, as vhost-user's split vring base does.
+    pub fn used_index(layout: &Layout, memory: &Memory, order: ByteOrder) -> Result<u16, SetupError> {
+        let mut bytes = [0; 2];
+        memory.read(layout.device_area.wrapping_add(2), &mut bytes)?;
+        Ok(match order {
+            ByteOrder::Little => u16::from_le_bytes(bytes),
+            ByteOrder::Big => u16::from_be_bytes(bytes),
+        })
+    }
+
+    /// Takes the next buffer that the driver made available, in the order in which it did
+    /// (`dev:packed:packed-virtqueues:01`); `None` if there is no more.
+    ///
+    /// An error says what the driver did wrong. The queue is then broken and every later call gives the same error,
+    /// except after [`Fault::Miss`](ringwright_memory::Fault::Miss): the call may be repeated once the translation is
+    /// there.
+    #[inline]
+    pub fn pop(&mut self) -> Result<Option<Chain<'_>>, RingError> {
+        if self.generation.is_some() {
+            self.follow_translation()?;
+        }
+        match each!(&mut self.ring, ring => ring.pop(&mut self.core)) {
+            Ok(Some(taken)) => Ok(Some(Chain::new(&self.core, taken))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a buffer back to the driver, with the number of bytes written into its device-writable part from its first
+    /// byte on. In any order, except that with `VIRTIO_F_IN_ORDER` buffers wait here for those taken before them. The
+    /// driver sees it after the next [`publish`](Self::publish).
+    ///
+    /// Refuses, with the queue unharmed, an id that is not in flight and more bytes than there are.
+    #[inline]
+    pub fn complete(&mut self, token: Token, written: u32) -> Result<(), RingError> {
+        let Token { id, writable, .. } = token;
+        if u64::from(written) > writable {
+            return Err(self.core.refuse(Violation::WrittenTooLong {
+                id,
+                written,
+                writable,
+            }));
+        }
+        each!(&mut self.ring, ring => ring.complete(&mut self.core, id, written))
+            .map_err(|violation| self.core.refuse(violation))
+    }
+
+    /// Takes the newest [`pop`](Self::pop) back, as if it had not been: the next one gives the same buffer again. A
+    /// token that is not the newest one's is a mistake of the caller's: its buffer stays in flight for good.
+    pub fn push_back(&mut self, token: Token) {
+        let newest = each!(&mut self.ring, ring => ring.push_back(&mut self.core, &token));
+        debug_assert!(newest, "only the newest buffer can be pushed back");
+    }
+
+    /// Makes known a buffer that was taken, and not used, before this end was made from a saved state: its id and the
+    /// number of descriptors that it occupies in the ring (1 on split virtqueues). [`Token::from_id`] then gives the
+    /// token to complete it with. False if the id cannot be or already is in flight.
+    pub fn adopt(&mut self, id: u16, descriptors: u16) -> bool {
+        if descriptors == 0 || id >= self.size() || self.core.in_flight.contains(id) {
+            return false;
+        }
+        let room = match &mut self.ring {
+            Ring::Packed(ring) => ring.adopt(descriptors),
+            Ring::Split(_) | Ring::SplitBig(_) => true,
+        };
+        room && self.core.insert(&Token::from_id(id), descriptors).is_ok()
+    }
+
+    /// Shows the driver all buffers completed since the last call, and tells whether a used buffer notification is to be
+    /// sent. Costs one full fence if there are any, else nothing.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        let notify = each!(&mut self.ring, ring => ring.publish(&mut self.core));
+        if self.core.written.is_some() {
+            self.mark_ring();
+        }
+        notify
+    }
+
+    /// Lets the driver know that it need not notify of available buffers; it still may
+    /// (`dev:split:available-buffer-notification-suppression:05`).
+    pub fn disable_notifications(&mut self) {
+        match &mut self.ring {
+            Ring::Split(ring) => ring.disable_notifications(&self.core),
+            Ring::SplitBig(ring) => ring.disable_notifications(&self.core),
+            Ring::Packed(ring) => ring.disable_notifications(),
+        }
+        self.mark_device_area();
+    }
+
+    /// Asks the driver to notify of the next available buffer. True if there is one already, of which no notification
+    /// may come: take it before waiting.
+    pub fn enable_notifications(&mut self) -> bool {
+        let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
+        self.mark_device_area();
+        available
+    }
+
+    /// Whether the driver has made a buffer available that was not taken yet. A hint: whether it is a legal one is
+    /// found when it is taken.
+    pub fn has_available(&self) -> bool {
+        self.core.broken.is_none() && each!(&self.ring, ring => ring.has_available())
+    }
+
+    /// Number of buffers taken and not yet given back.
+    pub fn in_flight(&self) -> u16 {
+        self.core.in_flight.chains()
+    }
+
+    /// Queue size in descriptors.
+    pub fn size(&self) -> u16 {
+        self.layout.size
+    }
+
+    /// Where the queue stands. Call [`publish`](Self::publish) before: what was completed since then is not in it, and
+    /// neither are buffers in flight.
+    pub fn state(&self) -> State {
+        each!(&self.ring, ring => ring.state())
+    }
+
+    /// What the queue was set up with.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The memory the queue works on.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.core.memory
+    }
+
+    /// Goes on with changed memory, in which the parts of the virtqueue are looked up and checked again. On an error
+    /// the queue keeps the memory it has.
+    ///
+    /// Buffers in flight were resolved in the old memory; whoever holds their segments keeps that alive.
+    pub fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), SetupError> {
+        self.place(&memory)?;
+        self.core.set_memory(memory);
+        Ok(())
+    }
+
+    /// What the driver did to break the queue, if it did. Only a reset of the queue or device mends it
+    /// (`dev:core:device-status-field:02`).
+    pub fn broken(&self) -> Option<&RingError> {
+        self.core.broken.as_ref()
+    }
+
+    /// Looks the parts up in `memory` and makes the ring use them.
+    fn place(&mut self, memory: &Memory) -> Result<(), SetupError> {
+        let format = match self.ring {
+            Ring::Split(_) | Ring::SplitBig(_) => Format::Split,
+            Ring::Packed(_) => Format::Packed,
+        };
+        let generation = memory.translation().map(|translation| translation.generation());
+        let parts = Parts::resolve(&self.layout, format, memory)?;
+        let size = self.layout.size;
+        // SAFETY: the parts were resolved for this layout, and the core keeps or is about to be given the memory.
+        unsafe {
+            match &mut self.ring {
+                Ring::Split(ring) => ring.ring = parts.split(size),
+                Ring::SplitBig(ring) => ring.ring = parts.split(size),
+                Ring::Packed(ring) => ring.ring = parts.packed(size),
+            }
+        }
+        (self.parts, self.generation) = (parts, generation);
+        Ok(())
+    }
+
+    /// Looks the parts up again if the translation has changed since.
+    #[cold]
+    fn follow_translation(&mut self) -> Result<(), RingError> {
+        let now = self
+            .core
+            .memory
+            .translation()
+            .map(|translation| translation.generation());
+        if now == self.generation {
+            return Ok(());
+        }
+        let memory = self.core.memory.clone();
+        self.place(&memory)
+            .map_err(|error| self.core.fail(Violation::Part(error)))
+    }
+
+    /// Marks what publishing may have written.
+    #[cold]
+    fn mark_ring(&self) {
+        let part = match self.ring {
+            Ring::Split(_) | Ring::SplitBig(_) => self.parts.device,
+            Ring::Packed(_) => self.parts.descriptors,
+        };
+        self.mark(part);
+    }
+
+    /// Marks what suppressing notifications may have written.
+    fn mark_device_area(&self) {
+        if self.core.written.is_some() {
+            self.mark(self.parts.device);
+        }
+    }
+
+    fn mark(&self, part: Segment) {
+        self.core.memory.mark_written(&[part], part.len());
+    }
+}
+
+impl fmt::Debug for DeviceQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceQueue")
+            .field("layout", &self.layout)
+            .field("state", &self.state())
+            .field("in_flight", &self.in_flight())
+            .field("broken", &self.core.broken)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,262 @@
+//! The device end of a split virtqueue.
+//!
+//! `unsafe` is needed here where an index was compared with the queue size before it is used.
+
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
+
+use super::chain::{Taken, Token};
+use super::core::{Core, Gather};
+use crate::split::{Descriptor, SplitRing};
+use crate::words::Part;
+use crate::{RingError, State, Violation};
+
+/// The device's place in a split virtqueue.
+pub struct Split<P> {
+    pub(super) ring: SplitRing<P>,
+    /// Next entry of the available ring to take.
+    next_available: u16,
+    /// The available index as last read.
+    available: u16,
+    /// Next entry of the used ring to write.
+    next_used: u16,
+    /// The used index as the driver knows it.
+    published: u16,
+}
+
+impl<P: Part> Split<P> {
+    /// The device end of `ring`, which goes on at `state`.
+    pub fn new(ring: SplitRing<P>, state: State) -> Self {
+        let State {
+            next_available,
+            next_used,
+            ..
+        } = state;
+        Self {
+            ring,
+            next_available,
+            available: next_available,
+            next_used,
+            published: next_used,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        State {
+            next_available: self.next_available,
+            next_used: self.published,
+            ..State::default()
+        }
+    }
+
+    /// Takes the next available chain.
+    #[inline(always)]
+    pub fn pop(&mut self, core: &mut Core) -> Result<Option<Taken>, RingError> {
+        let position = self.next_available;
+        if position == self.available && !self.refill(core)? {
+            return Ok(None);
+        }
+        let head = self.ring.available_entry(position);
+        match self.walk(core, head, position) {
+            Ok(taken) => {
+                self.next_available = position.wrapping_add(1);
+                Ok(Some(taken))
+            }
+            Err(violation) => {
+                // So that the next pop looks for a broken queue first, and reads the index again.
+                self.available = position;
+                Err(core.fail(violation))
+            }
+        }
+    }
+
+    /// Reads the available index; false if there is nothing new.
+    #[inline(never)]
+    fn refill(&mut self, core: &mut Core) -> Result<bool, RingError> {
+        if let Some(error) = core.broken {
+            return Err(error);
+        }
+        // Acquire: entries and descriptors are read after the index that covers them.
+        let found = self.ring.available_index(Acquire);
+        let size = self.ring.size();
+        if found.wrapping_sub(self.next_available) > size {
+            return Err(core.fail(Violation::AvailableIndex {
+                found,
+                taken: self.next_available,
+                size,
+            }));
+        }
+        self.available = found;
+        Ok(found != self.next_available)
+    }
+
+    #[inline(always)]
+    fn walk(&self, core: &mut Core, head: u16, position: u16) -> Result<Taken, Violation> {
+        let size = self.ring.size();
+        let special = core.special;
+        let mut gather = core.gather(size);
+        let mut index = head;
+        loop {
+            if index >= size {
+                return Err(Violation::DescriptorIndex {
+                    index,
+                    size: size.into(),
+                });
+            }
+            // SAFETY: just compared.
+            let descriptor = unsafe { self.ring.descriptor(index) };
+            if descriptor.flags & special == 0 {
+                gather.count()?;
+                gather.element(descriptor.address, descriptor.length, descriptor.flags)?;
+            } else {
+                Self::special(&mut gather, descriptor)?;
+            }
+            if descriptor.flags & DescFlags::NEXT.0 == 0 {
+                break;
+            }
+            index = descriptor.link;
+        }
+        let taken = gather.finish(head, position)?;
+        core.insert(&taken.token, 1)?;
+        Ok(taken)
+    }
+
+    /// An indirect descriptor, or one that the dirty log wants to know of.
+    #[cold]
+    fn special(gather: &mut Gather<'_>, descriptor: Descriptor) -> Result<(), Violation> {
+        let Descriptor {
+            address,
+            length,
+            flags,
+            ..
+        } = descriptor;
+        if flags & DescFlags::INDIRECT.0 == 0 {
+            gather.count()?;
+            return gather.logged_element(address, length, flags);
+        }
+        if flags & DescFlags::NEXT.0 != 0 {
+            return Err(Violation::IndirectWithNext);
+        }
+        // Flag WRITE means nothing here (dev:split:indirect-descriptors:01); that elements came before is legal (:02).
+        gather.table(address, length, Self::decode)
+    }
+
+    fn decode(_index: u32, _size: u32, [address, tail]: [[u8; 8]; 2]) -> (Descriptor, Option<u32>) {
+        let word = if P::BIG_ENDIAN {
+            u64::from_be_bytes
+        } else {
+            u64::from_le_bytes
+        };
+        let entry = Descriptor::from_words::<P>(word(address), word(tail));
+        let next = (entry.flags & DescFlags::NEXT.0 != 0).then_some(entry.link.into());
+        (entry, next)
+    }
+
+    /// Gives a chain back to the driver once [`publish`](Self::publish) is called.
+    #[inline(always)]
+    pub fn complete(&mut self, core: &mut Core, id: u16, written: u32) -> Result<(), Violation> {
+        if core.extras {
+            if core.complete_extras(id, written, Self::decode)?.is_some() {
+                self.write_used(id, written);
+            }
+            return Ok(());
+        }
+        core.in_flight.remove(id).ok_or(Violation::NotInFlight { id })?;
+        self.write_used(id, written);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn write_used(&mut self, id: u16, written: u32) {
+        self.ring.set_used_entry(self.next_used, id.into(), written);
+        self.next_used = self.next_used.wrapping_add(1);
+    }
+
+    /// Takes back the newest chain taken; false if `token` is not it.
+    pub(super) fn push_back(&mut self, core: &mut Core, token: &Token) -> bool {
+        let newest =
+            self.next_available.wrapping_sub(1) == token.position && core.in_flight.contains(token.id);
+        if newest {
+            core.undo(token.id);
+            // The driver cannot take an entry back (drv:split:the-virtqueue-available-ring:01), so what was read of
+            // the index stays true, and there is no wish to read it again.
+            self.next_available = token.position;
+        }
+        newest
+    }
+
+    /// Shows the driver what is complete; true if it wants a notification.
+    #[inline(always)]
+    pub fn publish(&mut self, core: &mut Core) -> bool {
+        if core.order.is_some() {
+            self.write_batches(core);
+        }
+        let (old, new) = (self.published, self.next_used);
+        if new == old {
+            return false;
+        }
+        // Release: entries, lengths and buffers come before the index (dev:split:the-virtqueue-used-ring:01, :02).
+        self.ring.set_used_index(new, Release);
+        self.published = new;
+        // The index must be visible before the driver's wishes are read, or both ends could wait for each other.
+        self.ring.fence();
+        self.notify(core, old, new)
+    }
+
+    #[inline(always)]
+    fn notify(&self, core: &Core, old: u16, new: u16) -> bool {
+        let wanted = if core.event_idx {
+            // dev:split:used-buffer-notification-suppression:04 to :06
+            need_event(self.ring.used_event(), new, old)
+        } else {
+            // dev:split:used-buffer-notification-suppression:01 to :03
+            self.ring.available_flags() & AvailFlags::NO_INTERRUPT.0 == 0
+        };
+        wanted || (core.notify_on_empty && self.ring.available_index(Acquire) == self.next_available)
+    }
+
+    /// Writes used entries for all buffers that are complete in order (section 2.7.9).
+    #[cold]
+    fn write_batches(&mut self, core: &mut Core) {
+        let Core {
+            order: Some(order),
+            in_flight,
+            ..
+        } = core
+        else {
+            return;
+        };
+        while let Some(batch) = order.next_batch(in_flight) {
+            self.ring
+                .set_used_entry(self.next_used, batch.id.into(), batch.written);
+            self.next_used = self.next_used.wrapping_add(batch.chains);
+        }
+    }
+
+    /// Tells the driver that it need not notify.
+    pub fn disable_notifications(&mut self, core: &Core) {
+        if core.event_idx {
+            // An entry that is already there; flags stay 0 (dev:split:available-buffer-notification-suppression:03).
+            self.ring.set_available_event(self.next_available.wrapping_sub(1));
+        } else {
+            self.ring.set_used_flags(UsedFlags::NO_NOTIFY.0);
+        }
+    }
+
+    /// Asks the driver for a notification of the next buffer; true if it is there already.
+    pub fn enable_notifications(&mut self, core: &Core) -> bool {
+        if core.event_idx {
+            self.ring.set_available_event(self.next_available);
+        } else {
+            self.ring.set_used_flags(0);
+        }
+        // The wish must be visible before the index is read, or both ends could wait for each other.
+        self.ring.fence();
+        core.broken.is_none() && self.ring.available_index(Acquire) != self.next_available
+    }
+
+    pub(super) fn has_available(&self) -> bool {
+        self.available != self.next_available || self.ring.available_index(Acquire) != self.next_available
+    }
+}
