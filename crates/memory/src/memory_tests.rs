@@ -233,6 +233,10 @@ fn written_pages_are_logged_at_every_address_they_have() {
     );
     memory.mark_written(&segments, usize::MAX);
     assert_eq!(log.take().map(|(_, length)| length).sum::<u64>(), 3 * PAGE);
+    // The first segment takes all that was written.
+    let three = resolve(&memory, 17 * PAGE, 8, Access::Write).unwrap();
+    memory.mark_written(&[three[0], segments[0]], 8);
+    assert_eq!(log.take().collect::<Vec<_>>(), [(17 * PAGE, PAGE)]);
 }
 
 #[test]
@@ -302,6 +306,26 @@ fn a_window_forgets_with_the_translation() {
     memory
         .resolve(&mut window, 0x8001, 8, Access::Read, &mut segments)
         .unwrap();
+}
+
+#[test]
+fn a_window_knows_each_part_of_a_translation() {
+    let tlb = Arc::new(Iotlb::new());
+    let memory = Memory::new(vec![region(0, 0x100), region(0x100, 0x100)]).unwrap();
+    let memory = memory.with_translation(tlb.clone());
+    tlb.insert(0x8000, 0x200, 0, Access::Read);
+    let (mut window, mut segments) = (Window::new(), Vec::new());
+    memory
+        .resolve(&mut window, 0x8080, 0x100, Access::Read, &mut segments)
+        .unwrap();
+    memory
+        .resolve(&mut window, 0x8100, 1, Access::Read, &mut segments)
+        .unwrap();
+    assert_eq!(
+        segments[2].pointer(),
+        segments[1].pointer(),
+        "the start of the second region"
+    );
 }
 
 #[test]

@@ -152,6 +152,17 @@ impl Iotlb {
         }
     }
 
+    /// Ranges in the table, some of them split by removals. Whoever fills it from a side that it does not trust keeps
+    /// this bounded, by [`clear`](Self::clear) if need be: what is forgotten is asked for again.
+    pub fn len(&self) -> usize {
+        self.entries.lock().len()
+    }
+
+    /// Whether the table knows nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.entries.lock().clear();

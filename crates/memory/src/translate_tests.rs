@@ -55,10 +55,12 @@ fn the_generation_tells_of_what_stopped_being_true() {
     tlb.insert(0x1fff, 1, 7, Access::Read);
     let replaced = tlb.generation();
     assert_ne!(replaced, start);
+    assert_eq!(tlb.len(), 2);
     tlb.remove(0x1000, 1);
     let removed = tlb.generation();
     assert_ne!(removed, replaced);
     tlb.clear();
+    assert!(tlb.is_empty());
     assert_ne!(tlb.generation(), removed);
     assert!(tlb.translate(0x1fff, 1, Access::Read).is_err());
 }
