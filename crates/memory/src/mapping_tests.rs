@@ -138,12 +138,15 @@ fn a_file_open_for_reading_is_not_mapped_for_writing() {
 }
 
 #[test]
-fn a_memfd_is_sealed_and_a_file_is_not() {
+fn what_can_be_shortened_is_not_sealed() {
     assert!(
         !Mapping::file(file(&[0; 10]).into(), 0, 10, true)
             .unwrap()
             .is_sealed()
     );
+    let unsealed = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::ftruncate(&unsealed, 10).unwrap();
+    assert!(!Mapping::file(unsealed, 0, 10, true).unwrap().is_sealed());
     let mapping = Arc::new(Mapping::memfd("test", 4096).unwrap());
     let region = Region::new(0, mapping);
     let (file, _) = region.file().unwrap();

@@ -180,7 +180,7 @@ impl<'a> Slices<'a> {
             let (Some(source), Some(target)) = (from.segments().next(), to.segments().next()) else {
                 break;
             };
-            let length = source.len().min(target.len()).min(left);
+            let length = source.len().min(target.len());
             // SAFETY: both segments are valid for the lives of their views, the target also for writing, and `length`
             // is in both.
             unsafe { copy::copy(source.pointer(), target.pointer(), length) };

@@ -42,15 +42,18 @@ fn both_see_the_same_bytes() {
 
 #[test]
 fn the_mappings_stay() {
-    let theirs = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
-    let first = from_mmap(&theirs).unwrap();
-    let theirs = Arc::new(theirs);
-    // SAFETY: the regions are mappings.
-    let second = unsafe { from_backend(theirs.clone()) }.unwrap();
-    drop(theirs);
-    first.write(0, b"still here").unwrap();
-    let mut bytes = [0; 10];
-    second.read(0, &mut bytes).unwrap();
-    assert_eq!(&bytes, b"still here");
-    assert!(second.resolve_one(0, 0x1001, Access::Read).is_err());
+    let theirs = || GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
+    let first = from_mmap(&theirs()).unwrap();
+    let backend = Arc::new(theirs());
+    // SAFETY: the region is a mapping.
+    let second = unsafe { from_backend(backend.clone()) }.unwrap();
+    assert_eq!(Arc::strong_count(&backend), 2);
+    drop(backend);
+    for ours in [first, second] {
+        ours.write(0, b"still here").unwrap();
+        let mut bytes = [0; 10];
+        ours.read(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"still here");
+        assert!(ours.resolve_one(0, 0x1001, Access::Read).is_err());
+    }
 }
