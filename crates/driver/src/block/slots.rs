@@ -1,0 +1,80 @@
+//! The fixed parts of requests, header and status, in memory set aside for each descriptor at set-up.
+
+use alloc::vec::Vec;
+use core::mem::size_of;
+
+use ringwright_memory::{Buffer, DmaSegment};
+use ringwright_spec::block::{ReqHead, ReqType, Status};
+use ringwright_spec::data::{Le32, Le64};
+use zerocopy::IntoBytes;
+
+use crate::init::Session;
+use crate::{DriverError, Transport};
+
+/// Distance of two slots, so that none crosses a cache line of 64 bytes.
+const STRIDE: usize = 32;
+
+/// The status follows the header.
+const STATUS: usize = size_of::<ReqHead>();
+
+/// Before the device has written a status, which is none of the document's.
+const UNWRITTEN: Status = Status(0xff);
+
+/// One header and one status for each request that may be outstanding.
+pub(super) struct Slots {
+    memory: Buffer,
+    free: Vec<u16>,
+}
+
+impl Slots {
+    /// Slots for `count` requests.
+    pub(super) fn new<T: Transport>(session: &Session<T>, count: u16) -> Result<Self, DriverError> {
+        let memory = session.allocate(STRIDE * count as usize)?;
+        Ok(Self {
+            memory,
+            free: (0..count).rev().collect(),
+        })
+    }
+
+    /// A slot that is free.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<u16> {
+        self.free.pop()
+    }
+
+    /// Frees `slot`.
+    #[inline]
+    pub(super) fn put(&mut self, slot: u16) {
+        self.free.push(slot);
+    }
+
+    /// Writes the header of a request; returns where the device finds it and where it writes the status.
+    #[inline]
+    pub(super) fn prepare(&self, slot: u16, kind: ReqType, sector: u64) -> (DmaSegment, DmaSegment) {
+        let head = ReqHead {
+            r#type: Le32::new(kind.0),
+            reserved: Le32::ZERO,
+            sector: Le64::new(sector),
+        };
+        let at = STRIDE * slot as usize;
+        let mut bytes = [0; STATUS + 1];
+        bytes[..STATUS].copy_from_slice(head.as_bytes());
+        bytes[STATUS] = UNWRITTEN.0;
+        self.memory.write(at, &bytes).expect(WITHIN);
+        let segment = |offset, length| self.memory.segment_at(at + offset, length).expect(WITHIN);
+        (segment(0, STATUS), segment(STATUS, 1))
+    }
+
+    /// The status that the device has written.
+    #[inline]
+    pub(super) fn status(&self, slot: u16) -> Status {
+        let mut status = [0];
+        self.memory
+            .read(STRIDE * slot as usize + STATUS, &mut status)
+            .expect(WITHIN);
+        Status(status[0])
+    }
+}
+
+/// Slot numbers come from `free`, which holds those below the count for which the memory was allocated.
+const WITHIN: &str = "a slot lies within the slots' memory";

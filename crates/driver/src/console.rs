@@ -1,0 +1,195 @@
+//! Console driver (section 5.3), one port: bytes in, bytes out, neither ever waited for.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::offset_of;
+
+use ringwright_memory::{Area, Buffer};
+use ringwright_ring::{AddError, DriverQueue, Used};
+use ringwright_spec::Features;
+use ringwright_spec::console::{Config, DEVICE, features, receiveq, transmitq};
+use ringwright_spec::data::{Le16, Le32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::init::{Session, Setup};
+use crate::{DriverError, Options, Transport};
+
+/// Features of the device type that this driver understands.
+const UNDERSTOOD: Features = Features(features::SIZE.0 | features::EMERG_WRITE.0);
+
+/// Bytes of each buffer, in both directions.
+const BUFFER_BYTES: usize = 1024;
+
+/// Buffers in each direction, if the virtqueues are large enough.
+const BUFFERS: u16 = 16;
+
+/// Virtqueues of port 0.
+const RECEIVEQ: u16 = receiveq(0).unwrap();
+const TRANSMITQ: u16 = transmitq(0).unwrap();
+
+/// Port 0 of a console.
+pub struct Console<T: Transport> {
+    session: Session<T>,
+    receive: DriverQueue<Buffer>,
+    transmit: DriverQueue<Buffer>,
+    /// Input that has arrived and is not read yet: buffer, bytes in it, bytes of them already read.
+    input: VecDeque<(Buffer, usize, usize)>,
+    /// Buffers for output.
+    idle: Vec<Buffer>,
+}
+
+/// Size of a console, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Width.
+    pub columns: u16,
+    /// Height.
+    pub rows: u16,
+}
+
+impl<T: Transport> Console<T> {
+    /// Takes the device behind `transport`; its virtqueues and buffers lie in `area`.
+    pub fn new(transport: T, area: &Arc<Area>, options: Options) -> Result<Self, DriverError> {
+        let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
+        let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
+        let buffers = |session: &Session<T>, queue: &DriverQueue<Buffer>| {
+            let count = queue.free().min(BUFFERS);
+            (0..count)
+                .map(|_| session.allocate(BUFFER_BYTES))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let idle = buffers(setup.session(), &transmit)?;
+        for buffer in buffers(setup.session(), &receive)? {
+            post(&mut receive, buffer);
+        }
+        let mut session = setup.finish()?;
+        session.publish(RECEIVEQ, &mut receive)?;
+        let input = VecDeque::with_capacity(BUFFERS.into());
+        Ok(Self {
+            session,
+            receive,
+            transmit,
+            input,
+            idle,
+        })
+    }
+
+    /// The session with the device.
+    pub fn session(&mut self) -> &mut Session<T> {
+        &mut self.session
+    }
+
+    /// Size of the console, if the device says. It can change: look again when the device notifies of a change of its
+    /// configuration.
+    pub fn size(&mut self) -> Result<Option<Size>, DriverError> {
+        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        struct Dimensions {
+            columns: Le16,
+            rows: Le16,
+        }
+        if !self.session.has(features::SIZE) {
+            return Ok(None);
+        }
+        let Dimensions { columns, rows } = self.session.config(offset_of!(Config, cols))?;
+        Ok(Some(Size {
+            columns: columns.get(),
+            rows: rows.get(),
+        }))
+    }
+
+    /// Moves input into the start of `into`; returns how many bytes, 0 if there are none yet.
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, DriverError> {
+        self.collect_input()?;
+        let mut done = 0;
+        while let Some((buffer, filled, read)) = self.input.front_mut()
+            && done < into.len()
+        {
+            let length = (*filled - *read).min(into.len() - done);
+            let within = buffer.read(*read, &mut into[done..done + length]);
+            within.expect("a device cannot say it wrote more than the buffer holds: the ring refuses that");
+            (*read, done) = (*read + length, done + length);
+            if read == filled {
+                self.repost_first();
+            }
+        }
+        self.session.publish(RECEIVEQ, &mut self.receive)?;
+        Ok(done)
+    }
+
+    /// Sends the start of `bytes`; returns how many, fewer than given while the device does not keep up.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, DriverError> {
+        self.collect_idle()?;
+        let mut done = 0;
+        while done < bytes.len()
+            && let Some(buffer) = self.idle.pop()
+        {
+            let length = (bytes.len() - done).min(buffer.len());
+            let whole = buffer.write(0, &bytes[done..done + length]);
+            whole.expect("the length is within the buffer's");
+            let Some(segment) = buffer.segment_at(0, length) else {
+                break;
+            };
+            match self.transmit.add(&[segment], &[], buffer) {
+                Ok(_) => done += length,
+                Err(AddError { data, .. }) => {
+                    self.idle.push(data);
+                    break;
+                }
+            }
+        }
+        self.session.publish(TRANSMITQ, &mut self.transmit)?;
+        Ok(done)
+    }
+
+    /// Whether the device has taken all output.
+    pub fn flushed(&mut self) -> Result<bool, DriverError> {
+        self.collect_idle()?;
+        Ok(self.transmit.in_flight() == 0)
+    }
+
+    fn collect_idle(&mut self) -> Result<(), DriverError> {
+        while let Some(used) = self.transmit.pop()? {
+            self.idle.push(used.data);
+        }
+        Ok(())
+    }
+
+    fn collect_input(&mut self) -> Result<(), DriverError> {
+        while let Some(Used {
+            data: buffer,
+            written,
+        }) = self.receive.pop()?
+        {
+            match written {
+                0 => post(&mut self.receive, buffer),
+                _ => self.input.push_back((buffer, written as usize, 0)),
+            }
+        }
+        Ok(())
+    }
+
+    fn repost_first(&mut self) {
+        if let Some((buffer, ..)) = self.input.pop_front() {
+            post(&mut self.receive, buffer);
+        }
+    }
+}
+
+/// Writes one character through the configuration space, which works before and without any initialization
+/// (section 5.3.5); `false` if the device does not offer it.
+pub fn emergency_write(transport: &mut impl Transport, character: u8) -> Result<bool, DriverError> {
+    let offered = transport.device_features()?.contains(features::EMERG_WRITE);
+    if offered {
+        let value = Le32::new(character.into());
+        transport.write_config(offset_of!(Config, emerg_wr), value.as_bytes())?;
+    }
+    Ok(offered)
+}
+
+/// Puts `buffer` into the receive virtqueue, device-writable (`drv:console:device-operation:01`).
+fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
+    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
+    let _ = receive.add(&[], &[buffer.segment()], buffer);
+}

@@ -1,0 +1,225 @@
+//! Network driver (section 5.1), one pair of virtqueues: Ethernet frames in, Ethernet frames out, neither waited for.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::{offset_of, size_of};
+
+use ringwright_memory::{Area, Buffer};
+use ringwright_ring::{AddError, DriverQueue, Used};
+use ringwright_spec::Features;
+use ringwright_spec::data::Le16;
+use ringwright_spec::network::config::Status;
+use ringwright_spec::network::{Config, DEVICE, Hdr, features, receiveq, transmitq};
+use zerocopy::IntoBytes;
+
+use crate::init::{Session, Setup};
+use crate::{DriverError, Options, Transport};
+
+/// Features of the device type that this driver understands.
+const UNDERSTOOD: Features =
+    Features(features::MAC.0 | features::STATUS.0 | features::MTU.0 | features::MRG_RXBUF.0);
+
+/// Virtqueues of the first pair.
+const RECEIVEQ: u16 = receiveq(0).unwrap();
+const TRANSMITQ: u16 = transmitq(0).unwrap();
+
+/// Length of the header before each frame; both directions, with the features understood here.
+const HEADER: usize = size_of::<Hdr>();
+
+/// Link-layer header with one VLAN tag, which the MTU does not count.
+const ETHERNET_HEADER: usize = 18;
+
+/// The MTU where the device does not say; with the headers it gives the 1534 bytes that section 5.1.6.3 asks for,
+/// and four for a VLAN tag.
+const DEFAULT_MTU: u16 = 1504;
+
+/// Frames that may be outstanding in each direction, if the virtqueues are large enough.
+const BUFFERS: u16 = 256;
+
+/// A network card.
+pub struct Network<T: Transport> {
+    session: Session<T>,
+    receive: DriverQueue<Buffer>,
+    transmit: DriverQueue<Buffer>,
+    idle: Vec<Buffer>,
+    mac: Option<[u8; 6]>,
+    mtu: u16,
+}
+
+/// What became of a frame given to [`Network::send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The device has it, or will have it with the next [`Network::publish`].
+    Queued,
+    /// As many frames are outstanding as may be: try again later.
+    Full,
+    /// It is longer than the MTU allows (`drv:net:device-configuration-layout:08`).
+    TooLong,
+}
+
+impl<T: Transport> Network<T> {
+    /// Takes the device behind `transport`; its virtqueues and buffers lie in `area`.
+    pub fn new(transport: T, area: &Arc<Area>, options: Options) -> Result<Self, DriverError> {
+        let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
+        let session = setup.session();
+        let mac = match session.has(features::MAC) {
+            true => Some(session.config::<[u8; 6]>(offset_of!(Config, mac))?),
+            false => None,
+        };
+        let mtu = match session.has(features::MTU) {
+            true => session.config::<Le16>(offset_of!(Config, mtu))?.get(),
+            false => DEFAULT_MTU,
+        };
+        let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
+        // drv:net:device-configuration-layout:07: each receive buffer holds a frame of the MTU.
+        let length = HEADER + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
+        let buffers = |session: &Session<T>, queue: &DriverQueue<Buffer>| {
+            let count = queue.free().min(BUFFERS);
+            (0..count)
+                .map(|_| session.allocate(length))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let idle = buffers(setup.session(), &transmit)?;
+        for buffer in buffers(setup.session(), &receive)? {
+            post(&mut receive, buffer);
+        }
+        let mut session = setup.finish()?;
+        session.publish(RECEIVEQ, &mut receive)?;
+        Ok(Self {
+            session,
+            receive,
+            transmit,
+            idle,
+            mac,
+            mtu,
+        })
+    }
+
+    /// The session with the device.
+    pub fn session(&mut self) -> &mut Session<T> {
+        &mut self.session
+    }
+
+    /// The MAC address, if the device has one; else the driver's user chooses a locally administered one.
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        self.mac
+    }
+
+    /// Longest payload of a frame in bytes, without the Ethernet header.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// Whether the link is up; always, if the device does not say.
+    pub fn link_up(&mut self) -> Result<bool, DriverError> {
+        if !self.session.has(features::STATUS) {
+            return Ok(true);
+        }
+        let status: Le16 = self.session.config(offset_of!(Config, status))?;
+        Ok(Status(status.get()).contains(Status::LINK_UP))
+    }
+
+    /// Copies the next frame that has arrived to the start of `frame`; returns its length, of which what does not fit
+    /// is lost. `None` if none has arrived.
+    pub fn receive(&mut self, frame: &mut [u8]) -> Result<Option<usize>, DriverError> {
+        let Some(Used {
+            data: buffer,
+            written,
+        }) = self.receive.pop()?
+        else {
+            return Ok(None);
+        };
+        let mut header = Hdr::default();
+        let held = (written as usize)
+            .checked_sub(HEADER)
+            .ok_or(broken("a frame is shorter than its header"))?;
+        read(&buffer, 0, header.as_mut_bytes());
+        let count = if self.session.has(features::MRG_RXBUF) {
+            header.num_buffers.get()
+        } else {
+            1
+        };
+        if count == 0 {
+            return Err(broken("num_buffers of a frame is 0"));
+        }
+        let mut length = copy(&buffer, HEADER, held, frame);
+        post(&mut self.receive, buffer);
+        for _ in 1..count {
+            // dev:net:processing-of-incoming-packets: all buffers of a frame are used together.
+            let next = self
+                .receive
+                .pop()?
+                .ok_or(broken("fewer buffers are used than num_buffers says"))?;
+            let rest = frame.get_mut(length..).unwrap_or_default();
+            length += copy(&next.data, 0, next.written as usize, rest);
+            post(&mut self.receive, next.data);
+        }
+        Ok(Some(length))
+    }
+
+    /// Queues `frame` for transmission; [`publish`](Self::publish) shows it to the device.
+    pub fn send(&mut self, frame: &[u8]) -> Result<Sent, DriverError> {
+        if frame.len() > usize::from(self.mtu) + ETHERNET_HEADER {
+            return Ok(Sent::TooLong);
+        }
+        while let Some(used) = self.transmit.pop()? {
+            self.idle.push(used.data);
+        }
+        let Some(buffer) = self.idle.pop() else {
+            return Ok(Sent::Full);
+        };
+        // Without offloads every field is 0: drv:net:packet-transmission:02, :03 and :21.
+        write(&buffer, 0, Hdr::default().as_bytes());
+        write(&buffer, HEADER, frame);
+        let segment = buffer.segment_at(0, HEADER + frame.len()).expect(FITS);
+        match self.transmit.add(&[segment], &[], buffer) {
+            Ok(_) => Ok(Sent::Queued),
+            Err(AddError { data, .. }) => {
+                self.idle.push(data);
+                Ok(Sent::Full)
+            }
+        }
+    }
+
+    /// Shows the device the frames queued for transmission and the buffers that wait for frames.
+    pub fn publish(&mut self) -> Result<(), DriverError> {
+        self.session.publish(TRANSMITQ, &mut self.transmit)?;
+        self.session.publish(RECEIVEQ, &mut self.receive)
+    }
+
+    /// Asks for a notification when a frame arrives, before waiting for one. `true`: one has arrived already.
+    pub fn enable_notifications(&mut self) -> bool {
+        self.receive.enable_notifications()
+    }
+}
+
+/// Every buffer is allocated for the longest frame, and the ring refuses a longer one.
+const FITS: &str = "the length of a frame is within that of its buffer";
+
+/// Copies `length` bytes from `offset` of `buffer` to the start of `into`, as far as they fit; returns `length`.
+fn copy(buffer: &Buffer, offset: usize, length: usize, into: &mut [u8]) -> usize {
+    let fits = length.min(into.len());
+    read(buffer, offset, &mut into[..fits]);
+    length
+}
+
+fn read(buffer: &Buffer, offset: usize, into: &mut [u8]) {
+    buffer.read(offset, into).expect(FITS);
+}
+
+fn write(buffer: &Buffer, offset: usize, from: &[u8]) {
+    buffer.write(offset, from).expect(FITS);
+}
+
+/// Puts `buffer` into the receive virtqueue.
+fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
+    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
+    let _ = receive.add(&[], &[buffer.segment()], buffer);
+}
+
+fn broken(what: &'static str) -> DriverError {
+    DriverError::Device {
+        device: "network",
+        what,
+    }
+}
