@@ -74,6 +74,11 @@ fn only_the_whole_is_whole() {
     assert_eq!(view.part(0, 7).unwrap().whole(), None);
     assert_eq!(view.part(0, 3).unwrap().whole(), None);
     assert_eq!(
+        view.part(1, 4).unwrap().whole(),
+        None,
+        "as long as a segment, but not one"
+    );
+    assert_eq!(
         view.part(0, 4).unwrap().whole().map(<[Segment]>::len),
         Some(1),
         "a header in its own segment"

@@ -43,7 +43,11 @@ fn both_see_the_same_bytes() {
 #[test]
 fn the_mappings_stay() {
     let theirs = || GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)]).unwrap();
-    let first = from_mmap(&theirs()).unwrap();
+    let mmap = theirs();
+    let mapping = mmap.iter().next().unwrap().get_mmap();
+    let first = from_mmap(&mmap).unwrap();
+    drop(mmap);
+    assert_eq!(Arc::strong_count(&mapping), 2);
     let backend = Arc::new(theirs());
     // SAFETY: the region is a mapping.
     let second = unsafe { from_backend(backend.clone()) }.unwrap();
