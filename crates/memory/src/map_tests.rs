@@ -61,6 +61,23 @@ fn a_change_keeps_translation_and_log() {
 }
 
 #[test]
+fn a_change_overtaken_by_another_starts_again() {
+    let map = MemoryMap::new(Memory::new(vec![]).unwrap());
+    let mut calls = 0;
+    map.change(|memory| {
+        calls += 1;
+        if calls == 1 {
+            map.add(region(0x1000, 16))?;
+        }
+        let mut regions = memory.regions().to_vec();
+        regions.push(region(0x2000, 16));
+        memory.with_regions(regions)
+    })
+    .unwrap();
+    assert_eq!((calls, starts(&map)), (2, vec![0x1000, 0x2000]));
+}
+
+#[test]
 fn no_change_is_lost_between_threads() {
     let rounds = if cfg!(miri) { 4 } else { 100 };
     let map = MemoryMap::new(Memory::new(vec![]).unwrap());

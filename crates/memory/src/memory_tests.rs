@@ -326,6 +326,14 @@ fn a_window_knows_each_part_of_a_translation() {
         segments[1].pointer(),
         "the start of the second region"
     );
+    memory
+        .resolve(&mut window, 0x8080, 1, Access::Read, &mut segments)
+        .unwrap();
+    assert_eq!(
+        segments[3].pointer(),
+        segments[0].pointer(),
+        "not the second region"
+    );
 }
 
 #[test]
