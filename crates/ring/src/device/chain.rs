@@ -66,7 +66,7 @@ impl<'q> Chain<'q> {
         // given another memory while it is borrowed.
         unsafe {
             let segments = core::slice::from_raw_parts(self.segments, self.readable);
-            Slices::with_length(segments, self.readable_bytes as usize)
+            Slices::with_length(segments, self.readable_bytes as usize).read_only()
         }
     }
 
