@@ -1,0 +1,206 @@
+//! Our own rings.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use ringwright_memory::{Area, Buffer, DmaSegment, Mapping, Memory, Region};
+use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, Layout, State};
+use ringwright_spec::{Features, feature};
+
+use super::{DeviceEnd, DriverEnd};
+use crate::memory::Rings;
+use crate::pattern::{MAX_SEGMENTS, Pattern, QUEUE_SIZE, trace};
+use crate::place::Place;
+use crate::{Format, expect};
+
+fn features(format: Format) -> Features {
+    let packed = match format {
+        Format::Split => Features::NONE,
+        Format::Packed => feature::RING_PACKED,
+    };
+    feature::VERSION_1 | feature::EVENT_IDX | packed
+}
+
+/// The region that both ends of every ring here lie in.
+fn region() -> Result<Region> {
+    let mapping = Arc::new(Mapping::anonymous(Place::LENGTH)?);
+    Ok(Region::new(Place::BASE, mapping))
+}
+
+/// The device end.
+pub struct Device {
+    queue: DeviceQueue,
+    buffers: usize,
+    pattern: Pattern,
+    traced: u64,
+    notifications: u64,
+    failure: Option<anyhow::Error>,
+}
+
+impl Device {
+    /// The device end of a fresh ring.
+    pub fn new(format: Format, pattern: Pattern) -> Result<(Self, Rings)> {
+        let region = region()?;
+        let rings = Place::rings(region.pointer());
+        let buffers = region.pointer() as usize + (Place::BUFFERS - Place::BASE) as usize;
+        // The raw driver end sees the memory for as long as the program runs.
+        std::mem::forget(region.clone());
+        let layout = Layout {
+            size: QUEUE_SIZE,
+            descriptor_area: Place::DESCRIPTOR_AREA,
+            driver_area: Place::DRIVER_AREA,
+            device_area: Place::DEVICE_AREA,
+        };
+        let memory = Arc::new(Memory::new(vec![region])?);
+        let queue = DeviceQueue::new(layout, features(format), memory, State::default())?;
+        let device = Self {
+            queue,
+            buffers,
+            pattern,
+            traced: 0,
+            notifications: 0,
+            failure: None,
+        };
+        Ok((device, rings))
+    }
+
+    fn batch(&mut self) -> Result<()> {
+        while let Some(chain) = self.queue.pop()? {
+            let (readable, writable) = (chain.readable(), chain.writable());
+            for segment in readable.segments().chain(writable.segments()) {
+                let place = segment.pointer() as usize;
+                self.traced = self
+                    .traced
+                    .wrapping_add(trace(place - self.buffers, segment.len()));
+            }
+            let written = writable.len() as u32;
+            let token = chain.into_token();
+            self.queue.complete(token, written)?;
+        }
+        self.notifications += u64::from(self.queue.publish());
+        let more = self.queue.enable_notifications();
+        ensure!(!more, "chains are left");
+        Ok(())
+    }
+}
+
+impl DeviceEnd for Device {
+    #[inline(never)]
+    fn serve(&mut self) {
+        if let Err(error) = self.batch() {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn check(&mut self, rounds: u64) -> Result<()> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        expect("segments", self.traced, self.pattern.trace().wrapping_mul(rounds))?;
+        expect("used buffer notifications", self.notifications, rounds)
+    }
+}
+
+/// The driver end.
+pub struct Driver {
+    queue: DriverQueue<u16>,
+    /// The segments of each chain of a batch.
+    chains: Vec<[DmaSegment; MAX_SEGMENTS as usize]>,
+    pattern: Pattern,
+    written: u64,
+    taken: u64,
+    notifications: u64,
+    failure: Option<anyhow::Error>,
+    _buffers: Vec<Buffer>,
+}
+
+impl Driver {
+    /// The driver end of a fresh ring.
+    pub fn new(format: Format, pattern: Pattern) -> Result<(Self, Rings)> {
+        let region = region()?;
+        std::mem::forget(region.clone());
+        let base = region.pointer();
+        let area = Area::from_region(region).context("an area of the region")?;
+        let queue = DriverQueue::new(&area, QUEUE_SIZE, features(format), DriverOptions { indirect: 0 })?;
+        let layout = queue.layout();
+        let at = |address: u64| base.wrapping_add((address - Place::BASE) as usize);
+        let rings = Rings {
+            descriptor_area: at(layout.descriptor_area),
+            driver_area: at(layout.driver_area),
+            device_area: at(layout.device_area),
+            buffers: 0,
+        };
+        let mut buffers = Vec::new();
+        let mut chains = Vec::new();
+        for _slot in 0..pattern.batch {
+            let mut segment = |number| -> Result<DmaSegment> {
+                let buffer = area
+                    .allocate(pattern.length(number) as usize, 16)
+                    .context("a buffer")?;
+                let segment = buffer.segment();
+                buffers.push(buffer);
+                Ok(segment)
+            };
+            chains.push([segment(0)?, segment(1)?, segment(2)?]);
+        }
+        let driver = Self {
+            queue,
+            chains,
+            pattern,
+            written: 0,
+            taken: 0,
+            notifications: 0,
+            failure: None,
+            _buffers: buffers,
+        };
+        Ok((driver, rings))
+    }
+
+    fn add_batch(&mut self) -> Result<()> {
+        for slot in 0..self.pattern.batch {
+            let chain = &self.chains[usize::from(slot)];
+            let (readable, writable) = chain[..usize::from(self.pattern.segments)].split_at(1);
+            self.queue.add(readable, writable, slot)?;
+        }
+        Ok(())
+    }
+
+    fn take_batch(&mut self) -> Result<()> {
+        while let Some(used) = self.queue.pop()? {
+            self.written += u64::from(used.written);
+            self.taken += u64::from(used.data);
+        }
+        ensure!(!self.queue.enable_notifications(), "used chains are left");
+        Ok(())
+    }
+}
+
+impl DriverEnd for Driver {
+    #[inline(never)]
+    fn send(&mut self) {
+        match self.add_batch() {
+            Ok(()) => self.notifications += u64::from(self.queue.publish()),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn receive(&mut self) {
+        if let Err(error) = self.take_batch() {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn check(&mut self, rounds: u64) -> Result<()> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let batch = u64::from(self.pattern.batch);
+        let written = u64::from(self.pattern.written()) * batch * rounds;
+        expect("bytes written", self.written, written)?;
+        expect("sum of chains", self.taken, batch * (batch - 1) / 2 * rounds)?;
+        expect("available buffer notifications", self.notifications, rounds)
+    }
+}
