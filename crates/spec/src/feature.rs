@@ -107,7 +107,8 @@ impl fmt::Debug for Features {
     }
 }
 
-/// The first bit, in the order of `table`, that is in `set` although a feature it requires is not, with what is missing.
+/// The first bit, in the order of `table`, that is in `set` although a feature it requires is not, with what is
+/// missing.
 pub fn unmet(set: Features, table: &[FeatureBit]) -> Option<(&FeatureBit, Features)> {
     table
         .iter()

@@ -14,7 +14,8 @@ registers! {
         MAGIC_VALUE = 0x000, 4, Read, "MagicValue";
         /// [`DEVICE_VERSION`], or that of [`legacy`] devices.
         VERSION = 0x004, 4, Read, "Version";
-        /// Virtio device id; 0 is a placeholder that drivers ignore silently (`drv:mmio:mmio-device-register-layout:06`).
+        /// Virtio device id; 0 is a placeholder that drivers ignore silently
+        /// (`drv:mmio:mmio-device-register-layout:06`).
         DEVICE_ID = 0x008, 4, Read, "DeviceID";
         /// Virtio subsystem vendor id.
         VENDOR_ID = 0x00c, 4, Read, "VendorID";

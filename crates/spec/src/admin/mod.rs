@@ -33,11 +33,11 @@ constants! {
         LEGACY_DEV_CFG_READ = 0x5,
         /// Where to send a member's legacy driver notifications.
         LEGACY_NOTIFY_INFO = 0x6,
-        /// Which capabilities the device supports.
+        /// Which capabilities the device supports. Some clauses call it CAP_SUPPORT_QUERY.
         CAP_ID_LIST_QUERY = 0x7,
-        /// Get a device capability.
+        /// Get a device capability. Some clauses call it DRIVER_CAP_GET.
         DEVICE_CAP_GET = 0x8,
-        /// Set a driver capability.
+        /// Set a driver capability. Some clauses call it DEVICE_CAP_SET.
         DRIVER_CAP_SET = 0x9,
         /// Create a resource object.
         RESOURCE_OBJ_CREATE = 0xa,
@@ -87,6 +87,10 @@ constants! {
 
     /// Detail of a status (`VIRTIO_ADMIN_STATUS_Q_*`). A driver handles any other value like INVALID_COMMAND
     /// (`drv:admin:group-administration-commands:09`).
+    ///
+    /// Where the document demands one of these names as a status (the flow filter and IPsec want INVALID_OPCODE,
+    /// LIST_USE wants INVALID_FIELD), it is the qualifier that is meant, with status [`Status::EINVAL`]: the table of
+    /// statuses has neither.
     pub StatusQualifier: u16 {
         /// Goes with [`Status::OK`].
         OK = 0,

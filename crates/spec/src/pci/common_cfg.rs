@@ -5,7 +5,8 @@ use crate::data::{Le16, Le32, Le64};
 wire! {
     /// The common configuration (`virtio_pci_common_cfg`).
     pub struct CommonCfg {
-        /// Which 32 feature bits [`Self::device_feature`] shows: 32 times this and up.
+        /// Which 32 feature bits [`Self::device_feature`] shows: 32 times this and up. Words 0 to 3 hold features; the
+        /// document's note that none exceeds bit 63 is older than those that do.
         pub device_feature_select: Le32,
         /// Those of the features the device offers.
         pub device_feature: Le32,

@@ -60,12 +60,8 @@ pub struct Answers {
 pub fn folder() -> (PathBuf, bool) {
     let (folder, newest) = match env::var_os("RINGWRIGHT_UAPI") {
         Some(folder) => (PathBuf::from(folder), true),
-        None => {
-            println!("RINGWRIGHT_UAPI is not set: comparing with the system's headers, which may be old.");
-            (PathBuf::from("/usr/include"), false)
-        }
+        None => (PathBuf::from("/usr/include"), false),
     };
-    println!("Linux UAPI headers: {}", folder.display());
     assert!(
         folder.join("linux/virtio_ids.h").is_file(),
         "{} has no linux/virtio_ids.h: install linux-libc-dev, or point RINGWRIGHT_UAPI at the usr/include of one",

@@ -18,6 +18,10 @@ use structures::Counterpart;
 #[test]
 fn linux_agrees() {
     let (folder, newest) = headers::folder();
+    println!("Linux UAPI headers: {}", folder.display());
+    if !newest {
+        println!("They may be old: RINGWRIGHT_UAPI is not set.");
+    }
     let our_constants = constants::ours();
     let our_structures: BTreeMap<_, _> = structures::ours()
         .into_iter()
