@@ -1,0 +1,579 @@
+//! The host of a device: its control thread's side.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ringwright_memory::Memory;
+use ringwright_ring::{DeviceQueue, Layout, SetupError, State};
+use ringwright_spec::{Features, feature};
+
+use crate::counters::Counters;
+use crate::event_loop::EventLoop;
+use crate::kick::Kick;
+use crate::mailbox::{Gone, Mailbox, Message, mailbox};
+use crate::saved::Saved;
+use crate::{
+    ConfigError, Description, Device, DeviceError, HostEvents, Notify, Outlet, QueueCounters, Session,
+    Virtqueue,
+};
+
+/// The ring features that every device has, because the rings have them.
+const RING_FEATURES: Features = feature::VERSION_1
+    .union(feature::INDIRECT_DESC)
+    .union(feature::EVENT_IDX)
+    .union(feature::RING_PACKED)
+    .union(feature::IN_ORDER);
+
+/// Runs a device: what transports stand on.
+///
+/// It belongs to one control thread. Each queue group is served by a thread of its own, which is started with the first
+/// queue of the group and ends when the device is reset, or the host dropped. All methods that concern running queues
+/// send a message to that thread and wait for its answer; a thread that has died gives [`HostError::WorkerGone`].
+pub struct Host {
+    device: Box<dyn Device>,
+    description: Description,
+    options: HostOptions,
+    outlet: Outlet,
+    features: Option<Features>,
+    memory: Option<Arc<Memory>>,
+    queues: Vec<QueueEntry>,
+    /// By queue group; those that run.
+    groups: BTreeMap<usize, Group>,
+    /// Saved state of workers that do not exist yet, by group.
+    restored: BTreeMap<usize, Vec<u8>>,
+    suspended: bool,
+}
+
+/// How a host runs its device.
+#[derive(Clone, Debug, Default)]
+pub struct HostOptions {
+    /// How long a thread looks for work before it sleeps. Zero: not at all.
+    pub busy_poll: Duration,
+    /// Device-independent features that the transport adds to the offer, because it is the one to support them.
+    pub transport_features: Features,
+}
+
+/// What a queue needs to start.
+pub struct QueueSetup {
+    /// Where the virtqueue is, and its size.
+    pub layout: Layout,
+    /// Where both ends stand; [`State::default`] for a new queue.
+    pub state: State,
+    /// Becomes readable when the driver has made buffers available; `None` if [`Host::kick`] says so.
+    pub kick: Option<OwnedFd>,
+    /// Sends the used buffer notifications.
+    pub notify: Box<dyn Notify>,
+}
+
+struct QueueEntry {
+    max_size: u16,
+    group: usize,
+    /// Present while the queue runs.
+    kick: Option<Arc<Kick>>,
+    counters: Arc<Counters>,
+}
+
+struct Group {
+    mailbox: Mailbox,
+    thread: JoinHandle<()>,
+}
+
+impl Host {
+    /// A host for `device`. No thread runs yet; `events` hears of what the device has to say to its transport.
+    pub fn new(
+        device: Box<dyn Device>,
+        options: HostOptions,
+        events: Arc<dyn HostEvents>,
+    ) -> Result<Self, HostError> {
+        let description = device.description();
+        check_features(description.features, &description)?;
+        let queues = description.queues.iter().map(|queue| QueueEntry {
+            max_size: queue.max_size,
+            group: queue.group,
+            kick: None,
+            counters: Arc::default(),
+        });
+        Ok(Self {
+            queues: queues.collect(),
+            device,
+            description,
+            options,
+            outlet: Outlet::new(events),
+            features: None,
+            memory: None,
+            groups: BTreeMap::new(),
+            restored: BTreeMap::new(),
+            suspended: false,
+        })
+    }
+
+    /// What the device is.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Everything a driver may negotiate: the bits of the device, of the rings, and of the transport.
+    pub fn offered_features(&self) -> Features {
+        self.description.features | RING_FEATURES | self.options.transport_features
+    }
+
+    /// The negotiated features, once there are.
+    pub fn features(&self) -> Option<Features> {
+        self.features
+    }
+
+    /// Takes what the driver has accepted (section 2.2). Anything but a valid subset of the offer is refused
+    /// (`dev:core:feature-bits:02`), and so is a change while queues run.
+    pub fn set_features(&mut self, features: Features) -> Result<(), HostError> {
+        if self.features == Some(features) {
+            return Ok(());
+        }
+        let refused = features - self.offered_features();
+        if !refused.is_empty() {
+            return Err(HostError::NotOffered { refused });
+        }
+        check_features(features, &self.description)?;
+        self.refuse_while_running()?;
+        // Workers know the features of their session only.
+        self.end_groups();
+        self.features = Some(features);
+        Ok(())
+    }
+
+    /// The memory that rings and buffers are in, from now on, also while queues run. A queue whose ring is not in it
+    /// stops and needs a reset; the error names the first.
+    pub fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), HostError> {
+        self.memory = Some(memory.clone());
+        let mut lost = None;
+        for (group, running) in &self.groups {
+            let queues = running
+                .mailbox
+                .ask(|reply| Message::Memory {
+                    memory: memory.clone(),
+                    reply,
+                })
+                .map_err(|Gone| HostError::WorkerGone { group: *group })?;
+            lost = lost.or(queues.into_iter().next());
+        }
+        match lost {
+            None => Ok(()),
+            Some((index, source)) => Err(HostError::Ring { index, source }),
+        }
+    }
+
+    /// Starts a queue. Features and memory must be set. Buffers that are available already are processed at once.
+    pub fn start_queue(&mut self, index: u16, setup: QueueSetup) -> Result<(), HostError> {
+        let entry = self.entry(index)?;
+        let group = entry.group;
+        if entry.kick.is_some() {
+            return Err(HostError::AlreadyRunning { index });
+        }
+        if setup.layout.size > entry.max_size {
+            return Err(HostError::QueueTooLarge {
+                index,
+                size: setup.layout.size,
+                max_size: entry.max_size,
+            });
+        }
+        let counters = entry.counters.clone();
+        let features = self.features.ok_or(HostError::NotNegotiated)?;
+        let memory = self.memory.clone().ok_or(HostError::NoMemory)?;
+        let kick = Arc::new(
+            setup
+                .kick
+                .map_or_else(Kick::eventfd, Kick::new)
+                .map_err(HostError::Kick)?,
+        );
+        let ring = DeviceQueue::new(setup.layout, features, memory, setup.state)
+            .map_err(|source| HostError::Ring { index, source })?;
+        let queue = Box::new(Virtqueue::new(index, ring, setup.notify, counters));
+
+        self.start_group(group, features)?;
+        self.ask(group, |reply| Message::Start {
+            queue,
+            kick: kick.clone(),
+            reply,
+        })?
+        .map_err(|source| HostError::Worker { group, source })?;
+        self.entry_mut(index)?.kick = Some(kick);
+        Ok(())
+    }
+
+    /// Stops a queue, after the worker has ended what it has in flight, and says where both ends stand.
+    pub fn stop_queue(&mut self, index: u16) -> Result<State, HostError> {
+        let entry = self.entry_mut(index)?;
+        let group = entry.group;
+        entry.kick.take().ok_or(HostError::NotRunning { index })?;
+        self.ask(group, |reply| Message::Stop { index, reply })?
+            .ok_or(HostError::NotRunning { index })
+    }
+
+    /// Whether the queue has been started and not stopped.
+    pub fn is_running(&self, index: u16) -> bool {
+        self.entry(index).is_ok_and(|entry| entry.kick.is_some())
+    }
+
+    /// An available buffer notification, for transports that have no file descriptor for it. Nothing happens if the queue
+    /// does not run, as a notification may come at any time (`dev:split:available-buffer-notification-suppression:05`).
+    pub fn kick(&self, index: u16) {
+        if let Ok(QueueEntry { kick: Some(kick), .. }) = self.entry(index) {
+            kick.ring();
+        }
+    }
+
+    /// Reads the configuration space. Bytes that this device leaves out, but its device type has, read as zero.
+    pub fn read_config(&self, offset: usize, data: &mut [u8]) -> Result<(), ConfigError> {
+        let config = self.device.config();
+        self.check_config_range(offset, data.len())?;
+        let present = config.get(offset..).unwrap_or_default();
+        let length = present.len().min(data.len());
+        let (known, rest) = data.split_at_mut(length);
+        known.copy_from_slice(&present[..length]);
+        rest.fill(0);
+        Ok(())
+    }
+
+    /// Writes to the configuration space. Ignored while the device is suspended (`dev:init:device-suspend:02`).
+    pub fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        self.check_config_range(offset, data.len())?;
+        if self.suspended {
+            return Ok(());
+        }
+        self.device.write_config(offset, data)
+    }
+
+    /// Resets the device: all queues stop where they are, all workers end, features are to be negotiated anew. When this
+    /// returns, the device touches no queue and sends no notification (`dev:core:device-reset:02`). The memory stays.
+    pub fn reset(&mut self) {
+        self.end_groups();
+        self.device.reset();
+        self.outlet.clear();
+        self.restored.clear();
+        self.features = None;
+        self.suspended = false;
+    }
+
+    /// Suspends the device (section 3.4): what is being processed is completed and notified
+    /// (`dev:init:device-suspend:08`), then no queue is touched (`dev:init:device-suspend:03`) until
+    /// [`Host::resume`]. Queues can be stopped, and the memory changed.
+    pub fn suspend(&mut self) -> Result<(), HostError> {
+        self.outlet.set_suspended(true);
+        self.suspended = true;
+        self.ask_all(|reply| Message::Suspend { reply })
+    }
+
+    /// Goes on after [`Host::suspend`]; a configuration change notification that was held back is sent.
+    pub fn resume(&mut self) -> Result<(), HostError> {
+        self.outlet.set_suspended(false);
+        self.suspended = false;
+        self.ask_all(|reply| Message::Resume { reply })
+    }
+
+    /// Whether the device is suspended.
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
+    /// The state of the device and of the queues that are started, versioned. The device must be suspended, or all its
+    /// queues stopped.
+    pub fn save(&self) -> Result<Vec<u8>, HostError> {
+        if !self.suspended {
+            self.refuse_while_running()?;
+        }
+        let mut saved = Saved {
+            device_id: self.description.device_type.id,
+            features: self.features.unwrap_or_default(),
+            device: self.device.save(),
+            ..Saved::default()
+        };
+        let mut workers = self.restored.clone();
+        for group in self.groups.keys() {
+            let state = self.ask(*group, |reply| Message::Save { reply })?;
+            workers.insert(*group, state.worker);
+            saved.queues.extend(state.queues);
+        }
+        saved.workers = workers
+            .into_iter()
+            .map(|(group, state)| (group as u32, state))
+            .collect();
+        saved.queues.sort_by_key(|(index, _)| *index);
+        Ok(saved.encode())
+    }
+
+    /// Takes up what [`Host::save`] returned, into a host that has been reset or is new: sets the features, and returns
+    /// the state of each queue that was started, for [`Host::start_queue`].
+    pub fn restore(&mut self, state: &[u8]) -> Result<Vec<(u16, State)>, HostError> {
+        self.refuse_while_running()?;
+        let saved = Saved::decode(state).ok_or(HostError::SavedState)?;
+        let device_id = self.description.device_type.id;
+        if saved.device_id != device_id {
+            return Err(HostError::SavedDevice {
+                expected: device_id,
+                found: saved.device_id,
+            });
+        }
+        for (index, _) in &saved.queues {
+            self.entry(*index)?;
+        }
+        self.set_features(saved.features)?;
+        self.device.restore(&saved.device).map_err(HostError::Device)?;
+        let workers = saved
+            .workers
+            .into_iter()
+            .map(|(group, state)| (group as usize, state));
+        self.restored = workers.collect();
+        Ok(saved.queues)
+    }
+
+    /// What has gone through each queue, by index.
+    pub fn counters(&self) -> Vec<QueueCounters> {
+        self.queues
+            .iter()
+            .map(|entry| entry.counters.snapshot())
+            .collect()
+    }
+
+    fn entry(&self, index: u16) -> Result<&QueueEntry, HostError> {
+        let queues = self.queues.len();
+        self.queues
+            .get(usize::from(index))
+            .ok_or(HostError::NoSuchQueue { index, queues })
+    }
+
+    fn entry_mut(&mut self, index: u16) -> Result<&mut QueueEntry, HostError> {
+        let queues = self.queues.len();
+        self.queues
+            .get_mut(usize::from(index))
+            .ok_or(HostError::NoSuchQueue { index, queues })
+    }
+
+    /// Starts the thread of a group, unless it runs.
+    fn start_group(&mut self, group: usize, features: Features) -> Result<(), HostError> {
+        if self.groups.contains_key(&group) {
+            return Ok(());
+        }
+        let (mailbox, inbox) = mailbox().map_err(HostError::Thread)?;
+        let session = Session {
+            features,
+            outlet: self.outlet.clone(),
+            mailbox: mailbox.clone(),
+        };
+        let worker_error = |source| HostError::Worker { group, source };
+        let mut worker = self.device.worker(group, &session).map_err(worker_error)?;
+        if let Some(state) = self.restored.remove(&group) {
+            worker.restore(&state).map_err(worker_error)?;
+        }
+        let event_loop = EventLoop::new(
+            worker,
+            self.queues.len(),
+            inbox,
+            self.outlet.clone(),
+            self.options.busy_poll,
+            self.suspended,
+        )
+        .map_err(HostError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("{}-{group}", self.description.device_type.name))
+            .spawn(move || event_loop.run())
+            .map_err(HostError::Thread)?;
+        self.groups.insert(group, Group { mailbox, thread });
+        Ok(())
+    }
+
+    /// Ends all threads. Queues that still run stop where they are.
+    fn end_groups(&mut self) {
+        for group in self.groups.values() {
+            // A thread that is gone needs no message.
+            let _ = group.mailbox.send(Message::Quit);
+        }
+        for group in std::mem::take(&mut self.groups).into_values() {
+            // A panic has been reported by the thread itself.
+            let _ = group.thread.join();
+        }
+        for entry in &mut self.queues {
+            entry.kick = None;
+        }
+    }
+
+    fn ask<R>(
+        &self,
+        group: usize,
+        message: impl FnOnce(std::sync::mpsc::Sender<R>) -> Message,
+    ) -> Result<R, HostError> {
+        let gone = |Gone| HostError::WorkerGone { group };
+        let running = self.groups.get(&group).ok_or(Gone).map_err(gone)?;
+        running.mailbox.ask(message).map_err(gone)
+    }
+
+    /// Asks every group, also after one has failed; returns the first failure.
+    fn ask_all(
+        &self,
+        message: impl Fn(std::sync::mpsc::Sender<Result<(), DeviceError>>) -> Message,
+    ) -> Result<(), HostError> {
+        let mut outcome = Ok(());
+        for group in self.groups.keys() {
+            let answer = self.ask(*group, &message).and_then(|answer| {
+                answer.map_err(|source| HostError::Worker {
+                    group: *group,
+                    source,
+                })
+            });
+            outcome = outcome.and(answer);
+        }
+        outcome
+    }
+
+    fn refuse_while_running(&self) -> Result<(), HostError> {
+        match self.queues.iter().position(|entry| entry.kick.is_some()) {
+            Some(index) => Err(HostError::Running { index }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_config_range(&self, offset: usize, length: usize) -> Result<(), ConfigError> {
+        let size = self
+            .description
+            .config_size
+            .max(self.description.device_type.config_size);
+        match offset.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(ConfigError::OutOfBounds { offset, length, size }),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.end_groups();
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("device", &self.description.device_type.name)
+            .field("features", &self.features)
+            .field("suspended", &self.suspended)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every feature has those that it requires (`dev:core:feature-bits:01`, `dev:core:feature-bits:02`).
+fn check_features(features: Features, description: &Description) -> Result<(), HostError> {
+    let tables = [description.device_type.features, feature::ALL];
+    match tables.iter().find_map(|table| feature::unmet(features, table)) {
+        None => Ok(()),
+        Some((unmet, missing)) => Err(HostError::Unmet {
+            feature: unmet.name,
+            missing,
+        }),
+    }
+}
+
+/// What a host cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The device has fewer queues.
+    #[error("there is no queue {index}: the device has {queues}")]
+    NoSuchQueue {
+        /// The index asked for.
+        index: u16,
+        /// Number of queues.
+        queues: usize,
+    },
+    /// The queue is started already.
+    #[error("queue {index} runs already")]
+    AlreadyRunning {
+        /// Index of the queue.
+        index: u16,
+    },
+    /// The queue is not started.
+    #[error("queue {index} does not run")]
+    NotRunning {
+        /// Index of the queue.
+        index: u16,
+    },
+    /// This can only be done while no queue runs.
+    #[error("queue {index} still runs")]
+    Running {
+        /// Index of the first queue that runs.
+        index: usize,
+    },
+    /// The queue size is more than the device accepts.
+    #[error("queue {index} has size {size}, the device accepts at most {max_size}")]
+    QueueTooLarge {
+        /// Index of the queue.
+        index: u16,
+        /// Size asked for.
+        size: u16,
+        /// Largest size of this queue.
+        max_size: u16,
+    },
+    /// Features come before queues (section 3.1).
+    #[error("no features have been negotiated")]
+    NotNegotiated,
+    /// Memory comes before queues.
+    #[error("the memory of the driver is not known yet")]
+    NoMemory,
+    /// The driver accepts what was not offered (`drv:core:feature-bits:01`).
+    #[error("features {refused:?} were not offered")]
+    NotOffered {
+        /// The bits too many.
+        refused: Features,
+    },
+    /// A feature requires another one that is not there.
+    #[error("feature {feature} requires {missing:?}")]
+    Unmet {
+        /// The document's name of the feature.
+        feature: &'static str,
+        /// At least one of these is missing.
+        missing: Features,
+    },
+    /// The virtqueue cannot be set up, or not be reached any more.
+    #[error("queue {index}: {source}")]
+    Ring {
+        /// Index of the queue.
+        index: u16,
+        /// What is wrong with it.
+        source: SetupError,
+    },
+    /// The file descriptor for available buffer notifications cannot be used.
+    #[error("available buffer notifications: {0}")]
+    Kick(#[source] io::Error),
+    /// The device's half for a queue group refuses.
+    #[error("queue group {group}: {source}")]
+    Worker {
+        /// The queue group.
+        group: usize,
+        /// What it says.
+        source: DeviceError,
+    },
+    /// The thread of a queue group has died. Resetting the device makes it usable again.
+    #[error("the thread of queue group {group} has ended")]
+    WorkerGone {
+        /// The queue group.
+        group: usize,
+    },
+    /// A thread cannot be started.
+    #[error("starting a device thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The device refuses.
+    #[error(transparent)]
+    Device(DeviceError),
+    /// The bytes are not a saved state of this version.
+    #[error("not the saved state of a device, or of another version")]
+    SavedState,
+    /// The saved state is one of another device type.
+    #[error("saved state of device type {found}, expected {expected}")]
+    SavedDevice {
+        /// Device id of this device.
+        expected: u32,
+        /// Device id in the saved state.
+        found: u32,
+    },
+}

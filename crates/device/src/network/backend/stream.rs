@@ -1,0 +1,234 @@
+//! Frames over a Unix stream socket: each is preceded by its length as a 32-bit big-endian number. passt speaks this,
+//! and so does QEMU's `-netdev stream`.
+
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ringwright_memory::Slices;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use super::{Backend, MAX_FRAME, RETRY};
+use crate::{Context, DeviceError, Interest, Source, Watch};
+
+/// Bytes of the length before each frame.
+const PREFIX: usize = 4;
+
+/// Bytes kept in each direction. Many frames share a system call.
+const BUFFER: usize = 256 * 1024;
+
+/// How long to wait before looking for a peer again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One peer at a time on a stream socket. When it leaves, the link is down until the next one.
+#[derive(Debug)]
+pub struct Stream {
+    peer: Peer,
+    socket: Option<UnixStream>,
+    /// What has arrived: bytes `start` to `end`.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// What is to be sent, from byte `sent` on.
+    output: Vec<u8>,
+    sent: usize,
+    watch_listener: Watch,
+    watch_socket: Watch,
+    retry_set: bool,
+}
+
+/// How to get a peer.
+#[derive(Debug)]
+enum Peer {
+    Listen(UnixListener),
+    Connect(PathBuf),
+    Given,
+}
+
+impl Stream {
+    /// Peers connect to us.
+    pub fn listen(listener: UnixListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(Peer::Listen(listener)))
+    }
+
+    /// We connect to the peer that listens at `path`, now or as soon as it does, and again whenever it has left.
+    pub fn connect(path: impl Into<PathBuf>) -> Self {
+        let mut stream = Self::new(Peer::Connect(path.into()));
+        stream.find_peer();
+        stream
+    }
+
+    /// A peer that is connected already. When it leaves, the link stays down.
+    pub fn connected(socket: UnixStream) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let mut stream = Self::new(Peer::Given);
+        stream.socket = Some(socket);
+        Ok(stream)
+    }
+
+    fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            socket: None,
+            input: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            output: Vec::with_capacity(BUFFER),
+            sent: 0,
+            watch_listener: Watch::new(Source(0)),
+            watch_socket: Watch::new(Source(1)),
+            retry_set: false,
+        }
+    }
+
+    fn find_peer(&mut self) {
+        if self.socket.is_some() {
+            return;
+        }
+        let socket = match &self.peer {
+            Peer::Listen(listener) => listener.accept().map(|(socket, _)| socket),
+            Peer::Connect(path) => UnixStream::connect(path),
+            Peer::Given => return,
+        };
+        self.socket = socket
+            .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
+            .ok();
+    }
+
+    /// The peer is gone: what was half received or half sent is lost, as frames may be.
+    fn disconnect(&mut self) {
+        self.socket = None;
+        self.watch_socket.forget();
+        (self.start, self.end, self.sent) = (0, 0, 0);
+        self.output.clear();
+    }
+
+    /// Length of the frame that begins the input, once it is there completely.
+    fn complete_frame(&mut self) -> Option<usize> {
+        let input = &self.input[self.start..self.end];
+        let (prefix, rest) = input.split_first_chunk::<PREFIX>()?;
+        let length = u32::from_be_bytes(*prefix) as usize;
+        if length > MAX_FRAME {
+            tracing::warn!(
+                length,
+                "network peer sends no frames: its length is more than any frame has"
+            );
+            self.disconnect();
+            return None;
+        }
+        (length <= rest.len()).then_some(length)
+    }
+
+    /// Receives more. `false` if there is nothing more now.
+    fn fill(&mut self) -> bool {
+        let Some(socket) = &mut self.socket else {
+            return false;
+        };
+        self.input.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        match socket.read(&mut self.input[self.end..]) {
+            Ok(0) => self.disconnect(),
+            Ok(length) => {
+                self.end += length;
+                return true;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return true,
+            Err(error) => {
+                tracing::debug!(%error, "network peer lost");
+                self.disconnect();
+            }
+        }
+        false
+    }
+}
+
+impl Backend for Stream {
+    fn connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    fn frame(&mut self) -> Option<&[u8]> {
+        loop {
+            if let Some(length) = self.complete_frame() {
+                return Some(&self.input[self.start + PREFIX..][..length]);
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    fn consume(&mut self) {
+        if let Some(length) = self.complete_frame() {
+            self.start += PREFIX + length;
+        }
+    }
+
+    fn send(&mut self, frame: Slices<'_>) -> bool {
+        if self.output.len() + PREFIX + frame.len() > BUFFER {
+            self.flush();
+            if self.output.len() + PREFIX + frame.len() > BUFFER {
+                return false;
+            }
+        }
+        self.output.extend((frame.len() as u32).to_be_bytes());
+        let start = self.output.len();
+        self.output.resize(start + frame.len(), 0);
+        frame.read(0, &mut self.output[start..]).is_ok()
+    }
+
+    fn flush(&mut self) {
+        while let Some(socket) = &self.socket
+            && self.sent < self.output.len()
+        {
+            match rustix::net::send(socket, &self.output[self.sent..], SendFlags::NOSIGNAL) {
+                Ok(length) => self.sent += length,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "network peer lost");
+                    self.disconnect();
+                }
+            }
+        }
+        self.output.drain(..self.sent);
+        self.sent = 0;
+    }
+
+    fn ready(&mut self) {
+        self.find_peer();
+        self.flush();
+    }
+
+    fn reconnect(&mut self) {
+        self.retry_set = false;
+        self.find_peer();
+    }
+
+    fn watch(&mut self, context: &mut Context, interest: Option<Interest>) -> Result<(), DeviceError> {
+        if let Peer::Listen(listener) = &self.peer {
+            let accept = self.socket.is_none().then_some(Interest::Read);
+            self.watch_listener.set(context, listener.as_fd(), accept)?;
+        }
+        match &self.socket {
+            Some(socket) => {
+                let read = matches!(interest, Some(Interest::Read | Interest::ReadWrite));
+                let write = matches!(interest, Some(Interest::Write | Interest::ReadWrite));
+                let interest = Interest::of(read, write || !self.output.is_empty());
+                self.watch_socket.set(context, socket.as_fd(), interest)
+            }
+            None => {
+                if matches!(self.peer, Peer::Connect(_)) && !self.retry_set {
+                    self.retry_set = true;
+                    context.set_timer(RETRY, Instant::now() + PATIENCE);
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The data side of a network interface: frames from and to the backend (section 5.1.9).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringwright_memory::Slices;
+use ringwright_ring::Token;
+use ringwright_spec::network::header::GsoType;
+use ringwright_spec::network::{Hdr, features};
+use zerocopy::IntoBytes;
+
+use super::backend::{Backend, MAX_FRAME, RETRY};
+use super::{RECEIVEQ1, Shared, TRANSMITQ1};
+use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Virtqueue, Worker};
+
+/// Most frames taken from the backend in one callback.
+const SHARE: usize = 64;
+
+/// Most buffers of the driver that one frame is spread over: what one callback can have.
+const MAX_BUFFERS: usize = crate::virtqueue::SHARE as usize;
+
+/// Offset of `gso_type` in the header.
+const GSO_TYPE: usize = std::mem::offset_of!(Hdr, gso_type);
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+/// Bytes of an Ethernet header with a VLAN tag.
+const ETHERNET_WITH_TAG: usize = 18;
+
+/// Moves frames between the two queues and the backend, in both directions only as fast as the receiver takes them.
+pub(super) struct Interface {
+    backend: Loan<Box<dyn Backend>>,
+    shared: Arc<Shared>,
+    outlet: Outlet,
+    /// The negotiated MTU.
+    mtu: Option<u16>,
+    /// Frames may be spread over several buffers.
+    mergeable: bool,
+    header_size: usize,
+    /// There are buffers for frames, but no frame yet.
+    wants_receive: bool,
+    /// There are frames that the backend does not take yet.
+    wants_transmit: bool,
+    /// The buffers of the frame in hand.
+    tokens: Vec<Token>,
+}
+
+/// What became of a frame for the driver.
+enum Placed {
+    /// It is in the driver's buffers.
+    Yes,
+    /// There is no buffer, or no more for this callback.
+    Later,
+    /// It does not fit the buffers there are.
+    Never,
+}
+
+impl Interface {
+    pub fn new(
+        backend: Loan<Box<dyn Backend>>,
+        shared: Arc<Shared>,
+        mtu: Option<u16>,
+        session: &Session,
+    ) -> Self {
+        Self {
+            backend,
+            shared,
+            outlet: session.outlet.clone(),
+            mtu,
+            mergeable: session.features.contains(features::MRG_RXBUF),
+            header_size: Hdr::size(session.features),
+            wants_receive: false,
+            wants_transmit: false,
+            tokens: Vec::with_capacity(MAX_BUFFERS),
+        }
+    }
+
+    /// Frames for which the driver has no buffer stay where they come from.
+    fn receive(&mut self, context: &mut Context) {
+        self.wants_receive = false;
+        let Some(queue) = context.queue(RECEIVEQ1) else {
+            return;
+        };
+        for _ in 0..SHARE {
+            let Some(frame) = self.backend.frame() else {
+                self.wants_receive = true;
+                return;
+            };
+            let placed = match frame.len() < ETHERNET || exceeds(frame, self.mtu) {
+                true => Placed::Never,
+                false => place(queue, frame, self.header_size, self.mergeable, &mut self.tokens),
+            };
+            match placed {
+                Placed::Yes => {}
+                Placed::Later => return,
+                Placed::Never => count(&self.shared.dropped_receive),
+            }
+            self.backend.consume();
+        }
+        queue.revisit();
+    }
+
+    fn transmit(&mut self, context: &mut Context) {
+        self.wants_transmit = false;
+        let Some(queue) = context.queue(TRANSMITQ1) else {
+            return;
+        };
+        while let Some(chain) = queue.pop() {
+            let taken = match frame(chain.readable(), self.header_size) {
+                Some(frame) if self.backend.connected() => self.backend.send(frame),
+                _ => {
+                    count(&self.shared.dropped_transmit);
+                    true
+                }
+            };
+            let token = chain.into_token();
+            if !taken {
+                self.wants_transmit = true;
+                queue.push_back(token);
+                break;
+            }
+            queue.complete(token, 0);
+        }
+        self.backend.flush();
+    }
+
+    /// What follows every callback: the link may have changed, and so what is waited for.
+    fn settle(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        let connected = self.backend.connected();
+        if self.shared.link_up.swap(connected, Ordering::Relaxed) != connected {
+            tracing::info!(connected, "network link");
+            self.outlet.config_changed();
+        }
+        self.backend
+            .watch(context, Interest::of(self.wants_receive, self.wants_transmit))
+    }
+}
+
+impl Worker for Interface {
+    fn start(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        self.settle(context)
+    }
+
+    fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+        match queue {
+            RECEIVEQ1 => self.receive(context),
+            _ => self.transmit(context),
+        }
+        self.settle(context)
+    }
+
+    fn source_ready(&mut self, context: &mut Context, _source: Source) -> Result<(), DeviceError> {
+        self.backend.ready();
+        if self.wants_receive {
+            self.receive(context);
+        }
+        if self.wants_transmit {
+            self.transmit(context);
+        }
+        self.settle(context)
+    }
+
+    fn timer(&mut self, context: &mut Context, timer: u64) -> Result<(), DeviceError> {
+        if timer == RETRY {
+            self.backend.reconnect();
+            self.receive(context);
+        }
+        self.settle(context)
+    }
+
+    fn stop_queue(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+        match queue {
+            RECEIVEQ1 => self.wants_receive = false,
+            _ => self.wants_transmit = false,
+        }
+        self.settle(context)
+    }
+}
+
+/// Whether a frame is larger than the driver has agreed to (`dev:net:device-configuration-layout:05`).
+fn exceeds(frame: &[u8], mtu: Option<u16>) -> bool {
+    let tagged = frame.get(12..14) == Some(&[0x81, 0]);
+    let header = if tagged { ETHERNET_WITH_TAG } else { ETHERNET };
+    mtu.is_some_and(|mtu| frame.len() > usize::from(mtu) + header)
+}
+
+/// The frame in a chain of the driver, which a header precedes. `None` if it is none, or needs what was not negotiated.
+/// Flags that were not negotiated are ignored (`dev:net:packet-transmission:01`).
+fn frame(readable: Slices<'_>, header_size: usize) -> Option<Slices<'_>> {
+    let [gso_type] = readable.read_array(GSO_TYPE).ok()?;
+    let length = readable.len().checked_sub(header_size)?;
+    if gso_type != GsoType::NONE.0 || !(ETHERNET..=MAX_FRAME).contains(&length) {
+        return None;
+    }
+    readable.part(header_size, length).ok()
+}
+
+/// Puts a frame with its header into as many of the driver's buffers as it needs, if there are as many. `tokens` is
+/// scratch space.
+fn place(
+    queue: &mut Virtqueue,
+    mut frame: &[u8],
+    header_size: usize,
+    mergeable: bool,
+    tokens: &mut Vec<Token>,
+) -> Placed {
+    let needed = header_size + frame.len();
+    let most = if mergeable { MAX_BUFFERS } else { 1 };
+
+    // The header comes first and says how many buffers there are, so they are counted before anything is written.
+    let mut room = 0;
+    while room < needed && tokens.len() < most {
+        let Some(chain) = queue.pop() else {
+            break;
+        };
+        let length = chain.writable().len();
+        // Every buffer has room for the header (drv:net:setting-up-receive-buffers:03).
+        room += if length < header_size { 0 } else { length };
+        tokens.push(chain.into_token());
+    }
+    let (buffers, share) = (tokens.len(), queue.share());
+    while let Some(token) = tokens.pop() {
+        queue.push_back(token);
+    }
+    if room < needed {
+        let may_come = buffers == 0 || (share == 0 && buffers < most);
+        return if may_come { Placed::Later } else { Placed::Never };
+    }
+
+    // With one buffer only, as it always is without MRG_RXBUF, num_buffers is 1
+    // (dev:net:processing-of-incoming-packets:01, dev:net:processing-of-incoming-packets:02).
+    let header = Hdr {
+        num_buffers: (buffers as u16).into(),
+        ..Hdr::default()
+    };
+    let mut header = &header.as_bytes()[..header_size];
+    for _ in 0..buffers {
+        // A driver that has changed its buffers meanwhile gets what fits.
+        let Some(chain) = queue.pop() else {
+            break;
+        };
+        let mut buffer = chain.writable().writer();
+        header = &header[buffer.write(header)..];
+        frame = &frame[buffer.write(frame)..];
+        let written = buffer.written() as u32;
+        let token = chain.into_token();
+        queue.complete(token, written);
+    }
+    Placed::Yes
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

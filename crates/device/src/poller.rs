@@ -1,0 +1,132 @@
+//! Waiting for file descriptors.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+/// A worker's name for something it waits for; the worker chooses the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source(pub u32);
+
+/// What a watched file descriptor is waited for. Errors and hang-ups are always reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// It can be read.
+    Read,
+    /// It can be written.
+    Write,
+    /// Either.
+    ReadWrite,
+}
+
+impl Interest {
+    /// The interest in reading, writing, both or nothing.
+    pub fn of(read: bool, write: bool) -> Option<Self> {
+        match (read, write) {
+            (true, true) => Some(Self::ReadWrite),
+            (true, false) => Some(Self::Read),
+            (false, true) => Some(Self::Write),
+            (false, false) => None,
+        }
+    }
+}
+
+/// What a thread can be woken by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A message of the control thread.
+    Mailbox,
+    /// The available buffer notification of this queue.
+    Kick(u16),
+    /// A file descriptor of the worker.
+    Source(Source),
+}
+
+/// Largest number of events taken at once.
+const BATCH: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+        })
+    }
+
+    /// Reports `event` at each edge: whenever `descriptor` becomes readable, or is written to once more.
+    pub fn add_edge(&self, descriptor: impl AsFd, event: Event) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            descriptor,
+            event.data(),
+            EventFlags::IN | EventFlags::ET,
+        )?)
+    }
+
+    /// Reports `event` as long as `descriptor` is ready. Called again for the same descriptor, it changes the interest.
+    pub fn watch(&self, descriptor: BorrowedFd<'_>, event: Event, interest: Interest) -> io::Result<()> {
+        let flags = match interest {
+            Interest::Read => EventFlags::IN,
+            Interest::Write => EventFlags::OUT,
+            Interest::ReadWrite => EventFlags::IN | EventFlags::OUT,
+        };
+        match epoll::add(&self.epoll, descriptor, event.data(), flags) {
+            Err(Errno::EXIST) => Ok(epoll::modify(&self.epoll, descriptor, event.data(), flags)?),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Reports nothing of `descriptor` any more. No error if it was not watched.
+    pub fn remove(&self, descriptor: impl AsFd) {
+        let _ = epoll::delete(&self.epoll, descriptor);
+    }
+
+    /// Waits until there is an event, at most `timeout` (for ever if `None`), and appends what there is to `into`.
+    pub fn wait(&self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
+        let events = match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        into.extend(
+            events
+                .iter()
+                .filter_map(|event| Event::from_data(event.data.u64())),
+        );
+        Ok(())
+    }
+}
+
+impl Event {
+    fn data(self) -> EventData {
+        EventData::new_u64(match self {
+            Self::Mailbox => 0,
+            Self::Kick(queue) => 1 << 32 | u64::from(queue),
+            Self::Source(source) => 2 << 32 | u64::from(source.0),
+        })
+    }
+
+    fn from_data(data: u64) -> Option<Self> {
+        let value = data as u32;
+        match data >> 32 {
+            0 => Some(Self::Mailbox),
+            1 => Some(Self::Kick(value as u16)),
+            2 => Some(Self::Source(Source(value))),
+            _ => None,
+        }
+    }
+}

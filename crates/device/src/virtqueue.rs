@@ -1,0 +1,198 @@
+//! A virtqueue as a worker sees it: chains come out, tokens go back in.
+
+use std::sync::Arc;
+
+use ringwright_memory::Memory;
+use ringwright_ring::{Chain, DeviceQueue, RingError, SetupError, State, Token};
+
+use crate::counters::Counters;
+use crate::{Notify, QueueCounters};
+
+/// How many chains a worker gets from one queue in one callback. What it has completed is published after the callback,
+/// so a larger number saves fences and notifications, a smaller one answers the first chains sooner.
+pub(crate) const SHARE: u16 = 32;
+
+/// A running virtqueue: the device end of the ring, and what the framework keeps beside it.
+///
+/// Completed chains are published, and the driver notified, once after the callback. What the driver does wrong is not
+/// the worker's concern: the queue then gives no more chains, and the framework stops it.
+pub struct Virtqueue {
+    index: u16,
+    ring: DeviceQueue,
+    notify: Box<dyn Notify>,
+    counters: Arc<Counters>,
+    /// What the counters do not know yet.
+    tally: QueueCounters,
+    /// Chains left of the share of this callback.
+    share: u16,
+    /// [`crate::Worker::queue_ready`] is due.
+    ready: bool,
+    /// The worker found the queue empty, so it wants to know when there is more.
+    starved: bool,
+    /// The driver has been asked to notify.
+    armed: bool,
+    /// There are completed chains to publish.
+    unpublished: bool,
+    fault: Option<RingError>,
+    stopped: bool,
+}
+
+impl Virtqueue {
+    /// Index of the queue within the device.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The queue size.
+    pub fn size(&self) -> u16 {
+        self.ring.size()
+    }
+
+    /// The next available chain, or `None` if there is none or this callback has had its share; then the framework
+    /// calls [`crate::Worker::queue_ready`] as soon as there is more.
+    pub fn pop(&mut self) -> Option<Chain<'_>> {
+        if self.share == 0 {
+            self.ready = !self.stopped;
+            return None;
+        }
+        match self.ring.pop() {
+            Ok(Some(chain)) => {
+                self.share -= 1;
+                self.tally.bytes_read += chain.readable().len() as u64;
+                Some(chain)
+            }
+            Ok(None) => {
+                self.starved = true;
+                None
+            }
+            Err(error) => {
+                self.fault = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Gives a chain back to the driver, `written` bytes of its device-writable part written from its beginning
+    /// (`dev:split:the-virtqueue-used-ring:02`).
+    pub fn complete(&mut self, token: Token, written: u32) {
+        match self.ring.complete(token, written) {
+            Ok(()) => {
+                self.unpublished = true;
+                self.tally.chains += 1;
+                self.tally.bytes_written += u64::from(written);
+            }
+            Err(error) => self.fault = Some(error),
+        }
+    }
+
+    /// Undoes the newest [`Virtqueue::pop`]: the chain will be popped again. The worker takes it up by itself, when what
+    /// it waited for has come; the framework does not call it for this chain.
+    pub fn push_back(&mut self, token: Token) {
+        self.ring.push_back(token);
+        self.share += 1;
+    }
+
+    /// Has [`crate::Worker::queue_ready`] called again soon, because this callback has done its share of something else.
+    pub fn revisit(&mut self) {
+        self.set_ready();
+    }
+
+    /// How many more chains this callback can have.
+    pub fn share(&self) -> u16 {
+        self.share
+    }
+
+    pub(crate) fn new(
+        index: u16,
+        mut ring: DeviceQueue,
+        notify: Box<dyn Notify>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        ring.disable_notifications();
+        Self {
+            index,
+            ring,
+            notify,
+            counters,
+            tally: QueueCounters::default(),
+            share: 0,
+            ready: true,
+            starved: false,
+            armed: false,
+            unpublished: false,
+            fault: None,
+            stopped: false,
+        }
+    }
+
+    /// A new callback begins.
+    pub(crate) fn renew_share(&mut self) {
+        self.share = if self.stopped { 0 } else { SHARE };
+    }
+
+    /// Whether [`crate::Worker::queue_ready`] is due; if so it is not any more.
+    pub(crate) fn take_ready(&mut self) -> bool {
+        // As long as the driver is not asked to notify, its ring is looked at instead.
+        let ready = self.ready || (self.starved && !self.armed && self.ring.has_available());
+        if ready {
+            self.ready = false;
+            self.starved = false;
+            if self.armed {
+                self.armed = false;
+                self.ring.disable_notifications();
+            }
+        }
+        ready
+    }
+
+    pub(crate) fn set_ready(&mut self) {
+        self.ready = !self.stopped;
+    }
+
+    pub(crate) fn kicked(&mut self) {
+        self.tally.kicks += 1;
+        self.set_ready();
+    }
+
+    /// Asks the driver to notify, before the thread sleeps. True if there is something to do instead of sleeping.
+    pub(crate) fn arm(&mut self) -> bool {
+        if self.starved && !self.armed && !self.stopped {
+            self.armed = true;
+            self.ready |= self.ring.enable_notifications();
+        }
+        self.ready
+    }
+
+    /// Publishes what the callback has completed, notifies, and counts. Returns the driver's fault, if there was one.
+    pub(crate) fn settle(&mut self) -> Option<RingError> {
+        // Counted first, so that whoever sees a used buffer also sees it counted.
+        if self.tally != QueueCounters::default() {
+            self.counters.add(&std::mem::take(&mut self.tally));
+        }
+        if std::mem::take(&mut self.unpublished) && self.ring.publish() {
+            self.counters.add(&QueueCounters {
+                notifications: 1,
+                ..QueueCounters::default()
+            });
+            self.notify.notify();
+        }
+        self.fault.take()
+    }
+
+    /// No chain is given out any more.
+    pub(crate) fn stop(&mut self) {
+        self.tally.errors += u64::from(!self.stopped);
+        self.stopped = true;
+        self.share = 0;
+        self.ready = false;
+        self.starved = false;
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.ring.state()
+    }
+
+    pub(crate) fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), SetupError> {
+        self.ring.set_memory(memory)
+    }
+}

@@ -1,0 +1,5 @@
+//! The system calls that the devices need and no safe crate offers, as safe functions: one module for each kernel
+//! interface, nothing in it but the call.
+
+pub mod descriptor;
+pub mod tap;
