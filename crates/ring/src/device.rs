@@ -14,6 +14,7 @@ use ::core::fmt;
 use alloc::sync::Arc;
 
 use ringwright_memory::{Memory, Segment};
+use ringwright_spec::packed::DescFlags;
 use ringwright_spec::{Features, feature};
 
 pub use self::chain::{Chain, Token};
@@ -134,15 +135,40 @@ impl DeviceQueue {
         })
     }
 
-    /// The used index that stands in the used ring of a split virtqueue: where a device end goes on that was only told
-    /// the next available index, as vhost-user's split vring base does.
-    pub fn used_index(layout: &Layout, memory: &Memory, order: ByteOrder) -> Result<u16, SetupError> {
-        let mut bytes = [0; 2];
-        memory.read(layout.device_area.wrapping_add(2), &mut bytes)?;
-        Ok(match order {
-            ByteOrder::Little => u16::from_le_bytes(bytes),
-            ByteOrder::Big => u16::from_be_bytes(bytes),
-        })
+    /// Where a device end goes on that was told a vhost-user "vring base", which leaves out what stands in the virtqueue
+    /// itself: for a split one the used index, for a packed one whether base 0 means a fresh virtqueue or one after an odd
+    /// number of laps.
+    pub fn state_at_base(
+        base: u32,
+        layout: &Layout,
+        packed: bool,
+        memory: &Memory,
+        order: ByteOrder,
+    ) -> Result<State, SetupError> {
+        let state = State::from_vring_base(base, packed);
+        let mut word = [0; 2];
+        if !packed {
+            // Behind the flags.
+            memory.read(layout.device_area.saturating_add(2), &mut word)?;
+            let next_used = match order {
+                ByteOrder::Little => u16::from_le_bytes(word),
+                ByteOrder::Big => u16::from_be_bytes(word),
+            };
+            return Ok(State { next_used, ..state });
+        }
+        if base == 0 {
+            // In a fresh virtqueue the first descriptor is 0 or available with wrap counter 1; after an odd number of
+            // laps it was marked used with wrap counter 1, or is available with wrap counter 0. Both of these have USED.
+            memory.read(layout.descriptor_area.saturating_add(14), &mut word)?;
+            if u16::from_le_bytes(word) & DescFlags::USED.0 != 0 {
+                return Ok(State {
+                    available_wrap: false,
+                    used_wrap: false,
+                    ..state
+                });
+            }
+        }
+        Ok(state)
     }
 
     /// Takes the next buffer that the driver made available, in the order in which it did

@@ -30,9 +30,12 @@ impl Default for State {
 
 impl State {
     /// The state that the vhost-user protocol's "vring base" tells. Split: the next available index; the used index is
-    /// taken to be the same, as it is when nothing was in flight (it otherwise stands in the used ring, see
-    /// [`DeviceQueue::used_index`](crate::DeviceQueue::used_index)). Packed: both offsets with their wrap counters in
-    /// bits 15 and 31; base 0, which no packed virtqueue that was ever used has, stands for a fresh one.
+    /// taken to be the same, as it is if nothing was in flight. Packed: both offsets with their wrap counters in bits 15
+    /// and 31.
+    ///
+    /// Packed base 0 is taken to be a fresh virtqueue, because frontends that know nothing of packed ones send that. It
+    /// also is what a virtqueue has after an odd number of whole laps. Where the virtqueue is at hand,
+    /// [`DeviceQueue::state_at_base`](crate::DeviceQueue::state_at_base) tells both apart.
     pub fn from_vring_base(base: u32, packed: bool) -> Self {
         let (low, high) = (base as u16, (base >> 16) as u16);
         match (packed, base) {

@@ -348,7 +348,8 @@ impl<P: Part> Packed<P> {
         }
         // SAFETY: positions are below the size.
         let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
-        self.broken.is_none() && (tail ^ self.next_used.used_bits()) & STATE == 0
+        let used = self.batch.is_some() || (tail ^ self.next_used.used_bits()) & STATE == 0;
+        self.broken.is_none() && used
     }
 
     pub(super) fn notification_data(&self, queue_index: u16) -> NotificationData {
