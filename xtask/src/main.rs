@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod boot;
 mod command;
 mod deny;
@@ -22,6 +23,8 @@ enum Chore {
     Boot(boot::Args),
     /// Run every check and test.
     Test(test::Args),
+    /// Measure speed, beside the programs one would use instead.
+    Bench(bench::Args),
     /// Check licences and advisories of dependencies with cargo-deny.
     Deny,
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Chore::Setup(args) => setup::run(&args),
         Chore::Boot(args) => boot::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Deny => deny::check(),
     };
     match done {
