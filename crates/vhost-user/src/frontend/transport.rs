@@ -1,0 +1,125 @@
+//! The driver's view of a back-end.
+
+use ringwright_driver::{Interrupt, Transport, TransportError};
+use ringwright_ring::Layout;
+use ringwright_spec::Features;
+use ringwright_spec::status::Status;
+
+use super::{CONFIG_CHUNK, Frontend, FrontendError};
+use crate::message::{Config, PROTOCOL_FEATURES, ProtocolFeatures, Request};
+use zerocopy::IntoBytes;
+
+impl Transport for Frontend {
+    fn device_id(&self) -> u32 {
+        self.options.device_id
+    }
+
+    fn device_features(&mut self) -> Result<Features, TransportError> {
+        Ok(Frontend::device_features(self))
+    }
+
+    fn set_driver_features(&mut self, features: Features) -> Result<(), TransportError> {
+        let word = u64::try_from((features | (self.offered & PROTOCOL_FEATURES)).0)
+            .map_err(|_| TransportError::Unsupported("feature bits above 63"))?;
+        self.dialogue.tell(Request::SET_FEATURES, &word, &[])?;
+        self.features = features;
+        Ok(())
+    }
+
+    fn status(&mut self) -> Result<Status, TransportError> {
+        let mut status = self.status;
+        if self.protocol.contains(ProtocolFeatures::STATUS) {
+            status = Status(self.dialogue.number(Request::GET_STATUS)? as u8);
+        }
+        if self.failed {
+            status = status | Status::DEVICE_NEEDS_RESET;
+        }
+        Ok(status)
+    }
+
+    fn set_status(&mut self, status: Status) -> Result<(), TransportError> {
+        let starts = status.contains(Status::DRIVER_OK) && !self.status.contains(Status::DRIVER_OK);
+        if status == Status::NONE {
+            self.stop_all()?;
+        }
+        if self.protocol.contains(ProtocolFeatures::STATUS) {
+            self.dialogue
+                .tell(Request::SET_STATUS, &u64::from(status.0), &[])?;
+        } else if status == Status::NONE && self.protocol.contains(ProtocolFeatures::RESET_DEVICE) {
+            self.dialogue.tell(Request::RESET_DEVICE, &(), &[])?;
+        }
+        self.status = status;
+        // dev:core:device-status-field:01: no buffer is consumed before DRIVER_OK, so no vring runs before.
+        if starts {
+            self.run_all()?;
+        }
+        Ok(())
+    }
+
+    fn queue_max_size(&mut self, index: u16) -> Result<u16, TransportError> {
+        Ok(if index < self.queues() {
+            self.options.queue_size
+        } else {
+            0
+        })
+    }
+
+    fn enable_queue(&mut self, index: u16, layout: &Layout) -> Result<(), TransportError> {
+        Ok(self.start_queue(index, layout, self.fresh_base())?)
+    }
+
+    fn reset_queue(&mut self, index: u16) -> Result<(), TransportError> {
+        Ok(self.stop_queue(index).map(drop)?)
+    }
+
+    /// The data has no way to the back-end, which is why it does not offer NOTIFICATION_DATA.
+    fn notify(&mut self, index: u16, _data: u32) -> Result<(), TransportError> {
+        Ok(self.kick(index)?)
+    }
+
+    /// The protocol has none: this counts the changes that the back-end told of.
+    fn config_generation(&mut self) -> Result<u32, TransportError> {
+        self.dialogue.serve_channel()?;
+        Ok(self.dialogue.generation)
+    }
+
+    fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
+        self.need_config()?;
+        Ok(self.config(offset, data)?)
+    }
+
+    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
+        self.need_config()?;
+        for (start, chunk) in (offset..).step_by(CONFIG_CHUNK).zip(data.chunks(CONFIG_CHUNK)) {
+            let head = Config {
+                offset: start as u32,
+                size: chunk.len() as u32,
+                flags: Config::WRITABLE,
+            };
+            self.dialogue.tell(
+                Request::SET_CONFIG,
+                [head.as_bytes(), chunk].concat().as_slice(),
+                &[],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn take_interrupt(&mut self) -> Result<Interrupt, TransportError> {
+        Ok(self.interrupt()?)
+    }
+
+    /// Shared memory regions need SHMEM, which is not used.
+    fn shared_memory(&mut self, _id: u8) -> Result<Option<(u64, u64)>, TransportError> {
+        Ok(None)
+    }
+}
+
+impl Frontend {
+    fn need_config(&self) -> Result<(), FrontendError> {
+        match self.protocol.contains(ProtocolFeatures::CONFIG) {
+            true => Ok(()),
+            false => Err(FrontendError::Unsupported("a configuration space")),
+        }
+    }
+}

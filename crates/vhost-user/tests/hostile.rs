@@ -1,0 +1,467 @@
+//! Front-ends that lie, send garbage and vanish: the connection ends, and the next one works.
+
+mod common;
+
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use common::*;
+use ringwright_driver::Options;
+use ringwright_driver::entropy::Entropy;
+use ringwright_vhost_user::message::{
+    Header, MemoryRegion, MemoryTable, Request, SingleRegion, VringAddress, VringState,
+};
+use ringwright_vhost_user::socket::Socket;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use zerocopy::IntoBytes;
+
+/// What a front-end sends, byte for byte.
+struct Raw(UnixStream);
+
+impl Raw {
+    fn send(&self, request: Request, flags: u32, payload: &[u8], files: &[BorrowedFd<'_>]) {
+        let header = Header {
+            request: request.0,
+            flags: flags | 1,
+            size: payload.len() as u32,
+        };
+        self.send_bytes(&[header.as_bytes(), payload].concat(), files);
+    }
+
+    fn send_bytes(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !files.is_empty() {
+            assert!(control.push(SendAncillaryMessage::ScmRights(files)));
+        }
+        sendmsg(&self.0, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    }
+
+    /// Waits for the back-end to close the connection, without having answered.
+    fn expect_close(mut self, what: &str) {
+        let mut rest = Vec::new();
+        // Data that the back-end did not read makes its close a reset.
+        let ended = self.0.read_to_end(&mut rest);
+        assert!(
+            ended.is_ok() || ended.unwrap_err().kind() == std::io::ErrorKind::ConnectionReset,
+            "{what}"
+        );
+        assert!(rest.is_empty(), "{what}: {rest:?}");
+    }
+
+    /// The next answer, as a number.
+    fn number(&self) -> u64 {
+        let socket = Socket::new(self.0.try_clone().unwrap()).with_timeout(DEADLINE);
+        socket.receive().unwrap().read().unwrap()
+    }
+
+    fn negotiate(self) -> Self {
+        let protocol = ringwright_vhost_user::backend::OFFERED.0;
+        self.send(Request::SET_PROTOCOL_FEATURES, 0, protocol.as_bytes(), &[]);
+        self
+    }
+}
+
+fn memfd(size: u64) -> OwnedFd {
+    let file = memfd_create("hostile", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&file, size).unwrap();
+    file
+}
+
+fn region(guest_address: u64, size: u64) -> MemoryRegion {
+    MemoryRegion {
+        guest_address,
+        size,
+        user_address: guest_address + 0x1000_0000,
+        mmap_offset: 0,
+    }
+}
+
+fn table(regions: &[MemoryRegion]) -> Vec<u8> {
+    let head = MemoryTable {
+        count: regions.len() as u32,
+        padding: 0,
+    };
+    [head.as_bytes(), regions.as_bytes()].concat()
+}
+
+/// The device works for a decent front-end.
+fn check_alive(server: &Server, what: &str) {
+    let frontend = server.frontend(ENTROPY);
+    let area = frontend.area().clone();
+    let mut driver = Entropy::new(frontend, &area, Options::default()).expect(what);
+    check_counting(&mut driver, &area, 5, 10, None, nap);
+}
+
+fn state(index: u32, num: u32) -> Vec<u8> {
+    VringState { index, num }.as_bytes().to_vec()
+}
+
+#[test]
+fn malformed_messages_end_the_connection() {
+    let server = Server::start(counting_entropy());
+    let file = memfd(4096);
+    let files = vec![file.as_fd(); 40];
+    type Attack<'a> = (&'a str, Box<dyn Fn(&Raw) + 'a>);
+    let word = |number: u64| number.to_ne_bytes().to_vec();
+    let with = |request, flags, payload: Vec<u8>, count: usize| {
+        let files = &files;
+        Box::new(move |raw: &Raw| raw.send(request, flags, &payload, &files[..count]))
+    };
+    let attacks: Vec<Attack<'_>> = vec![
+        ("nothing at all", Box::new(|_| {})),
+        ("garbage", Box::new(|raw| raw.send_bytes(&[0xa5; 100], &[]))),
+        ("zeroes", Box::new(|raw| raw.send_bytes(&[0; 100], &[]))),
+        ("a request that is none", with(Request(0), 0, vec![], 0)),
+        ("a request beyond the last", with(Request(1000), 0, vec![], 0)),
+        ("a reply", with(Request::SET_OWNER, Header::REPLY, vec![], 0)),
+        (
+            "a payload too short",
+            with(Request::SET_FEATURES, 0, vec![0; 7], 0),
+        ),
+        (
+            "a payload too long",
+            with(Request::SET_FEATURES, 0, vec![0; 9], 0),
+        ),
+        (
+            "a payload where none is",
+            with(Request::GET_FEATURES, 0, vec![0; 8], 0),
+        ),
+        (
+            "a descriptor where none is",
+            with(Request::SET_OWNER, 0, vec![], 1),
+        ),
+        (
+            "forty descriptors",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 4096)]), 40),
+        ),
+        (
+            "fewer descriptors than regions",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 4096); 2]), 1),
+        ),
+        (
+            "more descriptors than regions",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 4096)]), 2),
+        ),
+        (
+            "a table that says more than it has",
+            with(Request::SET_MEM_TABLE, 0, vec![8, 0, 0, 0, 0, 0, 0, 0], 8),
+        ),
+        (
+            "a table of four billion",
+            with(Request::SET_MEM_TABLE, 0, vec![0xff; 8], 8),
+        ),
+        (
+            "an empty region",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 0)]), 1),
+        ),
+        (
+            "a file too short",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 4097)]), 1),
+        ),
+        (
+            "a region without end",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, u64::MAX)]), 1),
+        ),
+        (
+            "regions that overlap",
+            with(Request::SET_MEM_TABLE, 0, table(&[region(0, 4096); 2]), 2),
+        ),
+        (
+            "features not offered",
+            with(Request::SET_FEATURES, 0, word(u64::MAX), 0),
+        ),
+        (
+            "protocol features not offered",
+            with(Request::SET_PROTOCOL_FEATURES, 0, word(1 << 12), 0),
+        ),
+        (
+            "in-band notifications alone",
+            with(Request::SET_PROTOCOL_FEATURES, 0, word(1 << 14), 0),
+        ),
+        (
+            "a request of an extension not in use",
+            with(Request::GET_STATUS, 0, vec![], 0),
+        ),
+        (
+            "in-flight tracking",
+            with(Request::GET_INFLIGHT_FD, 0, vec![0; 24], 0),
+        ),
+        (
+            "a queue too far",
+            with(Request::SET_VRING_NUM, 0, state(1, 16), 0),
+        ),
+        (
+            "a queue of nothing",
+            with(Request::SET_VRING_NUM, 0, state(0, 0), 0),
+        ),
+        (
+            "a queue too large",
+            with(Request::SET_VRING_NUM, 0, state(0, 65536), 0),
+        ),
+        (
+            "a base of queue -1",
+            with(Request::SET_VRING_BASE, 0, state(u32::MAX, 0), 0),
+        ),
+        (
+            "a kick for queue 255",
+            with(Request::SET_VRING_KICK, 0, word(255), 1),
+        ),
+        (
+            "no kick, and no flag for it",
+            with(Request::SET_VRING_KICK, 0, word(0), 0),
+        ),
+        (
+            "a call and the flag for none",
+            with(Request::SET_VRING_CALL, 0, word(1 << 8), 1),
+        ),
+        ("enable 2", with(Request::SET_VRING_ENABLE, 0, state(0, 2), 0)),
+    ];
+    for (what, attack) in attacks {
+        let raw = Raw(server.stream());
+        attack(&raw);
+        raw.0.shutdown(std::net::Shutdown::Write).unwrap();
+        raw.expect_close(what);
+        check_alive(&server, what);
+    }
+}
+
+#[test]
+fn refusals_are_answered_where_an_answer_is_wanted() {
+    let server = Server::start(counting_entropy());
+    let raw = Raw(server.stream()).negotiate();
+    let file = memfd(4096);
+    let single = |region| SingleRegion { padding: 0, region }.as_bytes().to_vec();
+    let need = Header::NEED_REPLY;
+    let refused = [
+        (Request(99), vec![], 0),
+        (Request::GET_INFLIGHT_FD, vec![0; 24], 0),
+        (Request::SET_LOG_BASE, vec![0; 16], 1),
+        (Request::IOTLB_MSG, vec![0; 32], 0),
+        (Request::SET_VRING_NUM, state(7, 1), 0),
+        (Request::ADD_MEM_REG, single(region(0, 8192)), 1),
+        (Request::REM_MEM_REG, single(region(0, 4096)), 0),
+        (Request::SET_STATUS, 256u64.to_ne_bytes().to_vec(), 0),
+    ];
+    for (request, payload, files) in refused {
+        raw.send(request, need, &payload, &[file.as_fd()][..files]);
+        assert_ne!(raw.number(), 0, "{request}");
+    }
+    // The connection has not suffered.
+    raw.send(
+        Request::ADD_MEM_REG,
+        need,
+        &single(region(0, 4096)),
+        &[file.as_fd()],
+    );
+    assert_eq!(raw.number(), 0);
+    raw.send(
+        Request::REM_MEM_REG,
+        need,
+        &single(region(0, 4096)),
+        &[file.as_fd()],
+    );
+    assert_eq!(raw.number(), 0);
+    raw.send(Request::GET_MAX_MEM_SLOTS, 0, &[], &[]);
+    assert_eq!(raw.number(), 512);
+    drop(raw);
+    check_alive(&server, "after refusals");
+}
+
+/// Cuts a whole dialogue short at every byte.
+#[test]
+fn a_front_end_that_vanishes_at_any_byte() {
+    let server = Server::start(counting_entropy());
+    let mut bytes = Vec::new();
+    let mut push = |request: Request, payload: &[u8]| {
+        let header = Header {
+            request: request.0,
+            flags: 1,
+            size: payload.len() as u32,
+        };
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(payload);
+    };
+    push(Request::SET_OWNER, &[]);
+    push(Request::SET_FEATURES, &0u64.to_ne_bytes());
+    push(Request::SET_VRING_NUM, &state(0, 16));
+    push(Request::SET_VRING_CALL, &(1u64 << 8).to_ne_bytes());
+    for length in 0..bytes.len() {
+        server.stream().write_all(&bytes[..length]).unwrap();
+    }
+    check_alive(&server, "after many that vanished");
+}
+
+/// Rings that the front-end says are where no memory is, or where they do not fit.
+#[test]
+fn rings_outside_memory_are_refused() {
+    let server = Server::start(counting_entropy());
+    let file = memfd(0x4000);
+    // User addresses: the region has 0x1000_0000 to 0x1000_3fff.
+    let good = VringAddress {
+        descriptor: 0x1000_0000,
+        available: 0x1000_1000,
+        used: 0x1000_2000,
+        ..Default::default()
+    };
+    let bad = [
+        (
+            "no descriptor area",
+            VringAddress {
+                descriptor: 0,
+                ..good
+            },
+        ),
+        (
+            "no driver area",
+            VringAddress {
+                available: u64::MAX,
+                ..good
+            },
+        ),
+        (
+            "no device area",
+            VringAddress {
+                used: 0x1000_4000,
+                ..good
+            },
+        ),
+        (
+            "guest addresses",
+            VringAddress {
+                descriptor: 0,
+                available: 0x1000,
+                used: 0x2000,
+                ..good
+            },
+        ),
+        (
+            "a descriptor area that ends too late",
+            VringAddress {
+                descriptor: 0x1000_3ff0,
+                ..good
+            },
+        ),
+        (
+            "a driver area that ends too late",
+            VringAddress {
+                available: 0x1000_3ffe,
+                ..good
+            },
+        ),
+        (
+            "a device area that ends too late",
+            VringAddress {
+                used: 0x1000_3ffc,
+                ..good
+            },
+        ),
+        (
+            "a misaligned descriptor area",
+            VringAddress {
+                descriptor: 0x1000_0008,
+                ..good
+            },
+        ),
+        (
+            "a dirty log that is not there",
+            VringAddress {
+                flags: VringAddress::LOG,
+                ..good
+            },
+        ),
+    ];
+    let set_up = |addresses: VringAddress| {
+        let raw = Raw(server.stream());
+        raw.send(Request::SET_FEATURES, 0, &(1u64 << 32).to_ne_bytes(), &[]);
+        raw.send(
+            Request::SET_MEM_TABLE,
+            0,
+            &table(&[region(0, 0x4000)]),
+            &[file.as_fd()],
+        );
+        raw.send(Request::SET_VRING_NUM, 0, &state(0, 16), &[]);
+        raw.send(Request::SET_VRING_ADDR, 0, addresses.as_bytes(), &[]);
+        raw
+    };
+    let kick = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    for (what, addresses) in bad {
+        let raw = set_up(addresses);
+        let _ = rustix::net::send(
+            &raw.0,
+            Header {
+                request: 12,
+                flags: 1,
+                size: 8,
+            }
+            .as_bytes(),
+            SendFlags::NOSIGNAL,
+        );
+        let _ = rustix::net::send(&raw.0, &(1u64 << 8).to_ne_bytes(), SendFlags::NOSIGNAL);
+        raw.expect_close(what);
+        check_alive(&server, what);
+    }
+    // The same with good addresses runs, in which Linux in user mode has all ones for the log.
+    let raw = set_up(VringAddress {
+        log: u64::MAX,
+        ..good
+    });
+    raw.send(Request::SET_VRING_KICK, 0, &0u64.to_ne_bytes(), &[kick.as_fd()]);
+    raw.send(Request::GET_VRING_BASE, 0, &state(0, 0), &[]);
+    let socket = Socket::new(raw.0.try_clone().unwrap()).with_timeout(DEADLINE);
+    assert_eq!(
+        socket.receive().unwrap().read::<VringState>().unwrap(),
+        VringState { index: 0, num: 0 }
+    );
+}
+
+/// Ring memory full of nonsense: the queue stops, the device says that it needs a reset, and the connection goes on.
+#[test]
+fn a_broken_ring_needs_a_reset_only() {
+    let server = Server::start(counting_entropy());
+    let raw = Raw(server.stream()).negotiate();
+    let file = memfd(0x4000);
+    rustix::io::pwrite(&file, &[0xff; 0x2000], 0).unwrap();
+    let error = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let addresses = VringAddress {
+        descriptor: 0x1000_0000,
+        available: 0x1000_1000,
+        used: 0x1000_2000,
+        ..Default::default()
+    };
+    raw.send(
+        Request::SET_FEATURES,
+        0,
+        &(1u64 << 32 | 1 << 30).to_ne_bytes(),
+        &[],
+    );
+    raw.send(
+        Request::SET_MEM_TABLE,
+        0,
+        &table(&[region(0, 0x4000)]),
+        &[file.as_fd()],
+    );
+    raw.send(Request::SET_VRING_NUM, 0, &state(0, 16), &[]);
+    raw.send(Request::SET_VRING_ADDR, 0, addresses.as_bytes(), &[]);
+    raw.send(Request::SET_VRING_ERR, 0, &0u64.to_ne_bytes(), &[error.as_fd()]);
+    // Polled, as there is no kick descriptor.
+    raw.send(Request::SET_VRING_KICK, 0, &(1u64 << 8).to_ne_bytes(), &[]);
+    raw.send(Request::SET_VRING_ENABLE, 0, &state(0, 1), &[]);
+    let ready = &mut [rustix::event::PollFd::new(&error, rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec {
+        tv_sec: DEADLINE.as_secs() as _,
+        tv_nsec: 0,
+    };
+    assert_eq!(rustix::event::poll(ready, Some(&timeout)).unwrap(), 1);
+    raw.send(Request::GET_STATUS, 0, &[], &[]);
+    assert_eq!(raw.number(), 64);
+    raw.send(Request::SET_STATUS, Header::NEED_REPLY, &0u64.to_ne_bytes(), &[]);
+    assert_eq!(raw.number(), 0);
+    raw.send(Request::GET_STATUS, 0, &[], &[]);
+    assert_eq!(raw.number(), 0);
+    drop(raw);
+    check_alive(&server, "after a broken ring");
+}
