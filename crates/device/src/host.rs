@@ -1,5 +1,8 @@
 //! The host of a device: its control thread's side.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;

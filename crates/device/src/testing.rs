@@ -50,13 +50,30 @@ impl Bench {
 
     pub fn with_options(device: impl Device + 'static, features: Features, options: HostOptions) -> Self {
         let region = Region::new(BASE, Arc::new(Mapping::memfd("test", SIZE).unwrap()));
+        let area = Area::from_region(region.clone()).unwrap();
+        Self::in_region(device, features, options, region, area)
+    }
+
+    /// Another host for the same driver.
+    pub fn successor(&self, device: impl Device + 'static) -> Self {
+        let (region, area) = (self.region.clone(), self.area.clone());
+        Self::in_region(device, self.features, HostOptions::default(), region, area)
+    }
+
+    fn in_region(
+        device: impl Device + 'static,
+        features: Features,
+        options: HostOptions,
+        region: Region,
+        area: Arc<Area>,
+    ) -> Self {
         let events = Arc::new(Events::default());
         let mut host = Host::new(Box::new(device), options, events.clone()).unwrap();
         host.set_features(features).unwrap();
         let bench = Self {
             host,
             events,
-            area: Area::from_region(region.clone()).unwrap(),
+            area,
             region,
             features,
         };
@@ -96,6 +113,12 @@ impl Bench {
     pub fn start_again(&mut self, queue: &Queue, state: State) {
         self.host.start_queue(queue.index, queue.setup(state)).unwrap();
     }
+}
+
+/// Some other memory.
+pub fn elsewhere() -> Arc<Memory> {
+    let mapping = Mapping::anonymous(4096).unwrap();
+    Arc::new(Memory::new(vec![Region::new(0, Arc::new(mapping))]).unwrap())
 }
 
 /// The driver end of one virtqueue.
@@ -171,6 +194,12 @@ impl Queue {
         rustix::io::write(&self.kick, &1u64.to_ne_bytes()).unwrap();
     }
 
+    /// As [`Queue::submit`], but does not notify the device.
+    pub fn submit_silently(&mut self, readable: &[&[u8]], writable: &[usize]) {
+        self.add(readable, writable);
+        self.ring.publish();
+    }
+
     pub fn submit(&mut self, readable: &[&[u8]], writable: &[usize]) {
         self.add(readable, writable);
         self.publish();
@@ -222,6 +251,10 @@ impl Queue {
         self.submit(readable, writable);
         self.wait()
     }
+
+    pub fn in_flight(&self) -> u16 {
+        self.ring.in_flight()
+    }
 }
 
 /// What a host has reported.
@@ -244,6 +277,16 @@ impl HostEvents for Events {
 }
 
 impl Events {
+    /// How often the configuration space has changed.
+    pub fn config_changes(&self) -> usize {
+        self.seen.lock().unwrap().0
+    }
+
+    /// Waits until it has changed so often.
+    pub fn wait_config_changes(&self, count: usize) {
+        self.wait(|seen| (seen.0 >= count).then_some(()));
+    }
+
     pub fn resets(&self) -> Vec<String> {
         self.seen.lock().unwrap().1.clone()
     }
@@ -264,6 +307,15 @@ impl Events {
             assert!(!left.is_zero(), "no such event in time");
             seen = self.changed.wait_timeout(seen, left).unwrap().0;
         }
+    }
+}
+
+/// Waits until `done`, looking again and again.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::yield_now();
     }
 }
 
