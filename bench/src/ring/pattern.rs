@@ -54,18 +54,21 @@ impl Pattern {
         LENGTHS[1..usize::from(self.segments)].iter().sum()
     }
 
-    /// Sum over a batch of what [`trace`] makes of each segment at its offset.
-    pub fn trace(self) -> u64 {
+    /// Sum over a batch of what [`trace`] makes of each segment, with the first buffer at `base`.
+    pub fn trace(self, base: usize) -> u64 {
         let of_chain = |slot| (0..self.segments).map(move |segment| (slot, segment));
         (0..self.batch)
             .flat_map(of_chain)
-            .map(|(slot, segment)| trace(self.offset(slot, segment) as usize, self.length(segment) as usize))
+            .map(|(slot, segment)| {
+                let place = base + self.offset(slot, segment) as usize;
+                trace(place as *mut u8, self.length(segment) as usize)
+            })
             .fold(0, u64::wrapping_add)
     }
 }
 
-/// What a device end does with each segment, so that it must have found its place in host memory and its length.
+/// What a device end adds up over all segments, so that it must have found their places in host memory and their lengths.
 #[inline(always)]
-pub fn trace(place: usize, length: usize) -> u64 {
+pub fn trace(place: *mut u8, length: usize) -> u64 {
     (place as u64).wrapping_add(length as u64)
 }

@@ -65,18 +65,19 @@ impl Device {
     }
 
     fn batch(&mut self) -> Result<()> {
+        let mut traced = self.traced;
         while let Some(chain) = self.queue.pop()? {
-            let (readable, writable) = (chain.readable(), chain.writable());
-            for segment in readable.segments().chain(writable.segments()) {
-                let place = segment.pointer() as usize;
-                self.traced = self
-                    .traced
-                    .wrapping_add(trace(place - self.buffers, segment.len()));
+            for segment in chain.readable().segments() {
+                traced = traced.wrapping_add(trace(segment.pointer(), segment.len()));
             }
-            let written = writable.len() as u32;
+            for segment in chain.writable().segments() {
+                traced = traced.wrapping_add(trace(segment.pointer(), segment.len()));
+            }
+            let written = chain.writable().len() as u32;
             let token = chain.into_token();
             self.queue.complete(token, written)?;
         }
+        self.traced = traced;
         self.notifications += u64::from(self.queue.publish());
         let more = self.queue.enable_notifications();
         ensure!(!more, "chains are left");
@@ -96,7 +97,11 @@ impl DeviceEnd for Device {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
-        expect("segments", self.traced, self.pattern.trace().wrapping_mul(rounds))?;
+        expect(
+            "segments",
+            self.traced,
+            self.pattern.trace(self.buffers).wrapping_mul(rounds),
+        )?;
         expect("used buffer notifications", self.notifications, rounds)
     }
 }
@@ -166,10 +171,12 @@ impl Driver {
     }
 
     fn take_batch(&mut self) -> Result<()> {
+        let (mut written, mut taken) = (self.written, self.taken);
         while let Some(used) = self.queue.pop()? {
-            self.written += u64::from(used.written);
-            self.taken += u64::from(used.data);
+            written += u64::from(used.written);
+            taken += u64::from(used.data);
         }
+        (self.written, self.taken) = (written, taken);
         ensure!(!self.queue.enable_notifications(), "used chains are left");
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Driver {
     }
 
     fn take_batch(&mut self) -> Result<()> {
+        let (mut total_written, mut taken) = (self.written, self.taken);
         while let Some(token) = self.queue.peek_used() {
             let slot = self.slots[usize::from(token)];
             let index = usize::from(slot);
@@ -89,9 +90,10 @@ impl Driver {
             let (readable, writable) = unsafe { (&*readable, &mut *writable) };
             // SAFETY: these are the buffers that were added under this token.
             let written = unsafe { self.queue.pop_used(token, readable, writable) };
-            self.written += u64::from(written.map_err(|error| anyhow!("{error}"))?);
-            self.taken += u64::from(slot);
+            total_written += u64::from(written.map_err(|error| anyhow!("{error}"))?);
+            taken += u64::from(slot);
         }
+        (self.written, self.taken) = (total_written, taken);
         Ok(())
     }
 }

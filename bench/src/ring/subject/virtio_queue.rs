@@ -56,19 +56,20 @@ impl Device {
 
     fn batch(&mut self) -> Result<()> {
         let memory = self.memory;
+        let mut traced = self.traced;
         while let Some(chain) = self.queue.pop_descriptor_chain(memory) {
             let head = chain.head_index();
             let mut written = 0;
             for descriptor in chain {
                 let slice = memory.get_slice(descriptor.addr(), descriptor.len() as usize)?;
-                let place = slice.ptr_guard_mut().as_ptr() as usize;
-                self.traced = self.traced.wrapping_add(trace(place - self.buffers, slice.len()));
+                traced = traced.wrapping_add(trace(slice.ptr_guard_mut().as_ptr(), slice.len()));
                 if descriptor.is_write_only() {
                     written += descriptor.len();
                 }
             }
             self.queue.add_used(memory, head, written)?;
         }
+        self.traced = traced;
         self.notifications += u64::from(self.queue.needs_notification(memory)?);
         let more = self.queue.enable_notification(memory)?;
         ensure!(!more, "chains are left");
@@ -88,7 +89,11 @@ impl DeviceEnd for Device {
         if let Some(error) = self.failure.take() {
             return Err(error);
         }
-        expect("segments", self.traced, self.pattern.trace().wrapping_mul(rounds))?;
+        expect(
+            "segments",
+            self.traced,
+            self.pattern.trace(self.buffers).wrapping_mul(rounds),
+        )?;
         expect("used buffer notifications", self.notifications, rounds)
     }
 }
