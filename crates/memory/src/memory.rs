@@ -240,7 +240,8 @@ impl Memory {
                     let mut bus_address = piece.address;
                     self.walk(piece.guest_address, piece.length, access, |_, segment| {
                         window.translated.record(bus_address, segment, access);
-                        bus_address += segment.len() as u64;
+                        // The range may end with the address space; then this is not looked at again.
+                        bus_address = bus_address.wrapping_add(segment.len() as u64);
                         segments.push(segment).map_err(full)
                     })?;
                 }

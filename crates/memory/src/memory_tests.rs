@@ -327,6 +327,17 @@ fn a_window_knows_each_part_of_a_translation() {
 }
 
 #[test]
+fn a_translated_range_may_end_with_the_address_space() {
+    let tlb = Arc::new(Iotlb::new());
+    assert!(tlb.insert(u64::MAX - 7, 8, 0, Access::ReadWrite));
+    let memory = Memory::new(vec![region(0, 8)]).unwrap().with_translation(tlb);
+    let segments = resolve(&memory, u64::MAX - 3, 4, Access::Write).unwrap();
+    assert_eq!(lengths(&segments), [4]);
+    let whole = memory.resolve_one(u64::MAX - 7, 8, Access::ReadWrite);
+    assert_eq!(whole.map(Segment::len), Ok(8));
+}
+
+#[test]
 fn a_translation_is_not_trusted_to_answer_sensibly() {
     struct Bad(u64, u64);
     impl Translate for Bad {
