@@ -321,31 +321,36 @@ impl Frontend {
         Ok(interrupt)
     }
 
+    /// Reads from the configuration space. QEMU's back-ends ignore where a read begins and always give the start of the
+    /// space, as QEMU itself never asks for anything else; so the start is what is asked for, up to their limit.
     fn config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), FrontendError> {
         for (start, chunk) in (offset..)
             .step_by(CONFIG_CHUNK)
             .zip(data.chunks_mut(CONFIG_CHUNK))
         {
+            let skip = if start + chunk.len() <= CONFIG_CHUNK {
+                start
+            } else {
+                0
+            };
+            let length = skip + chunk.len();
             let head = Config {
-                offset: start as u32,
-                size: chunk.len() as u32,
+                offset: (start - skip) as u32,
+                size: length as u32,
                 flags: Config::WRITABLE,
             };
-            let reply = self.dialogue.ask(
-                Request::GET_CONFIG,
-                [head.as_bytes(), chunk].concat().as_slice(),
-                &[],
-            )?;
+            let request = [head.as_bytes(), &vec![0; length]].concat();
+            let reply = self.dialogue.ask(Request::GET_CONFIG, request.as_slice(), &[])?;
             let answer = reply
                 .read_prefix::<Config>()
-                .filter(|(_, rest)| rest.len() == chunk.len());
+                .filter(|(_, rest)| rest.len() == length);
             let Some((_, bytes)) = answer else {
                 return Err(FrontendError::Config {
                     offset: start,
                     length: chunk.len(),
                 });
             };
-            chunk.copy_from_slice(bytes);
+            chunk.copy_from_slice(&bytes[skip..]);
         }
         Ok(())
     }

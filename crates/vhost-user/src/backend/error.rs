@@ -125,13 +125,13 @@ pub enum BackendError {
         /// Its user address.
         address: u64,
     },
-    /// The used ring's index cannot be read.
+    /// Where the virtqueue goes on cannot be read from it.
     #[error("virtqueue {index}: {source}")]
     RingMemory {
         /// The virtqueue.
         index: u16,
         /// Why.
-        source: ringwright_memory::Fault,
+        source: ringwright_ring::SetupError,
     },
     /// A region cannot be mapped.
     #[error("memory region of {size:#x} bytes at {guest_address:#x}: {source}")]

@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use ringwright_ring::{Layout, State};
+use ringwright_memory::Memory;
+use ringwright_ring::{ByteOrder, DeviceQueue, Layout, SetupError, State};
 
 use super::BackendError;
 use super::channel::Call;
@@ -54,23 +55,16 @@ impl Position {
         }
     }
 
-    /// The state of a packed ring. Some front-ends (DPDK's virtio-user) know only the driver's half of the base and leave
-    /// the device's half 0; nothing is in flight when they start a ring, so both are the same.
-    pub fn packed_state(self) -> State {
-        match self {
-            Self::Base(base) if base >> 16 == 0 => State::from_vring_base(base << 16 | base, true),
-            Self::Base(base) => State::from_vring_base(base, true),
-            Self::State(state) => state,
-        }
-    }
-
-    /// The state of a split ring whose used ring has the index `used` ("the device is supposed to read the next index in
-    /// the Used Ring from the respective vring structure in guest memory").
-    pub fn split_state(self, used: u16) -> State {
-        State {
-            next_used: used,
-            ..State::from_vring_base(self.base(false), false)
-        }
+    /// The state for a ring that lies at `layout`; what a base leaves out is read from there.
+    pub fn state(self, layout: &Layout, packed: bool, memory: &Memory) -> Result<State, SetupError> {
+        let base = match self {
+            Self::State(state) => return Ok(state),
+            // Some front-ends (DPDK's virtio-user) know only the driver's half of a packed ring's base and leave the
+            // device's half 0; nothing is in flight when they start a ring, so both are the same.
+            Self::Base(base) if packed && base >> 16 == 0 => base << 16 | base,
+            Self::Base(base) => base,
+        };
+        DeviceQueue::state_at_base(base, layout, packed, memory, ByteOrder::Little)
     }
 }
 

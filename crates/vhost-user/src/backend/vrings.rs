@@ -3,8 +3,6 @@
 use std::os::fd::OwnedFd;
 
 use ringwright_device::{EventNotify, Notify, QueueSetup};
-use ringwright_memory::Memory;
-use ringwright_ring::Layout;
 use ringwright_spec::feature;
 
 use super::BackendError;
@@ -172,12 +170,10 @@ impl Connection<'_> {
         let Some(layout) = ring.layout(index, &self.slots)? else {
             return Ok(());
         };
-        let state = if packed {
-            ring.position.packed_state()
-        } else {
-            ring.position
-                .split_state(used_index(index, &layout, &self.slots.memory()?)?)
-        };
+        let state = ring
+            .position
+            .state(&layout, packed, &self.slots.memory()?)
+            .map_err(|source| BackendError::RingMemory { index, source })?;
         let (notify, kick) = (Box::new(ring.call.clone()), duplicate(index, &ring.kick)?);
         self.host.start_queue(
             index,
@@ -268,13 +264,4 @@ fn duplicate(index: u16, kick: &Kick) -> Result<Option<OwnedFd>, BackendError> {
             .map(Some)
             .map_err(|source| BackendError::EventDescriptor { index, source }),
     }
-}
-
-/// The used ring's index as it stands in guest memory.
-fn used_index(index: u16, layout: &Layout, memory: &Memory) -> Result<u16, BackendError> {
-    let mut bytes = [0; 2];
-    memory
-        .read(layout.device_area.saturating_add(2), &mut bytes)
-        .map_err(|source| BackendError::RingMemory { index, source })?;
-    Ok(u16::from_le_bytes(bytes))
 }

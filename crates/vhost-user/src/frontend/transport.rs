@@ -1,5 +1,7 @@
 //! The driver's view of a back-end.
 
+use std::time::Duration;
+
 use ringwright_driver::{Interrupt, Transport, TransportError};
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
@@ -30,6 +32,9 @@ impl Transport for Frontend {
         let mut status = self.status;
         if self.protocol.contains(ProtocolFeatures::STATUS) {
             status = Status(self.dialogue.number(Request::GET_STATUS)? as u8);
+        } else {
+            // Nobody is asked, so whether there is still somebody is to be found out.
+            self.ready(None, Duration::ZERO)?;
         }
         if self.failed {
             status = status | Status::DEVICE_NEEDS_RESET;
@@ -84,12 +89,12 @@ impl Transport for Frontend {
     }
 
     fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
-        self.need_config()?;
+        self.need_config(offset, data.len())?;
         Ok(self.config(offset, data)?)
     }
 
     fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
-        self.need_config()?;
+        self.need_config(offset, data.len())?;
         for (start, chunk) in (offset..).step_by(CONFIG_CHUNK).zip(data.chunks(CONFIG_CHUNK)) {
             let head = Config {
                 offset: start as u32,
@@ -116,10 +121,14 @@ impl Transport for Frontend {
 }
 
 impl Frontend {
-    fn need_config(&self) -> Result<(), FrontendError> {
-        match self.protocol.contains(ProtocolFeatures::CONFIG) {
-            true => Ok(()),
-            false => Err(FrontendError::Unsupported("a configuration space")),
+    /// Checks that there is a configuration space, and that the protocol has words for a part of it.
+    fn need_config(&self, offset: usize, length: usize) -> Result<(), FrontendError> {
+        if !self.protocol.contains(ProtocolFeatures::CONFIG) {
+            return Err(FrontendError::Unsupported("a configuration space"));
+        }
+        match offset.checked_add(length).map(u32::try_from) {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(FrontendError::Config { offset, length }),
         }
     }
 }
