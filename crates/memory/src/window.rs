@@ -28,6 +28,14 @@ impl Window {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The fast half of [`Memory::resolve`](crate::Memory::resolve), for loops that keep what they gather in registers:
+    /// the segment of `length` bytes at `address`, if the last hit without translation covers all of it. `None` tells
+    /// nothing: ask `resolve`.
+    #[inline(always)]
+    pub fn find(&self, address: u64, length: u32, access: Access) -> Option<Segment> {
+        self.direct.find(address, length.into(), access)
+    }
 }
 
 /// One hit per kind of access, so that reads and writes of different regions do not displace each other.

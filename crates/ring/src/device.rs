@@ -4,6 +4,7 @@
 
 mod chain;
 mod core;
+mod gather;
 mod in_flight;
 mod packed;
 mod parts;
@@ -17,6 +18,7 @@ use ringwright_memory::{Memory, Segment};
 use ringwright_spec::packed::DescFlags;
 use ringwright_spec::{Features, feature};
 
+use self::chain::Taken;
 pub use self::chain::{Chain, Token};
 use self::core::Core;
 use self::packed::Packed;
@@ -48,20 +50,23 @@ pub struct DeviceQueue {
     generation: Option<u64>,
 }
 
-/// The formats and byte orders.
+/// The formats and byte orders, those that the short ways are for first (see [`Core::is_plain`]).
+#[repr(u8)]
 enum Ring {
     Split(Split<Little>),
-    SplitBig(Split<Big>),
     Packed(Packed<Little>),
+    LongSplit(Split<Little>),
+    LongSplitBig(Split<Big>),
+    LongPacked(Packed<Little>),
 }
 
 /// The same expression for each format.
 macro_rules! each {
     ($ring:expr, $format:ident => $body:expr) => {
         match $ring {
-            Ring::Split($format) => $body,
-            Ring::SplitBig($format) => $body,
-            Ring::Packed($format) => $body,
+            Ring::Split($format) | Ring::LongSplit($format) => $body,
+            Ring::LongSplitBig($format) => $body,
+            Ring::Packed($format) | Ring::LongPacked($format) => $body,
         }
     };
 }
@@ -121,18 +126,21 @@ impl DeviceQueue {
         // SAFETY: the parts were resolved for this layout, and the memory is kept by the core beside the ring.
         let ring = unsafe {
             match (format, order) {
-                (Format::Packed, _) => Ring::Packed(Packed::new(parts.packed(size), state)),
-                (Format::Split, ByteOrder::Little) => Ring::Split(Split::new(parts.split(size), state)),
-                (Format::Split, ByteOrder::Big) => Ring::SplitBig(Split::new(parts.split(size), state)),
+                (Format::Packed, _) => Ring::LongPacked(Packed::new(parts.packed(size), state)),
+                (Format::Split, ByteOrder::Little) => Ring::LongSplit(Split::new(parts.split(size), state)),
+                (Format::Split, ByteOrder::Big) => Ring::LongSplitBig(Split::new(parts.split(size), state)),
             }
         };
-        Ok(Self {
+        let core = Core::new(size, features, memory, format);
+        let mut queue = Self {
             ring,
-            core: Core::new(size, features, memory, format),
+            core,
             layout,
             parts,
             generation,
-        })
+        };
+        queue.choose_way();
+        Ok(queue)
     }
 
     /// Where a device end goes on that was told a vhost-user "vring base", which leaves out what stands in the virtqueue
@@ -157,15 +165,17 @@ impl DeviceQueue {
             return Ok(State { next_used, ..state });
         }
         if base == 0 {
-            // In a fresh virtqueue the first descriptor is 0 or available with wrap counter 1; after an odd number of
-            // laps it was marked used with wrap counter 1, or is available with wrap counter 0. Both of these have USED.
-            memory.read(layout.descriptor_area.saturating_add(14), &mut word)?;
-            if u16::from_le_bytes(word) & DescFlags::USED.0 != 0 {
-                return Ok(State {
-                    available_wrap: false,
-                    used_wrap: false,
-                    ..state
-                });
+            // In a fresh virtqueue no descriptor has flag USED: the driver sets it from the second lap on, the device in the
+            // first.
+            for index in 0..u64::from(layout.size) {
+                memory.read(layout.descriptor_area.saturating_add(16 * index + 14), &mut word)?;
+                if u16::from_le_bytes(word) & DescFlags::USED.0 != 0 {
+                    return Ok(State {
+                        available_wrap: false,
+                        used_wrap: false,
+                        ..state
+                    });
+                }
             }
         }
         Ok(state)
@@ -179,14 +189,19 @@ impl DeviceQueue {
     /// there.
     #[inline]
     pub fn pop(&mut self) -> Result<Option<Chain<'_>>, RingError> {
-        if self.generation.is_some() {
-            self.follow_translation()?;
-        }
-        match each!(&mut self.ring, ring => ring.pop(&mut self.core)) {
-            Ok(Some(taken)) => Ok(Some(Chain::new(&self.core, taken))),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let short = match &mut self.ring {
+            Ring::Split(ring) => ring.pop_short(&mut self.core),
+            Ring::Packed(ring) => ring.pop_short(&mut self.core),
+            _ => None,
+        };
+        let taken = match short {
+            Some(taken) => taken,
+            None => match self.pop_long()? {
+                Some(taken) => taken,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Chain::new(&mut self.core, taken)))
     }
 
     /// Gives a buffer back to the driver, with the number of bytes written into its device-writable part from its first
@@ -204,8 +219,16 @@ impl DeviceQueue {
                 writable,
             }));
         }
-        each!(&mut self.ring, ring => ring.complete(&mut self.core, id, written))
-            .map_err(|violation| self.core.refuse(violation))
+        let in_flight = match &mut self.ring {
+            Ring::Split(ring) => ring.complete_short(&mut self.core, id, written),
+            Ring::Packed(ring) => ring.complete_short(&mut self.core, id, written),
+            _ => self.complete_long(id, written),
+        };
+        if in_flight {
+            Ok(())
+        } else {
+            Err(self.core.refuse(Violation::NotInFlight { id }))
+        }
     }
 
     /// Takes the newest [`pop`](Self::pop) back, as if it had not been: the next one gives the same buffer again. A
@@ -223,8 +246,8 @@ impl DeviceQueue {
             return false;
         }
         let room = match &mut self.ring {
-            Ring::Packed(ring) => ring.adopt(descriptors),
-            Ring::Split(_) | Ring::SplitBig(_) => true,
+            Ring::Packed(ring) | Ring::LongPacked(ring) => ring.adopt(descriptors),
+            Ring::Split(_) | Ring::LongSplit(_) | Ring::LongSplitBig(_) => true,
         };
         room && self.core.insert(&Token::from_id(id), descriptors).is_ok()
     }
@@ -233,20 +256,20 @@ impl DeviceQueue {
     /// sent. Costs one full fence if there are any, else nothing.
     #[inline]
     pub fn publish(&mut self) -> bool {
-        let notify = each!(&mut self.ring, ring => ring.publish(&mut self.core));
-        if self.core.written.is_some() {
-            self.mark_ring();
+        match &mut self.ring {
+            Ring::Split(ring) => ring.publish(&self.core),
+            Ring::Packed(ring) => ring.publish(&self.core),
+            _ => self.publish_long(),
         }
-        notify
     }
 
     /// Lets the driver know that it need not notify of available buffers; it still may
     /// (`dev:split:available-buffer-notification-suppression:05`).
     pub fn disable_notifications(&mut self) {
         match &mut self.ring {
-            Ring::Split(ring) => ring.disable_notifications(&self.core),
-            Ring::SplitBig(ring) => ring.disable_notifications(&self.core),
-            Ring::Packed(ring) => ring.disable_notifications(),
+            Ring::Split(ring) | Ring::LongSplit(ring) => ring.disable_notifications(&self.core),
+            Ring::LongSplitBig(ring) => ring.disable_notifications(&self.core),
+            Ring::Packed(ring) | Ring::LongPacked(ring) => ring.disable_notifications(),
         }
         self.mark_device_area();
     }
@@ -298,6 +321,7 @@ impl DeviceQueue {
     pub fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), SetupError> {
         self.place(&memory)?;
         self.core.set_memory(memory);
+        self.choose_way();
         Ok(())
     }
 
@@ -309,60 +333,81 @@ impl DeviceQueue {
 
     /// Looks the parts up in `memory` and makes the ring use them.
     fn place(&mut self, memory: &Memory) -> Result<(), SetupError> {
-        let format = match self.ring {
-            Ring::Split(_) | Ring::SplitBig(_) => Format::Split,
-            Ring::Packed(_) => Format::Packed,
-        };
+        let format = self.core.format();
         let generation = memory.translation().map(|translation| translation.generation());
         let parts = Parts::resolve(&self.layout, format, memory)?;
         let size = self.layout.size;
         // SAFETY: the parts were resolved for this layout, and the core keeps or is about to be given the memory.
         unsafe {
             match &mut self.ring {
-                Ring::Split(ring) => ring.ring = parts.split(size),
-                Ring::SplitBig(ring) => ring.ring = parts.split(size),
-                Ring::Packed(ring) => ring.ring = parts.packed(size),
+                Ring::Split(ring) | Ring::LongSplit(ring) => ring.ring = parts.split(size),
+                Ring::LongSplitBig(ring) => ring.ring = parts.split(size),
+                Ring::Packed(ring) | Ring::LongPacked(ring) => ring.ring = parts.packed(size),
             }
         }
         (self.parts, self.generation) = (parts, generation);
         Ok(())
     }
 
-    /// Looks the parts up again if the translation has changed since.
-    #[cold]
-    fn follow_translation(&mut self) -> Result<(), RingError> {
+    /// Takes the short ways if they are for this queue as it is now.
+    fn choose_way(&mut self) {
+        self.ring = match (&self.ring, self.core.is_plain()) {
+            (Ring::Split(ring) | Ring::LongSplit(ring), true) => Ring::Split(ring.clone()),
+            (Ring::Split(ring) | Ring::LongSplit(ring), false) => Ring::LongSplit(ring.clone()),
+            (Ring::Packed(ring) | Ring::LongPacked(ring), true) => Ring::Packed(ring.clone()),
+            (Ring::Packed(ring) | Ring::LongPacked(ring), false) => Ring::LongPacked(ring.clone()),
+            (Ring::LongSplitBig(_), _) => return,
+        };
+    }
+
+    /// What [`pop`](Self::pop) does when the short way gave nothing.
+    #[inline(never)]
+    fn pop_long(&mut self) -> Result<Option<Taken>, RingError> {
         let now = self
             .core
             .memory
             .translation()
             .map(|translation| translation.generation());
-        if now == self.generation {
-            return Ok(());
+        if now != self.generation {
+            let memory = self.core.memory.clone();
+            self.place(&memory)
+                .map_err(|error| self.core.fail(Violation::Part(error)))?;
         }
-        let memory = self.core.memory.clone();
-        self.place(&memory)
-            .map_err(|error| self.core.fail(Violation::Part(error)))
+        let taken = each!(&mut self.ring, ring => ring.pop_long(&mut self.core));
+        if taken.is_err() {
+            self.choose_way();
+        }
+        taken
     }
 
-    /// Marks what publishing may have written.
-    #[cold]
-    fn mark_ring(&self) {
-        let part = match self.ring {
-            Ring::Split(_) | Ring::SplitBig(_) => self.parts.device,
-            Ring::Packed(_) => self.parts.descriptors,
-        };
-        self.mark(part);
+    #[inline(never)]
+    fn complete_long(&mut self, id: u16, written: u32) -> bool {
+        each!(&mut self.ring, ring => ring.complete_long(&mut self.core, id, written))
+    }
+
+    #[inline(never)]
+    fn publish_long(&mut self) -> bool {
+        let notify = each!(&mut self.ring, ring => {
+            ring.write_batches(&mut self.core);
+            ring.publish(&self.core)
+        });
+        match self.core.format() {
+            Format::Split => self.mark(self.parts.device),
+            Format::Packed => self.mark(self.parts.descriptors),
+        }
+        notify
     }
 
     /// Marks what suppressing notifications may have written.
     fn mark_device_area(&self) {
-        if self.core.written.is_some() {
-            self.mark(self.parts.device);
-        }
+        self.mark(self.parts.device);
     }
 
+    /// Marks a part in the dirty log, if there is one.
     fn mark(&self, part: Segment) {
-        self.core.memory.mark_written(&[part], part.len());
+        if self.core.written.is_some() {
+            self.core.memory.mark_written(&[part], part.len());
+        }
     }
 }
 

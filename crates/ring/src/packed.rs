@@ -16,43 +16,59 @@ const USED: u64 = (DescFlags::USED.0 as u64) << 48;
 /// Flag WRITE within a descriptor's second word.
 pub(crate) const WRITE: u64 = (DescFlags::WRITE.0 as u64) << 48;
 
-/// A place in the descriptor ring with its wrap counter.
+/// A place in the descriptor ring, with the state bits that a descriptor has there once it is available or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub index: u16,
-    pub wrap: bool,
+    /// [`STATE`] as section 2.8.1 has it for the wrap counter: for available descriptors the bits differ, for used ones they
+    /// are equal; in both cases AVAIL is the wrap counter itself, and both bits change with it.
+    pub bits: u64,
 }
 
 impl Position {
-    pub const START: Self = Self { index: 0, wrap: true };
+    /// Where a descriptor is made available.
+    pub fn available(index: u16, wrap: bool) -> Self {
+        Self {
+            index,
+            bits: if wrap { AVAIL } else { USED },
+        }
+    }
 
-    /// The position `count` descriptors on in a ring of `size`; `count` is at most `size`.
+    /// Where a descriptor is marked used.
+    pub fn used(index: u16, wrap: bool) -> Self {
+        Self {
+            index,
+            bits: if wrap { STATE } else { 0 },
+        }
+    }
+
+    /// The wrap counter.
+    #[inline(always)]
+    pub fn wrap(self) -> bool {
+        self.bits & AVAIL != 0
+    }
+
+    /// Whether a descriptor whose second word is `tail` is what is awaited here.
+    #[inline(always)]
+    pub fn matches(self, tail: u64) -> bool {
+        (tail ^ self.bits) & STATE == 0
+    }
+
+    /// Goes `count` descriptors on in a ring of `size`; `count` is at most `size`.
     #[inline(always)]
     pub fn advance(&mut self, count: u16, size: u16) {
         // Both are at most 2^15, so the sum fits.
         self.index += count;
         if self.index >= size {
             self.index -= size;
-            self.wrap = !self.wrap;
+            self.bits ^= STATE;
         }
-    }
-
-    /// The state bits of a descriptor that the driver made available here (section 2.8.1).
-    #[inline(always)]
-    pub fn available_bits(self) -> u64 {
-        if self.wrap { AVAIL } else { USED }
-    }
-
-    /// The state bits of a descriptor that the device marked used here.
-    #[inline(always)]
-    pub fn used_bits(self) -> u64 {
-        if self.wrap { STATE } else { 0 }
     }
 
     /// As in an event suppression structure: offset in bits 0 to 14, wrap counter in bit 15.
     #[inline(always)]
     pub fn to_event(self) -> u16 {
-        self.index | u16::from(self.wrap) << 15
+        self.index | u16::from(self.wrap()) << 15
     }
 }
 
@@ -82,7 +98,7 @@ impl EventWord {
             EventFlags::DESC if event_idx => {
                 let (event, wrap) = (self.0 as u16 & 0x7fff, self.0 as u16 >> 15 != 0);
                 // An event of the other lap can only have been passed if it lies a whole ring behind.
-                let event = if wrap == next.wrap {
+                let event = if wrap == next.wrap() {
                     event
                 } else {
                     event.wrapping_sub(size)
@@ -95,6 +111,7 @@ impl EventWord {
 }
 
 /// The three parts of a packed virtqueue, with the size they were made for. Always little-endian.
+#[derive(Clone)]
 pub struct PackedRing<P> {
     descriptors: P,
     driver: P,

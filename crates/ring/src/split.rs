@@ -24,11 +24,14 @@ pub(crate) struct Descriptor {
 }
 
 /// The three parts of a split virtqueue, with the size they were made for.
+#[derive(Clone)]
 pub struct SplitRing<P> {
     descriptors: P,
     available: P,
     used: P,
     size: u16,
+    /// One less than `size`.
+    mask: u16,
 }
 
 impl<P: Part> SplitRing<P> {
@@ -44,6 +47,7 @@ impl<P: Part> SplitRing<P> {
             available,
             used,
             size,
+            mask: size - 1,
         }
     }
 
@@ -56,7 +60,7 @@ impl<P: Part> SplitRing<P> {
     #[inline(always)]
     fn entry(&self, index: u16, width: usize) -> usize {
         const { assert!(AVAIL_RING == 4 && USED_RING == 4) };
-        4 + usize::from(index & (self.size - 1)) * width
+        4 + usize::from(index & self.mask) * width
     }
 
     /// Reads a descriptor, each of its two words once.

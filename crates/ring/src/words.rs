@@ -69,7 +69,7 @@ pub trait Part {
 }
 
 /// A part in host memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Host<const BIG_ENDIAN: bool> {
     pointer: *mut u8,
 }

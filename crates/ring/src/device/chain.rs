@@ -40,16 +40,15 @@ pub(super) struct Taken {
 
 impl<'q> Chain<'q> {
     #[inline(always)]
-    pub(super) fn new(core: &'q Core, taken: Taken) -> Self {
+    pub(super) fn new(core: &'q mut Core, taken: Taken) -> Self {
         let Taken {
             readable,
             writable,
             readable_bytes,
             token,
         } = taken;
-        debug_assert_eq!(core.segments().len(), readable + writable);
         Self {
-            segments: core.segments().as_ptr(),
+            segments: core.scratch.as_mut_ptr(),
             readable,
             writable,
             readable_bytes,

@@ -1,20 +1,18 @@
 //! What the device ends of both formats share: memory, the scratch that chains are gathered in, and what is in flight.
+//!
+//! `unsafe` is needed here to view indirect tables and for the scratch that is written without growing.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use ringwright_memory::{Access, Fault, Full, Memory, Segment, Sink, Slices, Window};
-use ringwright_spec::split::DescFlags;
+use ringwright_memory::{Fault, Full, Memory, Segment, Sink, Slices, Window};
 use ringwright_spec::{Features, feature};
 
-use super::chain::{Taken, Token};
+use super::chain::Token;
 use super::in_flight::{InFlight, Order};
 use super::written::{Marker, WriteRecord};
 use crate::split::Descriptor;
 use crate::{Format, RingError, SetupError, Violation};
-
-/// Largest number of bytes that a chain describes (`drv:split:the-virtqueue-descriptor-table:01`).
-const MAX_BYTES: u64 = 1 << 32;
 
 /// Pieces of memory that a chain may have beyond one for each descriptor, for elements that cross region borders
 /// (`dev:split:message-framing:02`).
@@ -31,19 +29,15 @@ pub(super) type Decode = fn(index: u32, size: u32, words: [[u8; 8]; 2]) -> (Desc
 pub struct Core {
     pub(super) memory: Arc<Memory>,
     pub(super) window: Window,
-    scratch: Scratch,
-    table: Scratch,
+    pub(super) scratch: Scratch,
+    pub(super) table: Scratch,
     pub(super) in_flight: InFlight,
-    /// Descriptor flags that need more than an entry in the scratch.
-    pub(super) special: u16,
-    /// Whether `order` or `written` is there.
-    pub(super) extras: bool,
     /// With `VIRTIO_F_IN_ORDER`.
     pub(super) order: Option<Order>,
     /// With a dirty log.
     pub(super) written: Option<WriteRecord>,
     pub(super) event_idx: bool,
-    indirect: bool,
+    pub(super) indirect: bool,
     pub(super) notify_on_empty: bool,
     format: Format,
     pub(super) broken: Option<RingError>,
@@ -59,8 +53,6 @@ impl Core {
             scratch: Scratch::new(usize::from(size) + SPARE_SEGMENTS),
             table: Scratch::new(TABLE_SEGMENTS),
             in_flight: InFlight::new(size),
-            special: 0,
-            extras: false,
             order: has(feature::IN_ORDER).then(|| Order::new(size)),
             written: None,
             event_idx: has(feature::EVENT_IDX),
@@ -86,34 +78,17 @@ impl Core {
             (false, Some(_)) => self.written = None,
             _ => {}
         }
-        self.extras = self.order.is_some() || self.written.is_some();
-        let logged = if self.written.is_some() {
-            DescFlags::WRITE.0
-        } else {
-            0
-        };
-        self.special = DescFlags::INDIRECT.0 | logged;
     }
 
-    /// The segments of the newest chain.
-    #[inline(always)]
-    pub(super) fn segments(&self) -> &[Segment] {
-        &self.scratch.0
+    pub(super) fn format(&self) -> Format {
+        self.format
     }
 
-    /// Starts gathering a chain.
-    #[inline(always)]
-    pub(super) fn gather(&mut self, limit: u16) -> Gather<'_> {
-        self.scratch.0.clear();
-        Gather {
-            core: self,
-            limit,
-            left: limit,
-            bytes: 0,
-            readable_bytes: 0,
-            readable: 0,
-            writing: false,
-        }
+    /// Whether chains may be taken and given back the short way: with no order to keep, no log, no translation and nothing
+    /// broken.
+    pub(super) fn is_plain(&self) -> bool {
+        let translated = self.memory.translation().is_some();
+        self.order.is_none() && self.written.is_none() && !translated && self.broken.is_none()
     }
 
     /// Ends the queue's life for `violation`, and gives the error.
@@ -146,24 +121,16 @@ impl Core {
         }
     }
 
-    /// Puts a taken chain among those in flight.
-    #[inline(always)]
+    /// Puts a chain taken the long way among those in flight.
     pub(super) fn insert(&mut self, token: &Token, descriptors: u16) -> Result<(), Violation> {
         self.in_flight.insert(token.id, descriptors)?;
-        if self.extras {
-            self.insert_extras(token);
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn insert_extras(&mut self, token: &Token) {
         if let Some(order) = &mut self.order {
             order.push(token.id, token.writable);
         }
         if let Some(written) = &mut self.written {
             written.close(token.id);
         }
+        Ok(())
     }
 
     /// Takes back the newest chain taken.
@@ -177,10 +144,9 @@ impl Core {
         }
     }
 
-    /// Notes that chain `token` is complete with `written` bytes, for features that need more than a used entry.
-    /// Gives the descriptors it occupies if the used entry is to be written now.
-    #[cold]
-    pub(super) fn complete_extras(
+    /// Notes that chain `id` is complete with `written` bytes. Gives the descriptors it occupies if its used entry is to be
+    /// written now.
+    pub(super) fn complete(
         &mut self,
         id: u16,
         written: u32,
@@ -202,7 +168,7 @@ impl Core {
                 table,
                 ..
             } = self;
-            scratch.0.clear();
+            scratch.clear();
             record.mark(
                 id,
                 written,
@@ -225,150 +191,31 @@ impl Core {
     }
 }
 
-/// A chain that is being gathered.
-pub(super) struct Gather<'c> {
-    core: &'c mut Core,
-    limit: u16,
-    left: u16,
-    bytes: u64,
-    readable_bytes: u64,
-    readable: usize,
-    writing: bool,
-}
-
-impl Gather<'_> {
-    /// Counts one descriptor; loops end here.
-    #[inline(always)]
-    pub fn count(&mut self) -> Result<(), Violation> {
-        if self.left == 0 {
-            return Err(Violation::ChainTooLong { limit: self.limit });
-        }
-        self.left -= 1;
-        Ok(())
-    }
-
-    /// Adds an element of the buffer.
-    #[inline(always)]
-    pub fn element(&mut self, address: u64, length: u32, flags: u16) -> Result<(), Violation> {
-        let access = if flags & DescFlags::WRITE.0 != 0 {
-            if !self.writing {
-                self.end_readable();
-                self.writing = true;
-            }
-            Access::Write
-        } else if self.writing {
-            return Err(Violation::ReadableAfterWritable);
-        } else {
-            Access::Read
-        };
-        self.bytes += u64::from(length);
-        let Core {
-            memory,
-            window,
-            scratch,
-            ..
-        } = &mut *self.core;
-        memory
-            .resolve(window, address, length, access, scratch)
-            .map_err(|fault| fault_of(fault, scratch))
-    }
-
-    #[inline(always)]
-    fn end_readable(&mut self) {
-        self.readable = self.core.scratch.0.len();
-        self.readable_bytes = self.bytes;
-    }
-
-    /// The gathered chain.
-    #[inline(always)]
-    pub fn finish(mut self, id: u16, position: u16) -> Result<Taken, Violation> {
-        if !self.writing {
-            self.end_readable();
-        }
-        if self.bytes > MAX_BYTES {
-            return Err(Violation::ChainTooLarge { length: self.bytes });
-        }
-        Ok(Taken {
-            readable: self.readable,
-            writable: self.core.scratch.0.len() - self.readable,
-            readable_bytes: self.readable_bytes,
-            token: Token {
-                id,
-                position,
-                writable: self.bytes - self.readable_bytes,
-            },
-        })
-    }
-
-    /// Adds an element whose flags are among `Core::special`, other than one that refers to a table.
-    #[cold]
-    pub fn logged_element(&mut self, address: u64, length: u32, flags: u16) -> Result<(), Violation> {
-        if let Some(written) = &mut self.core.written {
-            written.push_element(address, length);
-        }
-        self.element(address, length, flags)
-    }
-
-    /// Adds the elements that an indirect table lists.
-    #[cold]
-    pub fn table(&mut self, address: u64, length: u32, decode: Decode) -> Result<(), Violation> {
-        if !self.core.indirect {
-            return Err(Violation::IndirectNotNegotiated);
-        }
-        if length == 0 || !length.is_multiple_of(16) {
-            return Err(Violation::IndirectLength { length });
-        }
-        if let Some(written) = &mut self.core.written {
-            written.push_table(address, length);
-        }
-        let Core {
-            memory,
-            window,
-            table,
-            ..
-        } = &mut *self.core;
-        table.0.clear();
-        memory
-            .resolve(window, address, length, Access::Read, table)
-            .map_err(|fault| fault_of(fault, table))?;
-        let size = length / 16;
-        let mut index = 0;
-        loop {
-            self.count()?;
-            // Each entry is read once, into private memory.
-            let words = self.core.table.entry(index);
-            let words = words.ok_or(Violation::DescriptorIndex {
-                index: index as u16,
-                size,
-            })?;
-            let (entry, next) = decode(index, size, words);
-            if entry.flags & DescFlags::INDIRECT.0 != 0 {
-                return Err(Violation::NestedIndirect);
-            }
-            self.element(entry.address, entry.length, entry.flags)?;
-            match next {
-                Some(next) => index = next,
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-fn fault_of(fault: Fault, scratch: &Scratch) -> Violation {
-    match fault {
-        Fault::TooManySegments { .. } => Violation::TooManySegments {
-            limit: scratch.0.capacity(),
-        },
-        fault => Violation::Address(fault),
-    }
-}
-
 /// Segments in memory that was allocated at set-up and never grows.
-pub(super) struct Scratch(pub Vec<Segment>);
+pub(super) struct Scratch(Vec<Segment>);
 
 impl Scratch {
     fn new(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
+    }
+
+    /// How many there may be.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// Where the segments are, with room for [`capacity`](Self::capacity).
+    #[inline(always)]
+    pub fn as_mut_ptr(&mut self) -> *mut Segment {
+        self.0.as_mut_ptr()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Sixteen bytes at `index` times 16 of the memory in the scratch.

@@ -9,14 +9,12 @@ use crate::Violation;
 pub(super) struct InFlight {
     /// By id; 0 for those not in flight.
     descriptors: Box<[u16]>,
-    chains: u16,
 }
 
 impl InFlight {
     pub fn new(size: u16) -> Self {
         Self {
             descriptors: vec![0; usize::from(size)].into(),
-            chains: 0,
         }
     }
 
@@ -25,9 +23,12 @@ impl InFlight {
         self.descriptors.len() as u16
     }
 
-    /// Number of buffers in flight.
+    /// Number of buffers in flight. They are counted here and now, so that nothing has to count on the way.
     pub fn chains(&self) -> u16 {
-        self.chains
+        self.descriptors
+            .iter()
+            .filter(|descriptors| **descriptors != 0)
+            .count() as u16
     }
 
     /// Adds buffer `id` of a number of descriptors that is not 0.
@@ -46,8 +47,19 @@ impl InFlight {
                 });
             }
         }
-        self.chains += 1;
         Ok(())
+    }
+
+    /// As [`insert`](Self::insert), but only tells whether the buffer was added.
+    #[inline(always)]
+    pub fn try_insert(&mut self, id: u16, descriptors: u16) -> bool {
+        match self.descriptors.get_mut(usize::from(id)) {
+            Some(slot @ 0) => {
+                *slot = descriptors;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Number of descriptors of buffer `id`, if it is in flight.
@@ -71,7 +83,6 @@ impl InFlight {
         if descriptors == 0 {
             return None;
         }
-        self.chains -= 1;
         Some(descriptors)
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! `unsafe` is needed here because positions in the ring are known to lie within it.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 
 use ringwright_spec::packed::DescFlags;
 
 use super::chain::{Taken, Token};
-use super::core::{Core, Gather};
+use super::core::Core;
+use super::gather::Gather;
 use crate::packed::{EventWord, PackedRing, Position, STATE, WRITE};
 use crate::split::Descriptor;
 use crate::words::Part;
 use crate::{RingError, State, Violation};
 
 /// The device's place in a packed virtqueue. All positions are below the ring's size.
+#[derive(Clone)]
 pub struct Packed<P> {
     pub(super) ring: PackedRing<P>,
     /// Next descriptor to take.
@@ -34,14 +36,8 @@ pub struct Packed<P> {
 impl<P: Part> Packed<P> {
     /// The device end of `ring`, which goes on at `state`, whose offsets are below the ring's size.
     pub fn new(ring: PackedRing<P>, state: State) -> Self {
-        let next_available = Position {
-            index: state.next_available,
-            wrap: state.available_wrap,
-        };
-        let next_used = Position {
-            index: state.next_used,
-            wrap: state.used_wrap,
-        };
+        let next_available = Position::available(state.next_available, state.available_wrap);
+        let next_used = Position::used(state.next_used, state.used_wrap);
         let room = ring.size();
         Self {
             ring,
@@ -57,76 +53,82 @@ impl<P: Part> Packed<P> {
     pub(super) fn state(&self) -> State {
         State {
             next_available: self.next_available.index,
-            available_wrap: self.next_available.wrap,
+            available_wrap: self.next_available.wrap(),
             next_used: self.published.index,
-            used_wrap: self.published.wrap,
+            used_wrap: self.published.wrap(),
         }
     }
 
-    /// Takes the next available chain.
+    /// Takes the next available chain if it can be taken the short way; `None` may also mean that there is none.
     #[inline(always)]
-    pub fn pop(&mut self, core: &mut Core) -> Result<Option<Taken>, RingError> {
-        let position = self.next_available;
-        // SAFETY: positions are below the size. Acquire: all else of the buffer is read after the flags that make it
-        // available (dev:packed:the-virtqueue-descriptor-table:02).
-        let tail = unsafe { self.ring.tail(position.index, Acquire) };
-        if (tail ^ position.available_bits()) & STATE != 0 {
-            return match core.broken {
-                Some(error) => Err(error),
-                None => Ok(None),
-            };
-        }
-        match self.walk(core, tail) {
-            Ok(taken) => Ok(Some(taken)),
-            Err(violation) => {
-                // Nothing is taken from a queue without room; what a missing translation hindered may be tried again.
-                let error = core.fail(violation);
-                if core.broken.is_some() {
-                    self.room = 0;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn walk(&mut self, core: &mut Core, mut tail: u64) -> Result<Taken, Violation> {
-        let size = self.ring.size();
+    pub fn pop_short(&mut self, core: &mut Core) -> Option<Taken> {
         let start = self.next_available;
-        let special = core.special;
-        let mut position = start;
-        let mut left = self.room;
-        let mut gather = core.gather(size);
-        let id = loop {
+        let mut end = start;
+        // Acquire: all else of the buffer is read after the flags that make it available
+        // (dev:packed:the-virtqueue-descriptor-table:02). If they do not, they are none that the short way knows.
+        let first = self.descriptor(&mut end, Acquire);
+        let mut descriptors = 1;
+        let (gather, last) = Gather::short(core, first, |_| {
+            descriptors += 1;
+            Some(self.descriptor(&mut end, Relaxed))
+        })?;
+        let taken = gather.finish(last.link, start.to_event()).ok()?;
+        if descriptors > self.room || !core.in_flight.try_insert(last.link, descriptors) {
+            return None;
+        }
+        self.room -= descriptors;
+        self.next_available = end;
+        Some(taken)
+    }
+
+    /// Takes the next available chain, whatever it is.
+    pub fn pop_long(&mut self, core: &mut Core) -> Result<Option<Taken>, RingError> {
+        if let Some(error) = core.broken {
+            return Err(error);
+        }
+        let mut end = self.next_available;
+        let first = self.descriptor(&mut end, Acquire);
+        if u64::from(first.flags) << 48 & STATE != 0 {
+            return Ok(None);
+        }
+        match self.take_long(core, first, end) {
+            Ok(taken) => Ok(Some(taken)),
+            Err(violation) => Err(core.fail(violation)),
+        }
+    }
+
+    fn take_long(
+        &mut self,
+        core: &mut Core,
+        first: Descriptor,
+        mut end: Position,
+    ) -> Result<Taken, Violation> {
+        let mut descriptors = 1;
+        if self.room == 0 {
+            return Err(self.no_room());
+        }
+        let (gather, last) = Gather::long(core, first, Self::decode, |_| {
             // A list that goes on where no available descriptor can be is longer than the queue or runs into others.
-            if left == 0 {
+            if descriptors == self.room {
                 return Err(self.no_room());
             }
-            left -= 1;
-            // SAFETY: positions are below the size.
-            let address = unsafe { self.ring.address(position.index) };
-            let flags = (tail >> 48) as u16;
-            if flags & special == 0 {
-                gather.count()?;
-                gather.element(address, tail as u32, flags)?;
+            descriptors += 1;
+            let descriptor = self.descriptor(&mut end, Relaxed);
+            // An indirect descriptor is not part of a list.
+            let linked = descriptor.flags & DescFlags::INDIRECT.0 != 0;
+            if linked {
+                Err(Violation::IndirectWithNext)
             } else {
-                Self::special(&mut gather, address, tail as u32, flags, position != start)?;
+                Ok(descriptor)
             }
-            position.advance(1, size);
-            if flags & DescFlags::NEXT.0 == 0 {
-                break (tail >> 32) as u16;
-            }
-            // SAFETY: positions are below the size.
-            tail = unsafe { self.ring.tail(position.index, Relaxed) };
-        };
-        let taken = gather.finish(id, start.to_event())?;
-        core.insert(&taken.token, self.room - left)?;
-        self.room = left;
-        self.next_available = position;
+        })?;
+        let taken = gather.finish(last.link, self.next_available.to_event())?;
+        core.insert(&taken.token, descriptors)?;
+        self.room -= descriptors;
+        self.next_available = end;
         Ok(taken)
     }
 
-    #[cold]
     fn no_room(&self) -> Violation {
         let size = self.ring.size();
         if self.room == size {
@@ -136,23 +138,24 @@ impl<P: Part> Packed<P> {
         }
     }
 
-    /// An indirect descriptor, or one that the dirty log wants to know of.
-    #[cold]
-    fn special(
-        gather: &mut Gather<'_>,
-        address: u64,
-        length: u32,
-        flags: u16,
-        linked: bool,
-    ) -> Result<(), Violation> {
-        if flags & DescFlags::INDIRECT.0 == 0 {
-            gather.count()?;
-            return gather.logged_element(address, length, flags);
+    /// The descriptor at `position`, with no state bits if it is available. Moves the position on.
+    #[inline(always)]
+    fn descriptor(&self, position: &mut Position, ordering: Ordering) -> Descriptor {
+        // SAFETY: positions are below the size.
+        let (tail, address) = unsafe {
+            (
+                self.ring.tail(position.index, ordering),
+                self.ring.address(position.index),
+            )
+        };
+        let flags = ((tail ^ position.bits) >> 48) as u16;
+        position.advance(1, self.ring.size());
+        Descriptor {
+            address,
+            length: tail as u32,
+            flags,
+            link: (tail >> 32) as u16,
         }
-        if linked || flags & DescFlags::NEXT.0 != 0 {
-            return Err(Violation::IndirectWithNext);
-        }
-        gather.table(address, length, Self::decode)
     }
 
     /// Entries follow each other; of their flags only WRITE is valid, the others are ignored (section 2.8.7).
@@ -168,26 +171,31 @@ impl<P: Part> Packed<P> {
         (entry, (index + 1 < size).then_some(index + 1))
     }
 
-    /// Gives a chain back to the driver once [`publish`](Self::publish) is called.
+    /// Gives a chain back to the driver once [`publish`](Self::publish) is called; false if it is not in flight.
     #[inline(always)]
-    pub fn complete(&mut self, core: &mut Core, id: u16, written: u32) -> Result<(), Violation> {
-        let descriptors = if core.extras {
-            match core.complete_extras(id, written, Self::decode)? {
-                Some(descriptors) => descriptors,
-                None => return Ok(()),
-            }
-        } else {
-            core.in_flight.remove(id).ok_or(Violation::NotInFlight { id })?
+    pub fn complete_short(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
+        let Some(descriptors) = core.in_flight.remove(id) else {
+            return false;
         };
-        self.write_used(id, written, descriptors, core.broken.is_some());
-        Ok(())
+        self.write_used(id, written, descriptors);
+        true
+    }
+
+    /// As [`complete_short`](Self::complete_short), where there is more to do than to write a used descriptor.
+    pub fn complete_long(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
+        match core.complete(id, written, Self::decode) {
+            Ok(Some(descriptors)) => self.write_used(id, written, descriptors),
+            Ok(None) => {}
+            Err(_) => return false,
+        }
+        true
     }
 
     #[inline(always)]
-    fn write_used(&mut self, id: u16, written: u32, descriptors: u16, broken: bool) {
+    fn write_used(&mut self, id: u16, written: u32, descriptors: u16) {
         let Position { index, .. } = self.next_used;
         let write = if written != 0 { WRITE } else { 0 };
-        let tail = u64::from(written) | u64::from(id) << 32 | write | self.next_used.used_bits();
+        let tail = u64::from(written) | u64::from(id) << 32 | write | self.next_used.bits;
         if self.first.is_none() {
             self.first = Some((index, tail));
         } else {
@@ -197,17 +205,12 @@ impl<P: Part> Packed<P> {
         self.next_used.advance(descriptors, self.ring.size());
         // Only a driver that breaks the rules makes this overflow; it may then miss a notification.
         self.added = self.added.wrapping_add(descriptors);
-        if !broken {
-            self.room += descriptors;
-        }
+        self.room += descriptors;
     }
 
     /// Takes back the newest chain taken; false if `token` is not it.
     pub(super) fn push_back(&mut self, core: &mut Core, token: &Token) -> bool {
-        let mut after = Position {
-            index: token.position & 0x7fff,
-            wrap: token.position >> 15 != 0,
-        };
+        let mut after = Position::available(token.position & 0x7fff, token.position >> 15 != 0);
         let before = after;
         let Some(descriptors) = core.in_flight.descriptors(token.id) else {
             return false;
@@ -224,10 +227,7 @@ impl<P: Part> Packed<P> {
 
     /// Shows the driver what is used; true if it wants a notification.
     #[inline(always)]
-    pub fn publish(&mut self, core: &mut Core) -> bool {
-        if core.order.is_some() {
-            self.write_batches(core);
-        }
+    pub fn publish(&mut self, core: &Core) -> bool {
         let Some((index, tail)) = self.first.take() else {
             return false;
         };
@@ -243,19 +243,17 @@ impl<P: Part> Packed<P> {
     }
 
     /// Writes used descriptors for all buffers that are complete in order (section 2.8.8).
-    #[cold]
-    fn write_batches(&mut self, core: &mut Core) {
+    pub fn write_batches(&mut self, core: &mut Core) {
         let Core {
             order: Some(order),
             in_flight,
-            broken,
             ..
         } = core
         else {
             return;
         };
         while let Some(batch) = order.next_batch(in_flight) {
-            self.write_used(batch.id, batch.written, batch.descriptors, broken.is_some());
+            self.write_used(batch.id, batch.written, batch.descriptors);
         }
     }
 
@@ -289,6 +287,6 @@ impl<P: Part> Packed<P> {
     pub(super) fn has_available(&self) -> bool {
         // SAFETY: positions are below the size.
         let tail = unsafe { self.ring.tail(self.next_available.index, Acquire) };
-        (tail ^ self.next_available.available_bits()) & STATE == 0
+        self.next_available.matches(tail)
     }
 }

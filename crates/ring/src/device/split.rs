@@ -7,12 +7,14 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
 use super::chain::{Taken, Token};
-use super::core::{Core, Gather};
+use super::core::Core;
+use super::gather::Gather;
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
 use crate::{RingError, State, Violation};
 
 /// The device's place in a split virtqueue.
+#[derive(Clone)]
 pub struct Split<P> {
     pub(super) ring: SplitRing<P>,
     /// Next entry of the available ring to take.
@@ -50,96 +52,86 @@ impl<P: Part> Split<P> {
         }
     }
 
-    /// Takes the next available chain.
+    /// Takes the next available chain if it can be taken the short way; `None` may also mean that there is none.
     #[inline(always)]
-    pub fn pop(&mut self, core: &mut Core) -> Result<Option<Taken>, RingError> {
+    pub fn pop_short(&mut self, core: &mut Core) -> Option<Taken> {
         let position = self.next_available;
-        if position == self.available && !self.refill(core)? {
-            return Ok(None);
+        if position == self.available && !self.refill() {
+            return None;
         }
         let head = self.ring.available_entry(position);
-        match self.walk(core, head, position) {
+        let first = self.descriptor(head).ok()?;
+        let (gather, _) = Gather::short(core, first, |before| self.descriptor(before.link).ok())?;
+        let taken = gather.finish(head, position).ok()?;
+        if !core.in_flight.try_insert(head, 1) {
+            return None;
+        }
+        self.next_available = position.wrapping_add(1);
+        Some(taken)
+    }
+
+    /// Reads the available index; false if there is nothing new or it cannot be right.
+    #[inline(never)]
+    fn refill(&mut self) -> bool {
+        // Acquire: entries and descriptors are read after the index that covers them.
+        let found = self.ring.available_index(Acquire);
+        let news = found.wrapping_sub(self.next_available);
+        if news == 0 || news > self.ring.size() {
+            return false;
+        }
+        self.available = found;
+        true
+    }
+
+    /// Takes the next available chain, whatever it is.
+    pub fn pop_long(&mut self, core: &mut Core) -> Result<Option<Taken>, RingError> {
+        if let Some(error) = core.broken {
+            return Err(error);
+        }
+        let position = self.next_available;
+        if position == self.available && !self.refill() {
+            let (found, size) = (self.ring.available_index(Acquire), self.ring.size());
+            if found.wrapping_sub(position) > size {
+                return Err(core.fail(Violation::AvailableIndex {
+                    found,
+                    taken: position,
+                    size,
+                }));
+            }
+            if found == position {
+                return Ok(None);
+            }
+            self.available = found;
+        }
+        let head = self.ring.available_entry(position);
+        match self.take_long(core, head, position) {
             Ok(taken) => {
                 self.next_available = position.wrapping_add(1);
                 Ok(Some(taken))
             }
-            Err(violation) => {
-                // So that the next pop looks for a broken queue first, and reads the index again.
-                self.available = position;
-                Err(core.fail(violation))
-            }
+            Err(violation) => Err(core.fail(violation)),
         }
     }
 
-    /// Reads the available index; false if there is nothing new.
-    #[inline(never)]
-    fn refill(&mut self, core: &mut Core) -> Result<bool, RingError> {
-        if let Some(error) = core.broken {
-            return Err(error);
-        }
-        // Acquire: entries and descriptors are read after the index that covers them.
-        let found = self.ring.available_index(Acquire);
-        let size = self.ring.size();
-        if found.wrapping_sub(self.next_available) > size {
-            return Err(core.fail(Violation::AvailableIndex {
-                found,
-                taken: self.next_available,
-                size,
-            }));
-        }
-        self.available = found;
-        Ok(found != self.next_available)
-    }
-
-    #[inline(always)]
-    fn walk(&self, core: &mut Core, head: u16, position: u16) -> Result<Taken, Violation> {
-        let size = self.ring.size();
-        let special = core.special;
-        let mut gather = core.gather(size);
-        let mut index = head;
-        loop {
-            if index >= size {
-                return Err(Violation::DescriptorIndex {
-                    index,
-                    size: size.into(),
-                });
-            }
-            // SAFETY: just compared.
-            let descriptor = unsafe { self.ring.descriptor(index) };
-            if descriptor.flags & special == 0 {
-                gather.count()?;
-                gather.element(descriptor.address, descriptor.length, descriptor.flags)?;
-            } else {
-                Self::special(&mut gather, descriptor)?;
-            }
-            if descriptor.flags & DescFlags::NEXT.0 == 0 {
-                break;
-            }
-            index = descriptor.link;
-        }
+    fn take_long(&self, core: &mut Core, head: u16, position: u16) -> Result<Taken, Violation> {
+        let first = self.descriptor(head)?;
+        let (gather, _) = Gather::long(core, first, Self::decode, |before| self.descriptor(before.link))?;
         let taken = gather.finish(head, position)?;
         core.insert(&taken.token, 1)?;
         Ok(taken)
     }
 
-    /// An indirect descriptor, or one that the dirty log wants to know of.
-    #[cold]
-    fn special(gather: &mut Gather<'_>, descriptor: Descriptor) -> Result<(), Violation> {
-        let Descriptor {
-            address,
-            length,
-            flags,
-            ..
-        } = descriptor;
-        if flags & DescFlags::INDIRECT.0 == 0 {
-            gather.count()?;
-            return gather.logged_element(address, length, flags);
+    #[inline(always)]
+    fn descriptor(&self, index: u16) -> Result<Descriptor, Violation> {
+        let size = self.ring.size();
+        if index >= size {
+            return Err(Violation::DescriptorIndex {
+                index,
+                size: size.into(),
+            });
         }
-        if flags & DescFlags::NEXT.0 != 0 {
-            return Err(Violation::IndirectWithNext);
-        }
-        // Flag WRITE means nothing here (dev:split:indirect-descriptors:01); that elements came before is legal (:02).
-        gather.table(address, length, Self::decode)
+        // SAFETY: just compared.
+        Ok(unsafe { self.ring.descriptor(index) })
     }
 
     fn decode(_index: u32, _size: u32, [address, tail]: [[u8; 8]; 2]) -> (Descriptor, Option<u32>) {
@@ -153,18 +145,24 @@ impl<P: Part> Split<P> {
         (entry, next)
     }
 
-    /// Gives a chain back to the driver once [`publish`](Self::publish) is called.
+    /// Gives a chain back to the driver once [`publish`](Self::publish) is called; false if it is not in flight.
     #[inline(always)]
-    pub fn complete(&mut self, core: &mut Core, id: u16, written: u32) -> Result<(), Violation> {
-        if core.extras {
-            if core.complete_extras(id, written, Self::decode)?.is_some() {
-                self.write_used(id, written);
-            }
-            return Ok(());
+    pub fn complete_short(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
+        let in_flight = core.in_flight.remove(id).is_some();
+        if in_flight {
+            self.write_used(id, written);
         }
-        core.in_flight.remove(id).ok_or(Violation::NotInFlight { id })?;
-        self.write_used(id, written);
-        Ok(())
+        in_flight
+    }
+
+    /// As [`complete_short`](Self::complete_short), where there is more to do than to write a used entry.
+    pub fn complete_long(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
+        match core.complete(id, written, Self::decode) {
+            Ok(Some(_)) => self.write_used(id, written),
+            Ok(None) => {}
+            Err(_) => return false,
+        }
+        true
     }
 
     #[inline(always)]
@@ -188,10 +186,7 @@ impl<P: Part> Split<P> {
 
     /// Shows the driver what is complete; true if it wants a notification.
     #[inline(always)]
-    pub fn publish(&mut self, core: &mut Core) -> bool {
-        if core.order.is_some() {
-            self.write_batches(core);
-        }
+    pub fn publish(&mut self, core: &Core) -> bool {
         let (old, new) = (self.published, self.next_used);
         if new == old {
             return false;
@@ -217,8 +212,7 @@ impl<P: Part> Split<P> {
     }
 
     /// Writes used entries for all buffers that are complete in order (section 2.7.9).
-    #[cold]
-    fn write_batches(&mut self, core: &mut Core) {
+    pub fn write_batches(&mut self, core: &mut Core) {
         let Core {
             order: Some(order),
             in_flight,

@@ -147,7 +147,9 @@ impl WriteRecord {
             }
             index = node.next;
         }
-        marker.memory.mark_written(&marker.scratch.0, written as usize);
+        marker
+            .memory
+            .mark_written(marker.scratch.segments(), written as usize);
         self.forget(id);
     }
 }
@@ -163,7 +165,7 @@ impl Marker<'_> {
     /// Adds what an indirect table says is device-writable. The driver must not have changed it since; if it did,
     /// it deceives itself only, as the table is as harmless as when it was first read.
     fn resolve_table(&mut self, node: &Node, limit: usize) {
-        self.table.0.clear();
+        self.table.clear();
         if self
             .memory
             .resolve(self.window, node.address, node.length, Access::Read, self.table)

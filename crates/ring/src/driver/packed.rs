@@ -13,7 +13,7 @@ use ringwright_spec::packed::DescFlags;
 use super::AddRefusal;
 use super::slots::{Extent, Options};
 use super::table::{TableWriter, Tables};
-use crate::packed::{EventWord, PackedRing, Position, STATE, WRITE};
+use crate::packed::{EventWord, PackedRing, Position, WRITE};
 use crate::words::{Little, Part, platform_fence};
 use crate::{Format, RingError, Violation};
 
@@ -79,10 +79,10 @@ impl<P: Part> Packed<P> {
             first_free: 0,
             free: 0,
             in_flight: 0,
-            next_available: Position::START,
+            next_available: Position::available(0, true),
             first: None,
             added: 0,
-            next_used: Position::START,
+            next_used: Position::used(0, true),
             oldest: 0,
             batch: None,
             broken: None,
@@ -102,8 +102,8 @@ impl<P: Part> Packed<P> {
             };
         }
         (self.first_free, self.free, self.in_flight) = (0, size, 0);
-        (self.next_available, self.first, self.added) = (Position::START, None, 0);
-        (self.next_used, self.oldest, self.batch, self.broken) = (Position::START, 0, None, None);
+        (self.next_available, self.first, self.added) = (Position::available(0, true), None, 0);
+        (self.next_used, self.oldest, self.batch, self.broken) = (Position::used(0, true), 0, None, None);
     }
 
     pub(super) fn free(&self) -> u16 {
@@ -179,7 +179,7 @@ impl<P: Part> Packed<P> {
     #[inline(always)]
     fn write_descriptor(&mut self, address: u64, tail: u64) {
         let index = self.next_available.index;
-        let tail = tail | self.next_available.available_bits();
+        let tail = tail | self.next_available.bits;
         // SAFETY: positions are below the size.
         unsafe { self.ring.set_address(index, address) };
         if self.first.is_none() {
@@ -259,7 +259,7 @@ impl<P: Part> Packed<P> {
     fn used_descriptor(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         // SAFETY: positions are below the size. Acquire: buffers are read after the flags that mark them used.
         let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
-        if (tail ^ self.next_used.used_bits()) & STATE != 0 {
+        if !self.next_used.matches(tail) {
             return self.broken.map_or(Ok(None), Err);
         }
         if self.options.order_platform {
@@ -348,11 +348,11 @@ impl<P: Part> Packed<P> {
         }
         // SAFETY: positions are below the size.
         let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
-        let used = self.batch.is_some() || (tail ^ self.next_used.used_bits()) & STATE == 0;
+        let used = self.batch.is_some() || self.next_used.matches(tail);
         self.broken.is_none() && used
     }
 
     pub(super) fn notification_data(&self, queue_index: u16) -> NotificationData {
-        NotificationData::packed(queue_index, self.next_available.index, self.next_available.wrap)
+        NotificationData::packed(queue_index, self.next_available.index, self.next_available.wrap())
     }
 }
