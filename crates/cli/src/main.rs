@@ -1,2 +1,60 @@
-//! The program `ringwright`.
-fn main() {}
+//! The program `ringwright`: VIRTIO 1.4 devices for virtual machines.
+//!
+//! One module per command; this file only dispatches. Logs go to standard error and are chosen by `RUST_LOG`.
+
+mod boot;
+mod explain;
+mod manual;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// VIRTIO 1.4 devices for your virtual machines, and the document at hand.
+///
+/// Each command has its own --help. Logs go to standard error: RUST_LOG=debug for more, RUST_LOG=off for none.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Boot(boot::Arguments),
+    Explain(explain::Arguments),
+    Completions(manual::CompletionArguments),
+    Man(manual::ManArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Boot(arguments) => boot::run(arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        report(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// One line on standard error: what failed, and the chain of why.
+#[expect(clippy::print_stderr, reason = "this is the program's own voice")]
+fn report(error: &anyhow::Error) {
+    eprintln!("ringwright: {error:#}");
+}

@@ -145,7 +145,7 @@ impl<T: Transport> Network<T> {
         let mut length = copy(&buffer, HEADER, held, frame);
         post(&mut self.receive, buffer);
         for _ in 1..count {
-            // dev:net:processing-of-incoming-packets: all buffers of a frame are used together.
+            // dev:net:processing-of-incoming-packets:04: all buffers of a frame are used together.
             let next = self
                 .receive
                 .pop()?

@@ -1,0 +1,289 @@
+//! The devices that can be served, and the options of each: the same on the command line and in a configuration file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use ringwright_device::{Device, block, console, entropy, network};
+use serde::Deserialize;
+
+use super::endpoint::listen;
+
+/// A device to serve.
+#[derive(Subcommand, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum DeviceOptions {
+    Block(Block),
+    Console(Console),
+    Entropy(Entropy),
+    Network(Network),
+}
+
+/// Serve a disk.
+///
+/// For example: ringwright serve block disk.img --socket /tmp/disk.sock
+#[derive(Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Block {
+    /// The raw image: a file or block device of whole sectors of 512 bytes.
+    #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
+    image: Option<PathBuf>,
+    /// Instead of an image: a disk of this size that forgets what is written and reads as zeroes, for measuring.
+    #[arg(long, value_name = "BYTES", value_parser = size, conflicts_with = "memory")]
+    #[serde(default, deserialize_with = "size_option")]
+    null: Option<u64>,
+    /// Instead of an image: a disk of this size in memory, empty at the start, gone at the end.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    memory: Option<u64>,
+    /// Refuse writes.
+    #[arg(long, visible_alias = "read-only", conflicts_with_all = ["null", "memory"])]
+    #[serde(default)]
+    readonly: bool,
+    /// Number of request queues, each served by a thread of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, visible_alias = "num-queues")]
+    #[serde(default = "one")]
+    queues: u16,
+    /// Logical block size in bytes: 512, 1024, 2048 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    #[serde(default = "sector")]
+    block_size: u32,
+    /// The disk's serial number, of at most 20 characters.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[serde(default)]
+    serial: String,
+}
+
+/// Serve a source of randomness: the operating system's.
+///
+/// For example: ringwright serve entropy --socket /tmp/entropy.sock
+#[derive(Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entropy {}
+
+/// Serve a console with one port: on this terminal, or on a Unix socket.
+///
+/// For example: ringwright serve console --socket /tmp/console.sock --listen /tmp/port.sock
+#[derive(Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Console {
+    /// Offer the port on this Unix socket instead of standard input and output; one client at a time.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "log")]
+    listen: Option<PathBuf>,
+    /// Append what the guest writes to this file; the guest reads nothing.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+}
+
+/// Serve a network card.
+///
+/// For example: ringwright serve network --socket /tmp/net.sock --stream /tmp/passt.socket
+#[derive(Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Network {
+    /// Exchange frames over this Unix stream socket, as passt and QEMU's `-netdev stream` do.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        required_unless_present = "tap",
+        conflicts_with = "tap"
+    )]
+    stream: Option<PathBuf>,
+    /// Exchange frames with this tap interface; it is created if it does not exist and we may.
+    #[arg(long, value_name = "INTERFACE")]
+    tap: Option<String>,
+    /// The card's MAC address; a random one if not given.
+    #[arg(long, value_name = "MAC", value_parser = mac)]
+    #[serde(default, deserialize_with = "mac_option")]
+    mac: Option<[u8; 6]>,
+    /// Longest payload of a frame in bytes.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(68..))]
+    mtu: Option<u16>,
+}
+
+impl DeviceOptions {
+    /// Opens what stands behind the device, and makes the device.
+    pub fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+        match self {
+            Self::Block(options) => options.open(),
+            Self::Console(options) => options.open(),
+            Self::Entropy(Entropy {}) => Ok(Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os)))),
+            Self::Network(options) => options.open(),
+        }
+    }
+}
+
+impl Block {
+    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+        let backend: Arc<dyn block::backend::Backend> = match (&self.image, self.null, self.memory) {
+            (Some(image), None, None) => Arc::new(block::backend::File::open(image, self.readonly)?),
+            (None, Some(size), None) => Arc::new(block::backend::Null { capacity: size }),
+            (None, None, Some(size)) => {
+                let size = u32::try_from(size)
+                    .ok()
+                    .context("a disk in memory is smaller than 4 GiB")?;
+                Arc::new(block::backend::Memory::new(size).context("no memory for the disk")?)
+            }
+            _ => bail!("a disk has an image, or is null, or is in memory: expected exactly one of them"),
+        };
+        let Self {
+            queues,
+            block_size,
+            serial,
+            ..
+        } = self;
+        let options = block::Options {
+            queues: *queues,
+            block_size: *block_size,
+            serial: serial.clone(),
+            ..Default::default()
+        };
+        Ok(Box::new(block::Block::new(backend, options)?))
+    }
+}
+
+impl Console {
+    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+        let backend: Box<dyn console::backend::Backend> = match (&self.listen, &self.log) {
+            (Some(path), _) => Box::new(console::backend::UnixSocket::new(listen(path)?)?),
+            (None, Some(path)) => {
+                let log = console::backend::Log::append(path);
+                Box::new(log.with_context(|| format!("cannot append to {}", path.display()))?)
+            }
+            (None, None) => Box::new(console::backend::Descriptors::stdio()?),
+        };
+        Ok(Box::new(console::Console::new(backend, None)))
+    }
+}
+
+impl Network {
+    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+        let backend: Box<dyn network::backend::Backend> = match (&self.stream, &self.tap) {
+            (Some(path), None) => Box::new(network::backend::Stream::connect(path)),
+            (None, Some(interface)) => {
+                let tap = network::backend::Tap::open(interface);
+                let (tap, name) =
+                    tap.with_context(|| format!("cannot attach to the tap interface {interface}"))?;
+                tracing::info!("attached to the tap interface {name}");
+                Box::new(tap)
+            }
+            _ => bail!("a network card has a stream or a tap: expected exactly one of them"),
+        };
+        let options = network::Options {
+            mac: Some(self.mac.map_or_else(random_mac, Ok)?),
+            mtu: self.mtu,
+        };
+        Ok(Box::new(network::Network::new(backend, options)?))
+    }
+}
+
+/// A random locally administered unicast address.
+fn random_mac() -> anyhow::Result<[u8; 6]> {
+    let mut mac = [0; 6];
+    entropy::backend::Backend::fill(&entropy::backend::Os, &mut mac)
+        .context("no randomness for a MAC address")?;
+    mac[0] = mac[0] & 0xfc | 0x02;
+    Ok(mac)
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" => 0,
+        "K" | "KIB" => 10,
+        "M" | "MIB" => 20,
+        "G" | "GIB" => 30,
+        "T" | "TIB" => 40,
+        unit => return Err(format!("{unit} is no unit: expected K, M, G or T")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text} is no size: expected a number like 512M"))?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("a disk of 0 bytes is none".into()),
+        Some(bytes) if bytes % 512 == 0 => Ok(bytes),
+        Some(_) => Err(format!("{text} is no multiple of 512 bytes")),
+        None => Err(format!("{text} is too large")),
+    }
+}
+
+/// Six bytes in hexadecimal, separated by colons; a unicast address.
+fn mac(text: &str) -> Result<[u8; 6], String> {
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| {
+            (byte.len() == 2)
+                .then(|| u8::from_str_radix(byte, 16).ok())
+                .flatten()
+        })
+        .collect();
+    let mac: Option<[u8; 6]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    match mac {
+        Some(mac) if mac[0] & 1 == 0 => Ok(mac),
+        Some(_) => Err(format!(
+            "{text} is a multicast address: the lowest bit of the first byte must be 0"
+        )),
+        None => Err(format!(
+            "{text} is no MAC address: expected six bytes like 52:54:00:12:34:56"
+        )),
+    }
+}
+
+fn size_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    parsed(from, size)
+}
+
+fn mac_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<[u8; 6]>, D::Error> {
+    parsed(from, mac)
+}
+
+fn parsed<'de, D: serde::Deserializer<'de>, T>(
+    from: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn sector() -> u32 {
+    512
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        assert_eq!(size("512"), Ok(512));
+        assert_eq!(size("1K"), Ok(1024));
+        assert_eq!(size("3GiB"), Ok(3 << 30));
+        for wrong in ["", "0", "100", "M", "1X", "-1", "99999999999T"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn mac_addresses() {
+        assert_eq!(mac("52:54:00:12:34:56"), Ok([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        for wrong in [
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:56:78",
+            "5254:00:12:34:56",
+            "01:00:00:00:00:00",
+            "g0:0:0:0:0:0",
+        ] {
+            assert!(mac(wrong).is_err(), "{wrong}");
+        }
+        for _ in 0..64 {
+            assert_eq!(random_mac().unwrap()[0] & 3, 2);
+        }
+    }
+}

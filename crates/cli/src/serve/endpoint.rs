@@ -1,0 +1,221 @@
+//! Where a device is served, and the thread that serves it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use ringwright_device::Device;
+use ringwright_spec::{DeviceType, Features};
+use ringwright_vhost_user::backend::{Backend, BackendOptions};
+use ringwright_vhost_user::socket::Stop;
+
+/// Longest path of a Unix socket in bytes: `sun_path` without its NUL.
+const PATH_BYTES: usize = 107;
+
+/// Where and how a device is served.
+pub struct Endpoint {
+    place: Place,
+    options: BackendOptions,
+}
+
+enum Place {
+    Path(PathBuf),
+    Listening(UnixListener),
+    Connected(UnixStream),
+}
+
+/// A device that is being served. It ends when this is dropped, and takes its socket with it.
+pub struct Served {
+    device_type: &'static DeviceType,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+    socket: Option<PathBuf>,
+}
+
+impl Endpoint {
+    /// On a socket that is made at `path`.
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        Self {
+            place: Place::Path(path.into()),
+            options: BackendOptions::default(),
+        }
+    }
+
+    /// On the Unix socket with file descriptor `number`, which listens or is connected.
+    pub fn inherited(number: i32) -> anyhow::Result<Self> {
+        let descriptor = ringwright_sys::descriptor::duplicate(number)
+            .with_context(|| format!("file descriptor {number} is not open"))?;
+        let listening = rustix::net::sockopt::socket_acceptconn(&descriptor)
+            .with_context(|| format!("file descriptor {number} is no socket"))?;
+        let place = match listening {
+            true => Place::Listening(descriptor.into()),
+            false => Place::Connected(connected(descriptor, number)?),
+        };
+        Ok(Self {
+            place,
+            options: BackendOptions::default(),
+        })
+    }
+
+    /// Without offering these features.
+    pub fn without(mut self, features: Features) -> Self {
+        self.options.masked_features = self.options.masked_features | features;
+        self
+    }
+
+    /// With threads that look for work for this long before they sleep.
+    pub fn busy_poll(mut self, time: Duration) -> Self {
+        self.options.host.busy_poll = time;
+        self
+    }
+}
+
+impl Served {
+    /// Starts to serve `device`.
+    pub fn start(device: Box<dyn Device>, endpoint: Endpoint) -> anyhow::Result<Self> {
+        let device_type = device.description().device_type;
+        let name = device_type.name;
+        let mut backend = Backend::new(device, endpoint.options)?;
+        let stop = Stop::new()?;
+        let (socket, listener) = match endpoint.place {
+            Place::Path(path) => {
+                let listener = listen(&path)?;
+                tracing::info!("{name}: waiting for a virtual machine at {}", path.display());
+                (Some(path), Ok(listener))
+            }
+            Place::Listening(listener) => (None, Ok(listener)),
+            Place::Connected(stream) => (None, Err(stream)),
+        };
+        let stopped = stop.clone();
+        let serve = move || {
+            let _span = tracing::info_span!("device", name).entered();
+            let served = match listener {
+                Ok(listener) => backend.serve(&listener, &stopped),
+                Err(stream) => backend.serve_connection(stream, &stopped),
+            };
+            if let Err(error) = served {
+                tracing::error!(%error, "not served any more");
+            }
+        };
+        let thread = thread::Builder::new()
+            .name(name.into())
+            .spawn(serve)
+            .context("cannot start a thread")?;
+        Ok(Self {
+            device_type,
+            stop,
+            thread: Some(thread),
+            socket,
+        })
+    }
+
+    /// What it is.
+    pub fn device_type(&self) -> &'static DeviceType {
+        self.device_type
+    }
+
+    /// The path of its socket, if it has made one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.raise();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the {} device has panicked", self.device_type.name);
+        }
+        if let Some(socket) = &self.socket
+            && let Err(error) = std::fs::remove_file(socket)
+        {
+            tracing::debug!(%error, "cannot remove {}", socket.display());
+        }
+    }
+}
+
+/// Listens at `path`. A socket that a program has left behind there is replaced; one that somebody serves is not.
+pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let length = path.as_os_str().len();
+    if length > PATH_BYTES {
+        bail!(
+            "socket path {}: {length} bytes long, and at most {PATH_BYTES} are possible",
+            path.display()
+        );
+    }
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = path
+                .symlink_metadata()
+                .is_ok_and(|metadata| metadata.file_type().is_socket());
+            if !is_socket {
+                bail!("socket path {}: exists, and is not a socket", path.display());
+            }
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    tracing::info!("replacing {}, which nobody serves any more", path.display());
+                    std::fs::remove_file(path)
+                        .and_then(|()| UnixListener::bind(path))
+                        .with_context(|| format!("socket path {}", path.display()))
+                }
+                _ => bail!("socket path {}: another program serves there", path.display()),
+            }
+        }
+        bound => bound.with_context(|| format!("cannot listen at {}", path.display())),
+    }
+}
+
+fn connected(descriptor: OwnedFd, number: i32) -> anyhow::Result<UnixStream> {
+    let stream = UnixStream::from(descriptor);
+    stream
+        .peer_addr()
+        .with_context(|| format!("file descriptor {number} is no connected Unix socket"))?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let first = listen(&path).unwrap();
+        assert!(listen(&path).unwrap_err().to_string().contains("another program"));
+        drop(first);
+        assert!(listen(&path).is_ok());
+    }
+
+    #[test]
+    fn paths_that_cannot_be_sockets_say_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| format!("{:#}", listen(path).unwrap_err());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(message(&file).contains("not a socket"));
+        assert!(file.exists());
+        assert!(message(&folder.path().join("x".repeat(120))).contains("at most 107"));
+        assert!(message(&folder.path().join("no/such/folder")).contains("No such file"));
+    }
+
+    #[test]
+    fn descriptors_that_are_no_sockets_are_refused() {
+        use std::os::fd::AsRawFd;
+        let (pipe, _writer) = io::pipe().unwrap();
+        assert!(Endpoint::inherited(pipe.as_raw_fd()).is_err());
+        assert!(Endpoint::inherited(-5).is_err());
+        let (near, _far) = UnixStream::pair().unwrap();
+        assert!(matches!(
+            Endpoint::inherited(near.as_raw_fd()).unwrap().place,
+            Place::Connected(_)
+        ));
+    }
+}

@@ -1,0 +1,91 @@
+//! `ringwright serve`: devices for virtual machines of other programs, over vhost-user.
+
+mod config;
+mod devices;
+mod endpoint;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+
+use self::devices::DeviceOptions;
+pub use self::endpoint::{Endpoint, Served};
+use crate::signals::Ending;
+
+/// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user.
+///
+/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM. Several at once:
+/// ringwright serve --config devices.toml, a file of tables like
+///
+///   [[device]]
+///   type = "block"
+///   image = "disk.img"
+///   socket = "/tmp/disk.sock"
+#[derive(Args)]
+#[command(
+    verbatim_doc_comment,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Arguments {
+    /// Serve every device of this TOML file.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    device: Option<DeviceOptions>,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
+}
+
+/// Where a device is served.
+#[derive(Args, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct EndpointArguments {
+    /// The Unix socket on which to wait for the virtual machine.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        visible_alias = "socket-path",
+        conflicts_with = "fd"
+    )]
+    socket: Option<PathBuf>,
+    /// Instead of --socket: the number of an open file descriptor, a listening or connected Unix socket.
+    #[arg(long, global = true, value_name = "N")]
+    fd: Option<i32>,
+    /// Microseconds for which an idle queue looks for work before it sleeps; costs processor time, saves latency.
+    #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 0)]
+    #[serde(default)]
+    busy_poll: u64,
+}
+
+/// Serves until the program is asked to end.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut ending = Ending::on_signals()?;
+    let served = match (&arguments.config, &arguments.device) {
+        (Some(file), None) => config::read(file)?
+            .into_iter()
+            .map(|(device, endpoint)| Served::start(device.open()?, endpoint.endpoint()?))
+            .collect::<anyhow::Result<Vec<_>>>()?,
+        (None, Some(device)) => vec![Served::start(device.open()?, arguments.endpoint.endpoint()?)?],
+        _ => bail!("say what to serve: a device, or --config with a file"),
+    };
+    ending.wait()?;
+    tracing::info!("ending");
+    drop(served);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl EndpointArguments {
+    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let endpoint = match (&self.socket, self.fd) {
+            (Some(path), None) => Endpoint::path(path),
+            (None, Some(fd)) => Endpoint::inherited(fd)?,
+            _ => bail!("say where to serve it: --socket PATH, or --fd N"),
+        };
+        Ok(endpoint.busy_poll(Duration::from_micros(self.busy_poll)))
+    }
+}

@@ -1,0 +1,53 @@
+//! How the program is asked to end: SIGINT (Ctrl-C), SIGTERM, SIGHUP, or one of its own threads.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// A wish to end. Its file descriptor is readable once somebody has the wish.
+pub struct Ending {
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+/// For a thread that may want the program to end.
+pub struct Wish(UnixStream);
+
+impl Ending {
+    /// From now on signals do not end the process; whoever waits for this does.
+    pub fn on_signals() -> anyhow::Result<Self> {
+        let (reader, writer) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)
+                .context("cannot catch signals")?;
+        }
+        Ok(Self { reader, writer })
+    }
+
+    /// Lets another thread have the wish.
+    pub fn wish(&self) -> io::Result<Wish> {
+        self.writer.try_clone().map(Wish)
+    }
+
+    /// Waits for the wish.
+    pub fn wait(&mut self) -> io::Result<()> {
+        self.reader.read_exact(&mut [0])
+    }
+}
+
+impl AsFd for Ending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+impl Wish {
+    /// Has the wish.
+    pub fn express(&self) {
+        // It can fail only if nobody waits any more.
+        let _ = (&self.0).write_all(&[0]);
+    }
+}
