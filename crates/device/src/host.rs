@@ -1,29 +1,31 @@
 //! The host of a device: its control thread's side.
 
+mod error;
+mod groups;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ringwright_memory::Memory;
-use ringwright_ring::{DeviceQueue, Layout, SetupError, State};
+use ringwright_ring::{DeviceQueue, Layout, State};
 use ringwright_spec::{Features, feature};
 
 use crate::counters::Counters;
 use crate::event_loop::EventLoop;
 use crate::kick::Kick;
-use crate::mailbox::{Gone, Mailbox, Message, mailbox};
+use crate::mailbox::{Message, mailbox};
 use crate::saved::Saved;
 use crate::{
-    ConfigError, Description, Device, DeviceError, HostEvents, Notify, Outlet, QueueCounters, Session,
-    Virtqueue,
+    ConfigError, Description, Device, HostEvents, Notify, Outlet, QueueCounters, Session, Virtqueue,
 };
+
+pub use self::error::HostError;
+use self::groups::Groups;
 
 /// The ring features that every device has, because the rings have them.
 const RING_FEATURES: Features = feature::VERSION_1
@@ -45,8 +47,7 @@ pub struct Host {
     features: Option<Features>,
     memory: Option<Arc<Memory>>,
     queues: Vec<QueueEntry>,
-    /// By queue group; those that run.
-    groups: BTreeMap<usize, Group>,
+    groups: Groups,
     /// Saved state of workers that do not exist yet, by group.
     restored: BTreeMap<usize, Vec<u8>>,
     suspended: bool,
@@ -81,11 +82,6 @@ struct QueueEntry {
     counters: Arc<Counters>,
 }
 
-struct Group {
-    mailbox: Mailbox,
-    thread: JoinHandle<()>,
-}
-
 impl Host {
     /// A host for `device`. No thread runs yet; `events` hears of what the device has to say to its transport.
     pub fn new(
@@ -109,7 +105,7 @@ impl Host {
             outlet: Outlet::new(events),
             features: None,
             memory: None,
-            groups: BTreeMap::new(),
+            groups: Groups::default(),
             restored: BTreeMap::new(),
             suspended: false,
         })
@@ -153,14 +149,11 @@ impl Host {
     pub fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), HostError> {
         self.memory = Some(memory.clone());
         let mut lost = None;
-        for (group, running) in &self.groups {
-            let queues = running
-                .mailbox
-                .ask(|reply| Message::Memory {
-                    memory: memory.clone(),
-                    reply,
-                })
-                .map_err(|Gone| HostError::WorkerGone { group: *group })?;
+        for group in self.groups.numbers() {
+            let queues = self.groups.ask(group, |reply| Message::Memory {
+                memory: memory.clone(),
+                reply,
+            })?;
             lost = lost.or(queues.into_iter().next());
         }
         match lost {
@@ -197,12 +190,13 @@ impl Host {
         let queue = Box::new(Virtqueue::new(index, ring, setup.notify, counters));
 
         self.start_group(group, features)?;
-        self.ask(group, |reply| Message::Start {
-            queue,
-            kick: kick.clone(),
-            reply,
-        })?
-        .map_err(|source| HostError::Worker { group, source })?;
+        self.groups
+            .ask(group, |reply| Message::Start {
+                queue,
+                kick: kick.clone(),
+                reply,
+            })?
+            .map_err(|source| HostError::Worker { group, source })?;
         self.entry_mut(index)?.kick = Some(kick);
         Ok(())
     }
@@ -212,7 +206,8 @@ impl Host {
         let entry = self.entry_mut(index)?;
         let group = entry.group;
         entry.kick.take().ok_or(HostError::NotRunning { index })?;
-        self.ask(group, |reply| Message::Stop { index, reply })?
+        self.groups
+            .ask(group, |reply| Message::Stop { index, reply })?
             .ok_or(HostError::NotRunning { index })
     }
 
@@ -267,14 +262,14 @@ impl Host {
     pub fn suspend(&mut self) -> Result<(), HostError> {
         self.outlet.set_suspended(true);
         self.suspended = true;
-        self.ask_all(|reply| Message::Suspend { reply })
+        self.groups.ask_all(|reply| Message::Suspend { reply })
     }
 
     /// Goes on after [`Host::suspend`]; a configuration change notification that was held back is sent.
     pub fn resume(&mut self) -> Result<(), HostError> {
         self.outlet.set_suspended(false);
         self.suspended = false;
-        self.ask_all(|reply| Message::Resume { reply })
+        self.groups.ask_all(|reply| Message::Resume { reply })
     }
 
     /// Whether the device is suspended.
@@ -295,9 +290,9 @@ impl Host {
             ..Saved::default()
         };
         let mut workers = self.restored.clone();
-        for group in self.groups.keys() {
-            let state = self.ask(*group, |reply| Message::Save { reply })?;
-            workers.insert(*group, state.worker);
+        for group in self.groups.numbers() {
+            let state = self.groups.ask(group, |reply| Message::Save { reply })?;
+            workers.insert(group, state.worker);
             saved.queues.extend(state.queues);
         }
         saved.workers = workers
@@ -357,7 +352,7 @@ impl Host {
 
     /// Starts the thread of a group, unless it runs.
     fn start_group(&mut self, group: usize, features: Features) -> Result<(), HostError> {
-        if self.groups.contains_key(&group) {
+        if self.groups.contains(group) {
             return Ok(());
         }
         let (mailbox, inbox) = mailbox().map_err(HostError::Thread)?;
@@ -380,55 +375,16 @@ impl Host {
             self.suspended,
         )
         .map_err(HostError::Thread)?;
-        let thread = std::thread::Builder::new()
-            .name(format!("{}-{group}", self.description.device_type.name))
-            .spawn(move || event_loop.run())
-            .map_err(HostError::Thread)?;
-        self.groups.insert(group, Group { mailbox, thread });
-        Ok(())
+        let name = format!("{}-{group}", self.description.device_type.name);
+        self.groups.start(group, name, mailbox, event_loop)
     }
 
     /// Ends all threads. Queues that still run stop where they are.
     fn end_groups(&mut self) {
-        for group in self.groups.values() {
-            // A thread that is gone needs no message.
-            let _ = group.mailbox.send(Message::Quit);
-        }
-        for group in std::mem::take(&mut self.groups).into_values() {
-            // A panic has been reported by the thread itself.
-            let _ = group.thread.join();
-        }
+        self.groups.end();
         for entry in &mut self.queues {
             entry.kick = None;
         }
-    }
-
-    fn ask<R>(
-        &self,
-        group: usize,
-        message: impl FnOnce(std::sync::mpsc::Sender<R>) -> Message,
-    ) -> Result<R, HostError> {
-        let gone = |Gone| HostError::WorkerGone { group };
-        let running = self.groups.get(&group).ok_or(Gone).map_err(gone)?;
-        running.mailbox.ask(message).map_err(gone)
-    }
-
-    /// Asks every group, also after one has failed; returns the first failure.
-    fn ask_all(
-        &self,
-        message: impl Fn(std::sync::mpsc::Sender<Result<(), DeviceError>>) -> Message,
-    ) -> Result<(), HostError> {
-        let mut outcome = Ok(());
-        for group in self.groups.keys() {
-            let answer = self.ask(*group, &message).and_then(|answer| {
-                answer.map_err(|source| HostError::Worker {
-                    group: *group,
-                    source,
-                })
-            });
-            outcome = outcome.and(answer);
-        }
-        outcome
     }
 
     fn refuse_while_running(&self) -> Result<(), HostError> {
@@ -476,107 +432,4 @@ fn check_features(features: Features, description: &Description) -> Result<(), H
             missing,
         }),
     }
-}
-
-/// What a host cannot do.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The device has fewer queues.
-    #[error("there is no queue {index}: the device has {queues}")]
-    NoSuchQueue {
-        /// The index asked for.
-        index: u16,
-        /// Number of queues.
-        queues: usize,
-    },
-    /// The queue is started already.
-    #[error("queue {index} runs already")]
-    AlreadyRunning {
-        /// Index of the queue.
-        index: u16,
-    },
-    /// The queue is not started.
-    #[error("queue {index} does not run")]
-    NotRunning {
-        /// Index of the queue.
-        index: u16,
-    },
-    /// This can only be done while no queue runs.
-    #[error("queue {index} still runs")]
-    Running {
-        /// Index of the first queue that runs.
-        index: usize,
-    },
-    /// The queue size is more than the device accepts.
-    #[error("queue {index} has size {size}, the device accepts at most {max_size}")]
-    QueueTooLarge {
-        /// Index of the queue.
-        index: u16,
-        /// Size asked for.
-        size: u16,
-        /// Largest size of this queue.
-        max_size: u16,
-    },
-    /// Features come before queues (section 3.1).
-    #[error("no features have been negotiated")]
-    NotNegotiated,
-    /// Memory comes before queues.
-    #[error("the memory of the driver is not known yet")]
-    NoMemory,
-    /// The driver accepts what was not offered (`drv:core:feature-bits:01`).
-    #[error("features {refused:?} were not offered")]
-    NotOffered {
-        /// The bits too many.
-        refused: Features,
-    },
-    /// A feature requires another one that is not there.
-    #[error("feature {feature} requires {missing:?}")]
-    Unmet {
-        /// The document's name of the feature.
-        feature: &'static str,
-        /// At least one of these is missing.
-        missing: Features,
-    },
-    /// The virtqueue cannot be set up, or not be reached any more.
-    #[error("queue {index}: {source}")]
-    Ring {
-        /// Index of the queue.
-        index: u16,
-        /// What is wrong with it.
-        source: SetupError,
-    },
-    /// The file descriptor for available buffer notifications cannot be used.
-    #[error("available buffer notifications: {0}")]
-    Kick(#[source] io::Error),
-    /// The device's half for a queue group refuses.
-    #[error("queue group {group}: {source}")]
-    Worker {
-        /// The queue group.
-        group: usize,
-        /// What it says.
-        source: DeviceError,
-    },
-    /// The thread of a queue group has died. Resetting the device makes it usable again.
-    #[error("the thread of queue group {group} has ended")]
-    WorkerGone {
-        /// The queue group.
-        group: usize,
-    },
-    /// A thread cannot be started.
-    #[error("starting a device thread: {0}")]
-    Thread(#[source] io::Error),
-    /// The device refuses.
-    #[error(transparent)]
-    Device(DeviceError),
-    /// The bytes are not a saved state of this version.
-    #[error("not the saved state of a device, or of another version")]
-    SavedState,
-    /// The saved state is one of another device type.
-    #[error("saved state of device type {found}, expected {expected}")]
-    SavedDevice {
-        /// Device id of this device.
-        expected: u32,
-        /// Device id in the saved state.
-        found: u32,
-    },
 }

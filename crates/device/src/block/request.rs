@@ -85,7 +85,7 @@ impl RequestQueue {
         let short = |_| Failure::Refused("no complete head");
         let head: [u8; HEAD] = readable.read_array(0).map_err(short)?;
         let head = ReqHead::ref_from_bytes(&head).map_err(|_| Failure::Refused("no complete head"))?;
-        let to_device = readable.part(HEAD, readable.len() - HEAD).map_err(short)?;
+        let to_device = || readable.part(HEAD, readable.len() - HEAD).map_err(short);
         let to_driver = writable.part(0, length).map_err(short)?;
         match ReqType(head.r#type.get()) {
             ReqType::IN => {
@@ -95,8 +95,9 @@ impl RequestQueue {
             }
             ReqType::OUT => {
                 self.refuse_read_only()?;
-                let offset = self.offset(head.sector.get(), to_device.len() as u64)?;
-                self.backend.write(offset, to_device)?;
+                let from = to_device()?;
+                let offset = self.offset(head.sector.get(), from.len() as u64)?;
+                self.backend.write(offset, from)?;
                 self.settle_write()
             }
             ReqType::FLUSH => {
@@ -108,13 +109,13 @@ impl RequestQueue {
                 to_driver.write(0, id).map_err(short)?;
                 Ok(id.len())
             }
-            ReqType::DISCARD if self.features.contains(features::DISCARD) => {
-                self.for_each_range(to_device, DiscardWriteZeroesFlags::NONE, |offset, length, _| {
-                    self.backend.discard(offset, length)
-                })
-            }
+            ReqType::DISCARD if self.features.contains(features::DISCARD) => self.for_each_range(
+                to_device()?,
+                DiscardWriteZeroesFlags::NONE,
+                |offset, length, _| self.backend.discard(offset, length),
+            ),
             ReqType::WRITE_ZEROES if self.features.contains(features::WRITE_ZEROES) => self.for_each_range(
-                to_device,
+                to_device()?,
                 DiscardWriteZeroesFlags::UNMAP,
                 |offset, length, flags| {
                     let unmap = flags.contains(DiscardWriteZeroesFlags::UNMAP);

@@ -8,7 +8,7 @@ use ringwright_spec::entropy;
 use super::*;
 use crate::block::{Block, Options, backend};
 use crate::testing::{Bench, DEADLINE, Queue, formats, wait_readable, wait_until};
-use crate::{Context, EventNotify, Interest, QueueDescription, Source, Worker};
+use crate::{Context, DeviceError, EventNotify, Interest, QueueDescription, Source, Worker};
 
 /// Makes a worker for a session.
 type MakeWorker = dyn FnMut(&Session) -> Box<dyn Worker> + Send;
