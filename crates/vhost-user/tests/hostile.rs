@@ -465,3 +465,13 @@ fn a_broken_ring_needs_a_reset_only() {
     drop(raw);
     check_alive(&server, "after a broken ring");
 }
+
+/// Not hostile but odd: User Mode Linux asks for a reply to the message that negotiates replies, and waits for it.
+#[test]
+fn the_message_that_negotiates_replies_is_replied_to() {
+    let server = Server::start(counting_entropy());
+    let frontend = Raw(server.stream());
+    let protocol = ringwright_vhost_user::backend::OFFERED.0;
+    frontend.send(Request::SET_PROTOCOL_FEATURES, Header::NEED_REPLY, protocol.as_bytes(), &[]);
+    assert_eq!(frontend.number(), 0);
+}

@@ -103,11 +103,13 @@ impl<'a> Connection<'a> {
 
     fn answer(&mut self, message: Message) -> Result<(), BackendError> {
         let request = Request(message.header.request);
-        let wanted = message.header.need_reply() && self.protocol.contains(ProtocolFeatures::REPLY_ACK);
+        let asked = message.header.need_reply();
         tracing::trace!(%request, size = message.header.size, descriptors = message.descriptors.len());
         let outcome = self
             .admit(request, &message)
             .and_then(|()| self.carry_out(request, message));
+        // Looked at only now: User Mode Linux waits for the reply to the very message that negotiates REPLY_ACK.
+        let wanted = asked && self.protocol.contains(ProtocolFeatures::REPLY_ACK);
         match outcome {
             Ok(Answer::Done) if wanted => self.reply(request, &0u64.to_ne_bytes()),
             Ok(Answer::Done) => Ok(()),
