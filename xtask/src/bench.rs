@@ -2,6 +2,7 @@
 //!
 //! Progress goes to standard error, results to standard output.
 
+mod block;
 mod program;
 mod ring;
 
@@ -19,6 +20,8 @@ pub struct Args {
 enum Bench {
     /// Instructions and nanoseconds per chain of both ends of a virtqueue, beside virtio-queue and virtio-drivers.
     Ring(Options),
+    /// Requests per second of a null disk over vhost-user, beside qemu-storage-daemon.
+    Block(Options),
 }
 
 /// What every bench takes.
@@ -36,6 +39,7 @@ struct Options {
 pub fn run(args: &Args) -> Result<()> {
     match &args.bench {
         Bench::Ring(options) => ring::run(options),
+        Bench::Block(options) => block::run(options),
     }
 }
 
