@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use super::engine::{Ended, Engine, Ring};
 use super::peers::Parts;
 use super::report::{Finding, Outcome, Report};
-use super::{Arguments, DISK_BYTES, Machine};
+use super::{Arguments, DISK_BYTES, Machine, folder};
 use crate::signals::Ending;
 
 /// The host's mark on the disk stands in the first of the last eight sectors, the guest's in the second.
@@ -22,13 +22,63 @@ const HOST_MARK: u64 = DISK_BYTES - 8 * SECTOR;
 const GUEST_MARK: u64 = HOST_MARK + SECTOR;
 const SECTOR: u64 = 512;
 
-/// Boots the guest, lets it check, prints the report.
-pub fn run(
-    arguments: &Arguments,
-    engine: Engine,
-    parts: &Parts,
-    machine: Machine,
-) -> anyhow::Result<ExitCode> {
+/// Checks every guest that was asked for, one after the other, and prints the reports.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let engines = match arguments.engine {
+        Some(engine) => vec![engine],
+        None => Parts::engines(&arguments.peers)?,
+    };
+    let rings = arguments
+        .ring
+        .map_or(vec![Ring::Split, Ring::Packed], |ring| vec![ring]);
+    let mut reports = Vec::new();
+    for (engine, ring) in engines
+        .iter()
+        .flat_map(|engine| rings.iter().map(move |ring| (*engine, *ring)))
+    {
+        let report = check(arguments, engine, ring)?;
+        if !arguments.json {
+            writeln!(io::stdout(), "{report}\n")?;
+        }
+        reports.push(report);
+    }
+    if arguments.json {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &reports)?;
+        writeln!(out)?;
+    } else if reports.len() > 1 {
+        summarize(&reports)?;
+    }
+    let passed = reports.iter().all(|report| report.passed);
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// One line for each guest.
+fn summarize(reports: &[Report]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for Report {
+        engine,
+        ring,
+        passed,
+        seconds,
+        ..
+    } in reports
+    {
+        let verdict = if *passed { "passed" } else { "FAILED" };
+        writeln!(out, "{verdict}  {engine:6} {ring:6} {seconds:6.1} s")?;
+    }
+    Ok(())
+}
+
+/// Boots one guest and lets it check.
+fn check(arguments: &Arguments, engine: Engine, ring: Ring) -> anyhow::Result<Report> {
+    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
+    let folder = folder()?;
+    let machine = Machine::new(arguments, ring, &parts, folder.path())?;
     let nonce = nonce()?;
     mark(&machine.disk, &nonce).context("cannot write the disk")?;
     let heard = answer(machine.console.try_clone()?, nonce.clone())?;
@@ -42,9 +92,9 @@ pub fn run(
     let started = Instant::now();
     progress(
         arguments,
-        format_args!("booting Linux under {engine} with {} rings", arguments.ring),
+        format_args!("booting Linux under {engine} with {ring} rings"),
     );
-    let (mut running, console) = machine.boot(arguments, engine, parts, &append)?;
+    let (mut running, console) = machine.boot(arguments, engine, &parts, &append)?;
     let collector = collect(console, arguments.verbose, !arguments.json)?;
     let ended = running.wait(Some(Duration::from_secs(arguments.timeout)), Some(&ending))?;
     drop(running);
@@ -53,7 +103,7 @@ pub fn run(
 
     findings.extend(guest_mark(&machine.disk, &nonce));
     findings.extend(console_heard(&findings, &heard));
-    findings.extend(rings(&findings, engine, arguments.ring));
+    findings.extend(rings(&findings, engine, ring));
     if ended == Ended::Wished {
         bail!("interrupted; the guest has been ended");
     }
@@ -80,23 +130,13 @@ pub fn run(
         && findings
             .iter()
             .any(|finding| finding.check == "driver" && finding.result == Outcome::Ok);
-    let report = Report {
-        engine: engine.to_string(),
-        ring: arguments.ring.to_string(),
+    let (engine, ring) = (engine.to_string(), ring.to_string());
+    Ok(Report {
+        engine,
+        ring,
         passed,
         seconds,
         findings,
-    };
-    let mut out = io::stdout().lock();
-    match arguments.json {
-        true => serde_json::to_writer_pretty(&mut out, &report)?,
-        false => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     })
 }
 

@@ -20,6 +20,7 @@ use anyhow::Context;
 use clap::Args;
 use ringwright_device::{Device, block, console, entropy, network};
 use ringwright_spec::DeviceType;
+use tempfile::TempDir;
 
 use self::engine::{Ended, Engine, Guest, Ring, Running};
 use self::peers::Parts;
@@ -39,13 +40,14 @@ pub struct Arguments {
     /// The program that runs the guest; the first that is installed, if not given.
     #[arg(long, value_enum)]
     engine: Option<Engine>,
-    /// The format of the virtqueues to offer.
-    #[arg(long, value_enum, default_value_t = Ring::Split)]
-    ring: Ring,
-    /// Run a script in the guest that uses every device, and report what the guest saw.
+    /// The format of the virtqueues to offer; split, if not given.
+    #[arg(long, value_enum)]
+    ring: Option<Ring>,
+    /// Run a script in the guest that uses every device, and report what the guest saw: under every engine that is
+    /// installed and with both ring formats, where --engine and --ring do not say which.
     #[arg(long)]
     check: bool,
-    /// With --check: print the report as JSON.
+    /// With --check: print the reports as JSON, a list of one for each guest.
     #[arg(long, requires = "check")]
     json: bool,
     /// Memory of the guest in MiB.
@@ -90,18 +92,9 @@ const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x72, 0x77, 0x01];
 
 /// Boots, and stays until the guest has ended.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let engine = arguments
-        .engine
-        .map_or_else(|| Parts::engine(&arguments.peers), Ok)?;
-    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
-    let folder = tempfile::Builder::new()
-        .prefix("ringwright-")
-        .tempdir()
-        .context("cannot make a folder")?;
-    let machine = Machine::new(&arguments, &parts, folder.path())?;
     match arguments.check {
-        true => check::run(&arguments, engine, &parts, machine),
-        false => use_guest(&arguments, engine, &parts, machine),
+        true => check::run(&arguments),
+        false => use_guest(&arguments),
     }
 }
 
@@ -110,12 +103,13 @@ struct Machine {
     folder: PathBuf,
     initrd: PathBuf,
     disk: PathBuf,
+    ring: Ring,
     served: Vec<Served>,
     console: UnixStream,
 }
 
 impl Machine {
-    fn new(arguments: &Arguments, parts: &Parts, folder: &Path) -> anyhow::Result<Self> {
+    fn new(arguments: &Arguments, ring: Ring, parts: &Parts, folder: &Path) -> anyhow::Result<Self> {
         let initrd = match &arguments.initrd {
             Some(initrd) => initrd.clone(),
             None => {
@@ -151,54 +145,49 @@ impl Machine {
             folder: folder.into(),
             initrd,
             disk,
+            ring,
             served: Vec::new(),
             console: UnixStream::pair()?.0,
         };
-        machine.serve(arguments.ring)?;
+        machine.serve()?;
         Ok(machine)
     }
 
     /// Starts the four devices, each on a socket of its own.
-    fn serve(&mut self, ring: Ring) -> anyhow::Result<()> {
+    fn serve(&mut self) -> anyhow::Result<()> {
         let image = block::backend::File::open(&self.disk, false)?;
         let options = block::Options {
             serial: SERIAL.into(),
             ..Default::default()
         };
-        self.start(ring, Box::new(block::Block::new(Arc::new(image), options)?))?;
+        self.start(Box::new(block::Block::new(Arc::new(image), options)?))?;
 
-        self.start(
-            ring,
-            Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os))),
-        )?;
+        self.start(Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os))))?;
 
         let (near, far) = UnixStream::pair()?;
         neighbour::start(far)?;
         let stream = network::backend::Stream::connected(near)?;
-        self.start(
-            ring,
-            Box::new(network::Network::new(
-                Box::new(stream),
-                network::Options {
-                    mac: Some(MAC),
-                    mtu: None,
-                },
-            )?),
-        )?;
+        self.start(Box::new(network::Network::new(
+            Box::new(stream),
+            network::Options {
+                mac: Some(MAC),
+                mtu: None,
+            },
+        )?))?;
 
         let (near, far) = UnixStream::pair()?;
         self.console = far;
         let port = console::backend::Descriptors::new(near.try_clone()?.into(), near.into())?;
-        self.start(ring, Box::new(console::Console::new(Box::new(port), None)))
+        self.start(Box::new(console::Console::new(Box::new(port), None)))
     }
 
-    fn start(&mut self, ring: Ring, device: Box<dyn Device>) -> anyhow::Result<()> {
+    fn start(&mut self, device: Box<dyn Device>) -> anyhow::Result<()> {
         let socket = self
             .folder
             .join(format!("{}.sock", device.description().device_type.name));
         self.served.push(Served::start(
             device,
-            Endpoint::path(socket).without(ring.withheld()),
+            Endpoint::path(socket).without(self.ring.withheld()),
         )?);
         Ok(())
     }
@@ -224,7 +213,7 @@ impl Machine {
             initrd: &self.initrd,
             memory: arguments.memory,
             append: &format!("{append} {}", arguments.append),
-            ring: arguments.ring,
+            ring: self.ring,
             sockets: &sockets,
         };
         Ok((engine.start(&guest, sink.into(), complaints)?, console))
@@ -246,14 +235,20 @@ impl Machine {
 }
 
 /// Joins the user's terminal to the guest's console until the guest has ended or the user leaves.
-fn use_guest(
-    arguments: &Arguments,
-    engine: Engine,
-    parts: &Parts,
-    machine: Machine,
-) -> anyhow::Result<ExitCode> {
+fn use_guest(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let engine = arguments
+        .engine
+        .map_or_else(|| Parts::engine(&arguments.peers), Ok)?;
+    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
+    let folder = folder()?;
+    let machine = Machine::new(
+        arguments,
+        arguments.ring.unwrap_or(Ring::Split),
+        &parts,
+        folder.path(),
+    )?;
     let ending = Ending::on_signals()?;
-    let (mut running, console) = machine.boot(arguments, engine, parts, "")?;
+    let (mut running, console) = machine.boot(arguments, engine, &parts, "")?;
     let verbose = arguments.verbose;
     thread::Builder::new()
         .name("boot console".into())
@@ -268,6 +263,14 @@ fn use_guest(
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// A folder for this run's files, which goes with it.
+fn folder() -> anyhow::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("ringwright-")
+        .tempdir()
+        .context("cannot make a folder")
 }
 
 /// Reads the boot console, so that the guest never waits for a reader; copies it if the user wants to see it.

@@ -57,19 +57,22 @@ impl Parts {
         Ok(parts)
     }
 
-    /// The engine whose parts are all in `peers`, the most capable first.
+    /// The engine to use where the user does not say.
     pub fn engine(peers: &Path) -> anyhow::Result<Engine> {
-        let engines = [Engine::Qemu, Engine::Uml];
-        let found = engines
-            .into_iter()
-            .find(|engine| Self::find(*engine, peers, None).is_ok());
-        match found {
-            Some(engine) => Ok(engine),
-            None => bail!(
+        Ok(Self::engines(peers)?[0])
+    }
+
+    /// The engines whose parts are all in `peers`, the most capable first; at least one.
+    pub fn engines(peers: &Path) -> anyhow::Result<Vec<Engine>> {
+        let mut engines = vec![Engine::Qemu, Engine::Uml];
+        engines.retain(|engine| Self::find(*engine, peers, None).is_ok());
+        if engines.is_empty() {
+            bail!(
                 "neither QEMU nor User Mode Linux is complete in {}: {REMEDY}",
                 peers.display()
-            ),
+            );
         }
+        Ok(engines)
     }
 }
 

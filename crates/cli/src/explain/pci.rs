@@ -52,7 +52,7 @@ pub(super) fn parse(raw: Vec<u8>) -> anyhow::Result<Vec<u8>> {
             .split_whitespace()
             .map(|word| word.trim_start_matches("0x"))
             .collect();
-        if !digits.is_ascii() || digits.len() % 2 != 0 {
+        if !digits.is_ascii() || !digits.len().is_multiple_of(2) {
             bail!("not a dump: expected pairs of hexadecimal digits, found {line:?}");
         }
         for pair in digits.as_bytes().chunks(2) {
