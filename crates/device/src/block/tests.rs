@@ -1,6 +1,9 @@
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ringwright_memory::Slices;
 use ringwright_spec::block::{ReqType, Status};
 use ringwright_spec::feature;
 
@@ -331,6 +334,44 @@ fn an_image_file_is_served_and_a_read_only_one_not_written() {
         (Status::OK, pattern(MIB, 3)[..512].to_vec())
     );
     assert_eq!(fs::read(&image).unwrap(), pattern(MIB, 3));
+}
+
+#[test]
+fn writes_are_stable_at_once_if_the_driver_does_not_flush() {
+    struct Flushes(AtomicUsize);
+    impl Backend for Flushes {
+        fn capacity(&self) -> u64 {
+            4096
+        }
+        fn read(&self, _: u64, _: Slices<'_>) -> io::Result<()> {
+            Ok(())
+        }
+        fn write(&self, _: u64, _: Slices<'_>) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+    for (more, expected) in [(Features::NONE, [0, 1, 2]), (features::FLUSH, [0, 0, 0])] {
+        let backend = Arc::new(Flushes(AtomicUsize::new(0)));
+        let block = Block::new(backend.clone(), Options::default()).unwrap();
+        let mut bench = Bench::new(block, formats()[0] | features::WRITE_ZEROES | more);
+        let mut queue = bench.start(0, 128);
+        let flushes = || backend.0.load(Ordering::Relaxed);
+        assert_eq!(read(&mut queue, 0, 512).0, Status::OK);
+        let after_read = flushes();
+        assert_eq!(write(&mut queue, 0, &[1; 512]), Status::OK);
+        let after_write = flushes();
+        let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &ranges(&[(0, 1, 0)]), 0);
+        assert_eq!(zeroes.0, Status::OK);
+        // dev:blk:device-operation:11
+        assert_eq!([after_read, after_write, flushes()], expected);
+    }
 }
 
 #[test]

@@ -317,6 +317,33 @@ fn a_queue_that_never_empties_starves_nobody() {
 }
 
 #[test]
+fn a_callback_has_its_share_of_chains_and_no_more() {
+    /// Answers every chain with the number of the callback.
+    struct Callbacks(u32);
+    impl Worker for Callbacks {
+        fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+            self.0 += 1;
+            let answer = self.0.to_le_bytes();
+            context.serve(queue, |chain| {
+                Ok(chain.writable().write(0, &answer).map_or(0, |()| 4))
+            })
+        }
+    }
+    for features in formats() {
+        let mut bench = Bench::new(Probe::new(1, |_| Callbacks(0)), features);
+        let mut queue = bench.queue(0, 64);
+        for _ in 0..60 {
+            queue.add(&[], &[4]);
+        }
+        queue.publish();
+        bench.start_again(&queue, State::default());
+        let callbacks: Vec<u32> = (0..60).map(|_| answer(&mut queue)).collect();
+        let share = usize::from(crate::virtqueue::SHARE);
+        assert_eq!(callbacks, [vec![1; share], vec![2; 60 - share]].concat());
+    }
+}
+
+#[test]
 fn with_busy_polling_no_notification_is_needed() {
     let options = HostOptions {
         busy_poll: DEADLINE,
@@ -356,6 +383,7 @@ fn notifications_go_by_method_or_by_socket_too() {
         let mut by_socket = bench.queue(1, 4);
         let (kick, device_kick) = UnixStream::pair().unwrap();
         let (call, device_call) = UnixStream::pair().unwrap();
+        kick.set_write_timeout(Some(DEADLINE)).unwrap();
         let setup = QueueSetup {
             kick: Some(device_kick.into()),
             notify: Box::new(EventNotify::new(device_call.into()).unwrap()),
