@@ -472,6 +472,11 @@ fn the_message_that_negotiates_replies_is_replied_to() {
     let server = Server::start(counting_entropy());
     let frontend = Raw(server.stream());
     let protocol = ringwright_vhost_user::backend::OFFERED.0;
-    frontend.send(Request::SET_PROTOCOL_FEATURES, Header::NEED_REPLY, protocol.as_bytes(), &[]);
+    frontend.send(
+        Request::SET_PROTOCOL_FEATURES,
+        Header::NEED_REPLY,
+        protocol.as_bytes(),
+        &[],
+    );
     assert_eq!(frontend.number(), 0);
 }
