@@ -1,10 +1,12 @@
 //! The devices that can be served, and the options of each: the same on the command line and in a configuration file.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use ringwright_device::{Device, block, console, entropy, network};
 use serde::Deserialize;
 
@@ -37,6 +39,10 @@ pub struct Block {
     #[arg(long, value_name = "BYTES", value_parser = size)]
     #[serde(default, deserialize_with = "size_option")]
     memory: Option<u64>,
+    /// The format of the image. Without it a file that begins like an image of another format is refused, because its
+    /// bytes are not the disk's.
+    #[arg(long, value_enum, conflicts_with_all = ["null", "memory"])]
+    format: Option<Format>,
     /// Refuse writes.
     #[arg(long, visible_alias = "read-only", conflicts_with_all = ["null", "memory"])]
     #[serde(default)]
@@ -53,6 +59,14 @@ pub struct Block {
     #[arg(long, value_name = "TEXT", default_value = "")]
     #[serde(default)]
     serial: String,
+}
+
+/// The format of a disk image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Format {
+    /// The bytes of the file are the bytes of the disk.
+    Raw,
 }
 
 /// Serve a source of randomness: the operating system's.
@@ -117,7 +131,13 @@ impl DeviceOptions {
 impl Block {
     fn open(&self) -> anyhow::Result<Box<dyn Device>> {
         let backend: Arc<dyn block::backend::Backend> = match (&self.image, self.null, self.memory) {
-            (Some(image), None, None) => Arc::new(block::backend::File::open(image, self.readonly)?),
+            (Some(image), None, None) => {
+                let file = block::backend::File::open(image, self.readonly)?;
+                if self.format.is_none() {
+                    refuse_other_formats(image)?;
+                }
+                Arc::new(file)
+            }
             (None, Some(size), None) => Arc::new(block::backend::Null { capacity: size }),
             (None, None, Some(size)) => {
                 let size = u32::try_from(size)
@@ -140,6 +160,27 @@ impl Block {
             ..Default::default()
         };
         Ok(Box::new(block::Block::new(backend, options)?))
+    }
+}
+
+/// Fails if the file begins like a disk image that is not raw: its guest would see the format's bytes, and spoil them.
+fn refuse_other_formats(image: &Path) -> anyhow::Result<()> {
+    const FORMATS: [(&[u8], &str); 4] = [
+        (b"QFI\xfb", "qcow2"),
+        (b"KDMV", "VMDK"),
+        (b"vhdxfile", "VHDX"),
+        (b"conectix", "VHD"),
+    ];
+    let mut start = Vec::new();
+    let read = File::open(image).and_then(|file| file.take(8).read_to_end(&mut start));
+    read.with_context(|| format!("cannot read {}", image.display()))?;
+    match FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        Some((_, format)) => bail!(
+            "{}: looks like a {format} image, and only raw ones are served yet; convert it with `qemu-img convert -O \
+             raw`, or pass --format raw to serve its bytes as they are",
+            image.display()
+        ),
+        None => Ok(()),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::signals::Ending;
 )]
 pub struct Arguments {
     /// Serve every device of this TOML file.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll"])]
     config: Option<PathBuf>,
     #[command(subcommand)]
     device: Option<DeviceOptions>,

@@ -1,0 +1,195 @@
+//! Mistakes of a user: each gets one clear line on standard error, and no socket is left behind.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn ringwright(folder: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringwright"));
+    command
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .env("RUST_LOG", "off");
+    command.output().unwrap()
+}
+
+/// Runs, and checks that it fails with one line that has all of `words`.
+fn fails(folder: &Path, arguments: &str, words: &[&str]) {
+    let output = ringwright(folder, arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{arguments}");
+    assert_eq!(message.lines().count(), 1, "{arguments}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{arguments}: {message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+#[test]
+fn images_that_cannot_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
+    file("cut.img", &[0; 1000]);
+    file("empty.img", &[]);
+    file("some.qcow2", &[b"QFI\xfb".as_slice(), &[0; 508]].concat());
+    fails(
+        folder.path(),
+        "serve block missing.img --socket s",
+        &["missing.img", "no such image"],
+    );
+    fails(
+        folder.path(),
+        "serve block cut.img --socket s",
+        &["cut.img", "1000 bytes", "truncated"],
+    );
+    fails(
+        folder.path(),
+        "serve block empty.img --socket s",
+        &["empty.img", "empty"],
+    );
+    fails(folder.path(), "serve block . --socket s", &["directory"]);
+    fails(
+        folder.path(),
+        "serve block some.qcow2 --socket s",
+        &["qcow2", "--format raw"],
+    );
+    assert!(!folder.path().join("s").exists());
+}
+
+#[test]
+fn a_read_only_image_is_not_served_writable() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk.img");
+    fs::write(&image, [0; 512]).unwrap();
+    let read_only = |path: &Path, on: bool| {
+        let mut permissions = fs::metadata(path).unwrap().permissions();
+        permissions.set_readonly(on);
+        fs::set_permissions(path, permissions).unwrap();
+    };
+    read_only(&image, true);
+    // Root may write whatever the permissions say, so as root there is nothing to refuse.
+    let refused = fs::OpenOptions::new().write(true).open(&image).is_err();
+    if refused {
+        fails(
+            folder.path(),
+            "serve block disk.img --socket s",
+            &["disk.img", "not writable", "read-only"],
+        );
+    } else {
+        fails(
+            folder.path(),
+            "serve block /proc/version --socket s",
+            &["/proc/version"],
+        );
+    }
+}
+
+#[test]
+fn sockets_that_cannot_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let long = "x".repeat(200);
+    fails(
+        folder.path(),
+        "serve entropy --socket file",
+        &["file", "exists", "not a socket"],
+    );
+    fails(
+        folder.path(),
+        &format!("serve entropy --socket {long}"),
+        &["200 bytes", "107"],
+    );
+    fails(
+        folder.path(),
+        "serve entropy --socket no/folder/s",
+        &["no/folder/s", "No such file"],
+    );
+    fails(folder.path(), "serve entropy --socket /proc/s", &["/proc/s"]);
+    fails(folder.path(), "serve entropy --fd 99", &["99", "not open"]);
+    fails(folder.path(), "serve entropy", &["--socket", "--fd"]);
+}
+
+#[test]
+fn options_that_do_not_exist_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ringwright(folder.path(), "serve entropy --sokcet s");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        message.contains("--sokcet") && message.contains("--socket"),
+        "{message}"
+    );
+}
+
+#[test]
+fn configuration_files_with_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("c.toml"),
+        "[[device]]\ntype = \"entropy\"\nsocket = \"s\"\ncolour = 1\n",
+    )
+    .unwrap();
+    fails(
+        folder.path(),
+        "serve --config missing.toml",
+        &["missing.toml", "No such file"],
+    );
+    let output = ringwright(folder.path(), "serve --config c.toml");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("colour"));
+}
+
+#[test]
+fn a_missing_engine_says_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fails(folder.path(), "boot --peers nowhere", &["nowhere", "xtask setup"]);
+    fails(
+        folder.path(),
+        "boot --engine qemu --peers nowhere",
+        &["qemu-system-x86_64", "xtask setup"],
+    );
+}
+
+#[test]
+fn ctrl_c_ends_and_takes_the_socket_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let mut child = Ended(
+        Command::new(env!("CARGO_BIN_EXE_ringwright"))
+            .args(["serve", "entropy", "--socket", "s"])
+            .current_dir(folder.path())
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    // Its first line says that it listens.
+    let mut log = child.0.stderr.take().unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut byte = [0];
+        log.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    assert!(String::from_utf8_lossy(&line).contains("waiting"));
+    assert!(socket.exists());
+    let interrupt = rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child.0),
+        rustix::process::Signal::INT,
+    );
+    interrupt.unwrap();
+    assert!(child.0.wait().unwrap().success());
+    assert!(!socket.exists());
+}
+
+/// A child that does not outlive its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
