@@ -71,4 +71,30 @@ mod tests {
             assert_eq!(open_tap(name).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
     }
+
+    #[test]
+    fn an_interface_is_made_and_goes_with_its_descriptor() {
+        let (tap, name) = match open_tap("rwtest%d") {
+            Ok(opened) => opened,
+            Err(error) => {
+                let why = error.kind();
+                assert!(
+                    matches!(why, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied),
+                    "{error}"
+                );
+                return eprintln!("not tested, this machine gives no tap interface: {error}");
+            }
+        };
+        let present = || {
+            std::fs::read_to_string("/proc/net/dev")
+                .unwrap()
+                .contains(&format!("{name}:"))
+        };
+        assert!(name.starts_with("rwtest") && present(), "{name}");
+        assert_eq!(open_tap(&name).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        // There is no frame to read, and reading does not wait for one.
+        assert!(rustix::io::read(&tap, &mut [0; 2000]).is_err());
+        drop(tap);
+        assert!(!present());
+    }
 }
