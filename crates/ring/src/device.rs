@@ -20,10 +20,10 @@ use ringwright_spec::{Features, feature};
 
 use self::chain::Taken;
 pub use self::chain::{Chain, Token};
-use self::core::Core;
-use self::packed::Packed;
+pub(crate) use self::core::Core;
+pub(crate) use self::packed::Packed;
 use self::parts::Parts;
-use self::split::Split;
+pub(crate) use self::split::Split;
 use crate::words::{Big, Little};
 use crate::{ByteOrder, Format, Layout, RingError, SetupError, State, Violation};
 

@@ -15,9 +15,9 @@ use ringwright_memory::{Area, Buffer, DmaSegment};
 use ringwright_spec::split::LegacyLayout;
 use ringwright_spec::{Features, feature};
 
-use self::packed::Packed;
-use self::slots::Options;
-use self::split::Split;
+pub(crate) use self::packed::Packed;
+pub(crate) use self::slots::Options;
+pub(crate) use self::split::Split;
 use self::table::Tables;
 use crate::packed::PackedRing;
 use crate::split::SplitRing;

@@ -17,6 +17,8 @@ mod device;
 mod driver;
 mod error;
 mod layout;
+#[cfg(loom)]
+pub mod model;
 mod packed;
 mod split;
 mod state;

@@ -31,7 +31,7 @@ pub struct Token {
 }
 
 /// What a ring took: lengths within the scratch, and the token.
-pub(super) struct Taken {
+pub struct Taken {
     pub readable: usize,
     pub writable: usize,
     pub readable_bytes: u64,
