@@ -115,7 +115,7 @@ if [ -n "$nonce" ]; then
 elif [ -c /dev/hvc0 ]; then
     card=$(ls /sys/class/net | grep -v -e lo -e sit | head -n 1)
     [ -n "$card" ] && ip addr add 10.0.2.15/24 dev "$card" && ip link set "$card" up
-    setsid cttyhack sh -l </dev/hvc0 >/dev/hvc0 2>&1
+    setsid -c sh -l 0<>/dev/hvc0 1>&0 2>&0
 fi
 sync
 poweroff -f
