@@ -16,6 +16,7 @@ use ringwright_vhost_user::frontend::{Frontend, FrontendOptions, USED};
 use ringwright_vhost_user::message::ProtocolFeatures;
 
 /// The program of that name, or `None` on a developer's machine without peers, which is said.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn peer(program: &str) -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("RINGWRIGHT_PEERS") else {
         assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");

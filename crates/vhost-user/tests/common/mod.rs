@@ -1,6 +1,8 @@
 //! What the tests share: a back-end on a thread, devices whose answers are known, and patience with an end.
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+pub mod raw;
+
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
