@@ -224,9 +224,11 @@ impl<T> DriverQueue<T> {
     ) -> Result<u16, AddError<T>> {
         match each!(&mut self.ring, ring => ring.add(readable, writable)) {
             Ok(id) => {
-                // Ids are below the queue size, and so is the length of `data`.
-                if let Some(slot) = self.data.get_mut(usize::from(id)) {
-                    *slot = Some(data);
+                // SAFETY: ids are below the queue size, which is the length of `data`. The device does not have this one,
+                // so nothing is there that would have to be dropped.
+                unsafe {
+                    debug_assert!(self.data[usize::from(id)].is_none());
+                    core::ptr::write(self.data.get_unchecked_mut(usize::from(id)), Some(data));
                 }
                 Ok(id)
             }
@@ -290,9 +292,26 @@ impl<T> DriverQueue<T> {
 
     /// Makes the virtqueue fresh again, and gives back what travelled with the buffers that the device had. Only to be
     /// called when device or queue were reset and have said so (`drv:core:virtqueue-reset:01`, `:02`).
-    pub fn reset(&mut self) -> impl Iterator<Item = T> + '_ {
+    pub fn reset(&mut self) -> Outstanding<'_, T> {
         each!(&mut self.ring, ring => ring.reset());
-        self.data.iter_mut().filter_map(Option::take)
+        Outstanding(self.data.iter_mut())
+    }
+}
+
+/// What travelled with the buffers that the device had at a [`DriverQueue::reset`]. What is not taken is dropped.
+pub struct Outstanding<'q, T>(core::slice::IterMut<'q, Option<T>>);
+
+impl<T> Iterator for Outstanding<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.0.find_map(Option::take)
+    }
+}
+
+impl<T> Drop for Outstanding<'_, T> {
+    fn drop(&mut self) {
+        self.for_each(drop);
     }
 }
 

@@ -25,7 +25,7 @@ mod state;
 mod words;
 
 pub use device::{Chain, DeviceQueue, Token};
-pub use driver::{AddError, AddRefusal, DriverOptions, DriverQueue, Used};
+pub use driver::{AddError, AddRefusal, DriverOptions, DriverQueue, Outstanding, Used};
 pub use error::{Format, RingError, SetupError, Violation};
 pub use layout::{ByteOrder, Layout};
 pub use state::State;

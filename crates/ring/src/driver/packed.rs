@@ -11,16 +11,11 @@ use ringwright_spec::notification::NotificationData;
 use ringwright_spec::packed::DescFlags;
 
 use super::AddRefusal;
-use super::slots::{Extent, Options};
+use super::slots::{Extent, Options, refusal};
 use super::table::{TableWriter, Tables};
 use crate::packed::{EventWord, PackedRing, Position, WRITE};
 use crate::words::{Little, Part, platform_fence};
 use crate::{Format, RingError, Violation};
-
-/// Flag NEXT within a descriptor's second word.
-const NEXT: u64 = (DescFlags::NEXT.0 as u64) << 48;
-/// Flag INDIRECT within a descriptor's second word.
-const INDIRECT: u64 = (DescFlags::INDIRECT.0 as u64) << 48;
 
 /// The driver's place in a packed virtqueue. All positions are below the ring's size.
 pub struct Packed<P> {
@@ -34,6 +29,10 @@ pub struct Packed<P> {
     /// Free descriptors.
     free: u16,
     in_flight: u16,
+    /// Longest list that goes into a table, 0 without tables.
+    longest_table: usize,
+    /// Whether every used descriptor is taken the long way.
+    long: bool,
     /// Next descriptor to make available.
     next_available: Position,
     /// The first descriptor made available since the last publish, whose second word is yet to be written: until then
@@ -52,9 +51,9 @@ pub struct Packed<P> {
 /// What is known of a buffer id.
 #[derive(Clone, Copy, Default)]
 struct Buffer {
-    /// Bytes that the device can have written.
-    writable: u32,
-    /// Number of descriptors; 0 if the device does not have it.
+    /// One more than the bytes that the device can have written; 0 if the device does not have it.
+    limit: u64,
+    /// Number of descriptors.
     descriptors: u16,
     /// The next free id, or with `VIRTIO_F_IN_ORDER` just the next id.
     next: u16,
@@ -74,11 +73,12 @@ impl<P: Part> Packed<P> {
         let mut packed = Self {
             ring,
             options,
-            tables,
             buffers: vec![Buffer::default(); usize::from(size)].into(),
             first_free: 0,
             free: 0,
             in_flight: 0,
+            longest_table: tables.as_ref().map_or(0, |tables| tables.entries().into()),
+            long: options.in_order || options.order_platform,
             next_available: Position::available(0, true),
             first: None,
             added: 0,
@@ -86,6 +86,7 @@ impl<P: Part> Packed<P> {
             oldest: 0,
             batch: None,
             broken: None,
+            tables,
         };
         packed.reset();
         packed
@@ -121,93 +122,85 @@ impl<P: Part> Packed<P> {
     /// Writes a buffer into the ring, all but the word that makes the first of a batch available; gives its id.
     #[inline(always)]
     pub fn add(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
-        let Extent {
-            elements,
-            writable: bytes,
-        } = Extent::new(readable, writable, self.ring.size())?;
-        let indirect = elements > 1
-            && self
-                .tables
-                .as_ref()
-                .is_some_and(|tables| elements <= tables.entries());
-        let descriptors = if indirect { 1 } else { elements };
-        // The whole list needs room before its first descriptor is written (drv:packed:scatter-gather-support:05).
-        if descriptors > self.free {
-            return Err(self.refusal());
+        let elements = readable.len() + writable.len();
+        let tabled = elements <= self.longest_table && elements > 1;
+        // The whole list needs room before its first descriptor is written (drv:packed:scatter-gather-support:05). No
+        // elements at all wrap to more than can be free.
+        if tabled || elements.wrapping_sub(1) >= usize::from(self.free) {
+            return self.add_long(readable, writable);
         }
         let id = self.first_free;
-        if indirect {
-            self.write_table(id, readable, writable);
-        } else {
-            self.write_list(id, elements, readable, writable);
+        let start = self.next_available;
+        let mut position = start;
+        let mut first = 0;
+        let extent = Extent::for_each(readable, writable, |segment, flags| {
+            let tail = word(segment.len(), id, flags) | position.bits;
+            // SAFETY: positions are below the size.
+            unsafe { self.ring.set_address(position.index, segment.address()) };
+            if position.index == start.index {
+                first = tail;
+            } else {
+                // SAFETY: likewise. Relaxed: the device looks here only after it has seen the first.
+                unsafe { self.ring.set_tail(position.index, tail, Relaxed) };
+            }
+            position.advance(1, self.ring.size());
+        });
+        if !extent.is_legal() {
+            return Err(AddRefusal::TooLarge);
         }
-        let buffer = &mut self.buffers[usize::from(id)];
+        self.next_available = position;
+        self.offer(id, start.index, first, elements as u16, extent);
+        Ok(id)
+    }
+
+    /// Makes the buffer whose first descriptor is at `index` available, with that descriptor's second word, or leaves that
+    /// for later if it is the first of a batch (drv:packed:scatter-gather-support:06). Its id is below the queue size.
+    #[inline(always)]
+    fn offer(&mut self, id: u16, index: u16, tail: u64, descriptors: u16, extent: Extent) {
+        debug_assert!(id < self.ring.size());
+        if self.first.is_none() {
+            self.first = Some((index, tail));
+        } else {
+            // SAFETY: positions are below the size. Relaxed: as for the other descriptors.
+            unsafe { self.ring.set_tail(index, tail, Relaxed) };
+        }
+        // SAFETY: there is a record for each id.
+        let buffer = unsafe { self.buffers.get_unchecked_mut(usize::from(id)) };
         self.first_free = buffer.next;
-        (buffer.writable, buffer.descriptors) = (bytes, descriptors);
+        (buffer.limit, buffer.descriptors) = (extent.limit(), descriptors);
         self.free -= descriptors;
         self.in_flight += 1;
         // Only a device that breaks the rules makes this overflow; it may then miss a notification.
         self.added = self.added.wrapping_add(descriptors);
-        Ok(id)
     }
 
-    #[cold]
-    fn refusal(&self) -> AddRefusal {
-        if self.broken.is_some() {
-            AddRefusal::Broken
-        } else {
-            AddRefusal::Full
-        }
-    }
-
-    #[inline(always)]
-    fn write_list(&mut self, id: u16, elements: u16, readable: &[DmaSegment], writable: &[DmaSegment]) {
-        let mut left = elements;
-        let mut write = |segment: &DmaSegment, flags: u64| {
-            left -= 1;
-            let flags = if left == 0 { flags } else { flags | NEXT };
-            self.write_descriptor(
-                segment.address(),
-                u64::from(segment.len()) | u64::from(id) << 32 | flags,
-            );
-        };
-        readable.iter().for_each(|segment| write(segment, 0));
-        writable.iter().for_each(|segment| write(segment, WRITE));
-    }
-
-    /// Writes the next descriptor, with the flags that make it available added to `tail`.
-    #[inline(always)]
-    fn write_descriptor(&mut self, address: u64, tail: u64) {
-        let index = self.next_available.index;
-        let tail = tail | self.next_available.bits;
-        // SAFETY: positions are below the size.
-        unsafe { self.ring.set_address(index, address) };
-        if self.first.is_none() {
-            // drv:packed:scatter-gather-support:06
-            self.first = Some((index, tail));
-        } else {
-            // SAFETY: positions are below the size. Relaxed: the device looks here only after it has seen the first.
-            unsafe { self.ring.set_tail(index, tail, Relaxed) };
-        }
-        self.next_available.advance(1, self.ring.size());
-    }
-
-    /// Writes the elements into the table of `id`, and one descriptor that refers to it.
-    #[cold]
-    fn write_table(&mut self, id: u16, readable: &[DmaSegment], writable: &[DmaSegment]) {
-        let Some(tables) = &self.tables else { return };
+    /// What [`add`](Self::add) does with buffers that go into a table or nowhere.
+    #[inline(never)]
+    fn add_long(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
         let elements = readable.len() + writable.len();
-        let readable = readable.iter().map(|segment| (segment, 0));
-        let writable = writable.iter().map(|segment| (segment, WRITE));
-        for (index, (segment, flags)) in readable.chain(writable).enumerate() {
+        let tables = match &self.tables {
+            Some(tables) if elements > 1 && elements <= self.longest_table && self.free != 0 => tables,
+            _ => return Err(refusal(elements, self.ring.size(), self.broken.is_some())),
+        };
+        let id = self.first_free;
+        let mut entry = 0;
+        let extent = Extent::for_each(readable, writable, |segment, flags| {
             // No flags but WRITE (drv:packed:indirect-descriptors:02).
-            let tail = u64::from(segment.len()) | flags;
-            // SAFETY: there is a table for each id, and `add` has compared the elements with its entries.
-            unsafe { tables.write(id, index as u16, (segment.address(), tail)) };
+            let tail = word(segment.len(), 0, flags & DescFlags::WRITE.0);
+            // SAFETY: there is a table for each id, long enough for the elements as just compared.
+            unsafe { tables.write(id, entry, (segment.address(), tail)) };
+            entry += 1;
+        });
+        if !extent.is_legal() {
+            return Err(AddRefusal::TooLarge);
         }
-        let address = tables.address(id);
-        let length = elements as u64 * 16;
-        self.write_descriptor(address, length | u64::from(id) << 32 | INDIRECT);
+        let Position { index, bits } = self.next_available;
+        // SAFETY: positions are below the size.
+        unsafe { self.ring.set_address(index, tables.address(id)) };
+        let tail = word(u32::from(entry) * 16, id, DescFlags::INDIRECT.0) | bits;
+        self.next_available.advance(1, self.ring.size());
+        self.offer(id, index, tail, 1, extent);
+        Ok(id)
     }
 
     /// Makes what was added available; true if the device wants a notification.
@@ -241,62 +234,40 @@ impl<P: Part> Packed<P> {
     /// Takes the next used buffer: its id, and the bytes written.
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<(u16, u32)>, RingError> {
-        if self.options.in_order {
-            return self.pop_in_order();
-        }
-        let Some((id, written)) = self.used_descriptor()? else {
-            return Ok(None);
-        };
-        let buffer = &mut self.buffers[usize::from(id)];
-        buffer.next = self.first_free;
-        self.first_free = id;
-        self.release(id);
-        Ok(Some((id, written)))
-    }
-
-    /// Reads and checks the next used descriptor: its id is that of a buffer in flight.
-    #[inline(always)]
-    fn used_descriptor(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         // SAFETY: positions are below the size. Acquire: buffers are read after the flags that mark them used.
         let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
-        if !self.next_used.matches(tail) {
-            return self.broken.map_or(Ok(None), Err);
+        if self.long || !self.next_used.matches(tail) {
+            return self.pop_long();
         }
-        if self.options.order_platform {
-            platform_fence();
+        let (id, written) = used(tail);
+        let Some(buffer) = self.buffers.get_mut(usize::from(id)) else {
+            return self.pop_long();
+        };
+        if u64::from(written) >= buffer.limit {
+            return self.pop_long();
         }
-        let id = (tail >> 32) as u16;
-        // Without flag WRITE the length means nothing (section 2.8.4).
-        let written = if tail & WRITE != 0 { tail as u32 } else { 0 };
-        let buffer = self.buffers.get(usize::from(id)).copied().unwrap_or_default();
-        if buffer.descriptors == 0 {
-            return Err(self.fail(Violation::UsedId { id: id.into() }));
-        }
-        if written > buffer.writable {
-            let writable = buffer.writable.into();
-            return Err(self.fail(Violation::UsedLength {
-                id,
-                written,
-                writable,
-            }));
-        }
+        buffer.limit = 0;
+        buffer.next = self.first_free;
+        let descriptors = buffer.descriptors;
+        self.first_free = id;
+        self.release(descriptors);
         Ok(Some((id, written)))
     }
 
     #[inline(always)]
-    fn release(&mut self, id: u16) -> u32 {
-        let buffer = &mut self.buffers[usize::from(id)];
-        let descriptors = core::mem::take(&mut buffer.descriptors);
+    fn release(&mut self, descriptors: u16) {
         self.next_used.advance(descriptors, self.ring.size());
         self.free += descriptors;
         self.in_flight -= 1;
-        buffer.writable
     }
 
-    /// A used descriptor stands for all buffers up to the one it names; all but that were used completely
-    /// (section 2.8.8).
-    #[cold]
-    fn pop_in_order(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+    /// What [`pop`](Self::pop) does with an empty or broken ring, with descriptors that are not right, and with
+    /// `VIRTIO_F_IN_ORDER` or `VIRTIO_F_ORDER_PLATFORM`.
+    #[inline(never)]
+    fn pop_long(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
         let (last, written) = match self.batch.take() {
             Some(batch) => batch,
             None => match self.used_descriptor()? {
@@ -304,15 +275,51 @@ impl<P: Part> Packed<P> {
                 None => return Ok(None),
             },
         };
-        let id = self.oldest;
-        // Ids are given out in sequence.
-        self.oldest = self.buffers[usize::from(id)].next;
-        let writable = self.release(id);
+        // A used descriptor stands for all buffers up to the one it names; all but that were used completely
+        // (section 2.8.8).
+        let id = if self.options.in_order { self.oldest } else { last };
+        let buffer = &mut self.buffers[usize::from(id)];
+        let limit = core::mem::take(&mut buffer.limit);
+        let descriptors = buffer.descriptors;
+        if self.options.in_order {
+            // Ids are given out in sequence.
+            self.oldest = buffer.next;
+        } else {
+            buffer.next = self.first_free;
+            self.first_free = id;
+        }
+        self.release(descriptors);
         if id == last {
             return Ok(Some((id, written)));
         }
         self.batch = Some((last, written));
+        let writable = u32::try_from(limit.saturating_sub(1)).unwrap_or(u32::MAX);
         Ok(Some((id, writable)))
+    }
+
+    /// Reads and checks the next used descriptor, if there is one: its id is that of a buffer in flight.
+    fn used_descriptor(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        // SAFETY: positions are below the size. Acquire: as in `pop`.
+        let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
+        if !self.next_used.matches(tail) {
+            return Ok(None);
+        }
+        if self.options.order_platform {
+            platform_fence();
+        }
+        let (id, written) = used(tail);
+        let limit = self.buffers.get(usize::from(id)).map_or(0, |buffer| buffer.limit);
+        if limit == 0 {
+            return Err(self.fail(Violation::UsedId { id: id.into() }));
+        }
+        if u64::from(written) >= limit {
+            return Err(self.fail(Violation::UsedLength {
+                id,
+                written,
+                writable: limit - 1,
+            }));
+        }
+        Ok(Some((id, written)))
     }
 
     #[cold]
@@ -322,7 +329,7 @@ impl<P: Part> Packed<P> {
             format: Format::Packed,
         });
         // No buffer is any longer known to be in flight, so every used descriptor fails; and nothing more is added.
-        self.buffers.iter_mut().for_each(|buffer| buffer.descriptors = 0);
+        self.buffers.iter_mut().for_each(|buffer| buffer.limit = 0);
         self.free = 0;
         error
     }
@@ -355,4 +362,19 @@ impl<P: Part> Packed<P> {
     pub(super) fn notification_data(&self, queue_index: u16) -> NotificationData {
         NotificationData::packed(queue_index, self.next_available.index, self.next_available.wrap())
     }
+}
+
+/// A descriptor's second word, but for its state bits.
+#[inline(always)]
+fn word(length: u32, id: u16, flags: u16) -> u64 {
+    u64::from(length) | u64::from(id) << 32 | u64::from(flags) << 48
+}
+
+/// Id and bytes written in a used descriptor's second word: without flag WRITE the length means nothing (section 2.8.4).
+#[inline(always)]
+fn used(tail: u64) -> (u16, u32) {
+    (
+        (tail >> 32) as u16,
+        if tail & WRITE != 0 { tail as u32 } else { 0 },
+    )
 }

@@ -1,6 +1,7 @@
 //! What the driver ends of both formats share: the features that matter to them, and what is checked of a buffer.
 
 use ringwright_memory::DmaSegment;
+use ringwright_spec::split::DescFlags;
 use ringwright_spec::{Features, feature};
 
 use super::AddRefusal;
@@ -32,35 +33,68 @@ impl Options {
     }
 }
 
-/// A buffer's size, checked.
+/// Why a buffer of so many elements cannot be added to a queue of `size`, where it is for their number alone.
+pub(super) fn refusal(elements: usize, size: u16, broken: bool) -> AddRefusal {
+    match elements {
+        0 => AddRefusal::Empty,
+        _ if broken => AddRefusal::Broken,
+        _ if elements > usize::from(size) => AddRefusal::TooLong,
+        _ => AddRefusal::Full,
+    }
+}
+
+/// Lengths of a buffer's elements.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Extent {
-    /// Number of elements, at least 1 and at most the queue size.
-    pub elements: u16,
-    /// Bytes that the device can say it has written.
-    pub writable: u32,
+    bytes: u64,
+    writable: u64,
 }
 
 impl Extent {
-    /// Checks a buffer against the rules for chains in a queue of `size`.
+    /// Calls `write` for each element with its descriptor flags, and adds up their lengths.
     #[inline(always)]
-    pub fn new(readable: &[DmaSegment], writable: &[DmaSegment], size: u16) -> Result<Self, AddRefusal> {
-        let elements = readable.len() + writable.len();
-        if elements == 0 {
-            return Err(AddRefusal::Empty);
+    pub fn for_each(
+        readable: &[DmaSegment],
+        writable: &[DmaSegment],
+        mut write: impl FnMut(&DmaSegment, u16),
+    ) -> Self {
+        const NEXT: u16 = DescFlags::NEXT.0;
+        const WRITE: u16 = DescFlags::WRITE.0;
+        let mut extent = Self::default();
+        let mut element = |segment: &DmaSegment, flags: u16| {
+            extent.bytes += u64::from(segment.len());
+            if flags & WRITE != 0 {
+                extent.writable += u64::from(segment.len());
+            }
+            write(segment, flags);
+        };
+        // All but the last element have NEXT.
+        if let [before @ .., last] = writable {
+            for segment in readable {
+                element(segment, NEXT);
+            }
+            for segment in before {
+                element(segment, NEXT | WRITE);
+            }
+            element(last, WRITE);
+        } else if let [before @ .., last] = readable {
+            for segment in before {
+                element(segment, NEXT);
+            }
+            element(last, 0);
         }
-        if elements > usize::from(size) {
-            return Err(AddRefusal::TooLong);
-        }
-        let bytes = |part: &[DmaSegment]| part.iter().map(|segment| u64::from(segment.len())).sum::<u64>();
-        let writable = bytes(writable);
-        if bytes(readable) + writable > MAX_BYTES {
-            return Err(AddRefusal::TooLarge);
-        }
-        // The length of a used buffer has 32 bits, so a device cannot say 2^32.
-        let writable = u32::try_from(writable).unwrap_or(u32::MAX);
-        Ok(Self {
-            elements: elements as u16,
-            writable,
-        })
+        extent
+    }
+
+    /// Whether a chain may have so many bytes.
+    #[inline(always)]
+    pub fn is_legal(&self) -> bool {
+        self.bytes <= MAX_BYTES
+    }
+
+    /// One more than the largest number of bytes that the device can say it has written.
+    #[inline(always)]
+    pub fn limit(&self) -> u64 {
+        self.writable + 1
     }
 }

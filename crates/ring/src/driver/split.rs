@@ -11,7 +11,7 @@ use ringwright_spec::notification::NotificationData;
 use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
 use super::AddRefusal;
-use super::slots::{Extent, Options};
+use super::slots::{Extent, Options, refusal};
 use super::table::{TableWriter, Tables};
 use crate::split::{Descriptor, SplitRing};
 use crate::words::{Host, Part, platform_fence};
@@ -29,7 +29,8 @@ pub struct Split<P> {
     /// First free descriptor, if `free` is not 0. Always below the queue size.
     first_free: u16,
     free: u16,
-    in_flight: u16,
+    /// Longest chain that goes into a table, 0 without tables.
+    longest_table: usize,
     /// Next entry of the available ring to write.
     next_available: u16,
     /// The available index as the device knows it.
@@ -47,12 +48,19 @@ pub struct Split<P> {
 /// A chain that the device has.
 #[derive(Clone, Copy, Default)]
 struct Chain {
-    /// Bytes that the device can have written.
-    writable: u32,
+    /// One more than the bytes that the device can have written; 0 if the device does not have it.
+    limit: u64,
     /// Its last descriptor.
     last: u16,
-    /// Number of its descriptors; 0 if the device does not have it.
+    /// Number of its descriptors.
     descriptors: u16,
+}
+
+impl Chain {
+    /// Bytes of the device-writable part, as many as a used length can say.
+    fn writable(&self) -> u32 {
+        u32::try_from(self.limit.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
 }
 
 impl<const BIG_ENDIAN: bool> Split<Host<BIG_ENDIAN>> {
@@ -69,12 +77,11 @@ impl<P: Part> Split<P> {
         let mut split = Self {
             ring,
             options,
-            tables,
             links: vec![0; usize::from(size)].into(),
             chains: vec![Chain::default(); usize::from(size)].into(),
             first_free: 0,
             free: 0,
-            in_flight: 0,
+            longest_table: tables.as_ref().map_or(0, |tables| tables.entries().into()),
             next_available: 0,
             published: 0,
             next_used: 0,
@@ -82,6 +89,7 @@ impl<P: Part> Split<P> {
             oldest: 0,
             batch: None,
             broken: None,
+            tables,
         };
         split.reset();
         split
@@ -94,7 +102,7 @@ impl<P: Part> Split<P> {
             *link = (index as u16 + 1) & (size - 1);
         }
         self.chains.fill(Chain::default());
-        (self.first_free, self.free, self.in_flight) = (0, size, 0);
+        (self.first_free, self.free) = (0, size);
         (self.next_available, self.published, self.next_used, self.used) = (0, 0, 0, 0);
         (self.oldest, self.batch, self.broken) = (0, None, None);
     }
@@ -104,7 +112,7 @@ impl<P: Part> Split<P> {
     }
 
     pub(super) fn in_flight(&self) -> u16 {
-        self.in_flight
+        self.next_available.wrapping_sub(self.next_used)
     }
 
     pub(super) fn broken(&self) -> Option<&RingError> {
@@ -114,110 +122,101 @@ impl<P: Part> Split<P> {
     /// Puts a chain into the descriptor table and its head into the available ring; gives the head.
     #[inline(always)]
     pub fn add(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
-        let Extent {
-            elements,
-            writable: bytes,
-        } = Extent::new(readable, writable, self.ring.size())?;
-        let indirect = elements > 1
-            && self
-                .tables
-                .as_ref()
-                .is_some_and(|tables| elements <= tables.entries());
-        let descriptors = if indirect { 1 } else { elements };
-        if descriptors > self.free {
-            return Err(self.refusal());
+        let elements = readable.len() + writable.len();
+        // No elements at all wrap to more than can be free.
+        let tabled = elements <= self.longest_table && elements > 1;
+        if tabled || elements.wrapping_sub(1) >= usize::from(self.free) {
+            return self.add_long(readable, writable);
         }
         let head = self.first_free;
-        let last = if indirect {
-            self.write_table(head, readable, writable);
-            head
-        } else {
-            self.write_chain(head, elements, readable, writable)
-        };
-        self.first_free = self.links[usize::from(last)];
-        self.free -= descriptors;
-        self.in_flight += 1;
-        self.chains[usize::from(head)] = Chain {
-            writable: bytes,
-            last,
-            descriptors,
-        };
-        self.ring.set_available_entry(self.next_available, head);
-        self.next_available = self.next_available.wrapping_add(1);
-        Ok(head)
-    }
-
-    #[cold]
-    fn refusal(&self) -> AddRefusal {
-        if self.broken.is_some() {
-            AddRefusal::Broken
-        } else {
-            AddRefusal::Full
-        }
-    }
-
-    /// Writes the elements into as many descriptors of the free list, and gives the last. There are enough.
-    #[inline(always)]
-    fn write_chain(&self, head: u16, elements: u16, readable: &[DmaSegment], writable: &[DmaSegment]) -> u16 {
-        let mut left = elements;
-        let mut index = head;
-        let mut last = head;
+        let (mut index, mut last) = (head, head);
         // With VIRTIO_F_IN_ORDER the free list is the table from `head` on, wrapping around
         // (drv:split:the-virtqueue-descriptor-table:02).
-        let mut write = |segment: &DmaSegment, flags: u16| {
-            left -= 1;
-            let link = self.links[usize::from(index)];
-            let next = if left == 0 { 0 } else { DescFlags::NEXT.0 };
+        let extent = Extent::for_each(readable, writable, |segment, flags| {
+            last = index;
+            // SAFETY: the free list holds nothing but indices below the queue size, which is the number of links.
+            index = unsafe { *self.links.get_unchecked(usize::from(last)) };
             let descriptor = Descriptor {
                 address: segment.address(),
                 length: segment.len(),
-                flags: flags | next,
-                link,
+                flags,
+                link: index,
             };
-            // SAFETY: the free list holds nothing but indices below the queue size.
-            unsafe { self.ring.set_descriptor(index, descriptor) };
-            last = index;
-            index = link;
-        };
-        readable.iter().for_each(|segment| write(segment, 0));
-        writable
-            .iter()
-            .for_each(|segment| write(segment, DescFlags::WRITE.0));
-        last
+            // SAFETY: likewise.
+            unsafe { self.ring.set_descriptor(last, descriptor) };
+        });
+        if !extent.is_legal() {
+            return Err(AddRefusal::TooLarge);
+        }
+        self.first_free = index;
+        self.offer(
+            head,
+            Chain {
+                limit: extent.limit(),
+                last,
+                descriptors: elements as u16,
+            },
+        );
+        Ok(head)
     }
 
-    /// Writes the elements into the table of `head`, and `head` to refer to it.
-    #[cold]
-    fn write_table(&self, head: u16, readable: &[DmaSegment], writable: &[DmaSegment]) {
-        let Some(tables) = &self.tables else { return };
+    /// Puts a written chain into the available ring. Its head is below the queue size.
+    #[inline(always)]
+    fn offer(&mut self, head: u16, chain: Chain) {
+        debug_assert!(head < self.ring.size());
+        self.free -= chain.descriptors;
+        // SAFETY: there is a record for each descriptor.
+        unsafe { *self.chains.get_unchecked_mut(usize::from(head)) = chain };
+        self.ring.set_available_entry(self.next_available, head);
+        self.next_available = self.next_available.wrapping_add(1);
+    }
+
+    /// What [`add`](Self::add) does with buffers that go into a table or nowhere.
+    #[inline(never)]
+    fn add_long(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
         let elements = readable.len() + writable.len();
-        let readable = readable.iter().map(|segment| (segment, 0));
-        let writable = writable.iter().map(|segment| (segment, DescFlags::WRITE.0));
-        for (index, (segment, flags)) in readable.chain(writable).enumerate() {
+        let tables = match &self.tables {
+            Some(tables) if elements > 1 && elements <= self.longest_table && self.free != 0 => tables,
+            _ => return Err(refusal(elements, self.ring.size(), self.broken.is_some())),
+        };
+        let head = self.first_free;
+        let mut entry = 0;
+        let extent = Extent::for_each(readable, writable, |segment, flags| {
             // Entries refer to the next one in sequence (drv:split:indirect-descriptors:05).
-            let link = index as u16 + 1;
-            let next = if usize::from(link) == elements {
-                0
-            } else {
-                DescFlags::NEXT.0
-            };
-            let entry = Descriptor {
-                address: segment.address(),
-                length: segment.len(),
-                flags: flags | next,
-                link,
-            };
-            // SAFETY: there is a table for each descriptor, and `add` has compared the elements with its entries.
-            unsafe { tables.write(head, index as u16, entry.to_words::<P>()) };
+            let (address, length) = (segment.address(), segment.len());
+            let words = Descriptor {
+                address,
+                length,
+                flags,
+                link: entry + 1,
+            }
+            .to_words::<P>();
+            // SAFETY: there is a table for each descriptor, long enough for the elements as just compared.
+            unsafe { tables.write(head, entry, words) };
+            entry += 1;
+        });
+        if !extent.is_legal() {
+            return Err(AddRefusal::TooLarge);
         }
+        let (address, length) = (tables.address(head), u32::from(entry) * 16);
         let descriptor = Descriptor {
-            address: tables.address(head),
-            length: elements as u32 * 16,
+            address,
+            length,
             flags: DescFlags::INDIRECT.0,
             link: 0,
         };
         // SAFETY: the free list holds nothing but indices below the queue size.
         unsafe { self.ring.set_descriptor(head, descriptor) };
+        self.first_free = self.links[usize::from(head)];
+        self.offer(
+            head,
+            Chain {
+                limit: extent.limit(),
+                last: head,
+                descriptors: 1,
+            },
+        );
+        Ok(head)
     }
 
     /// Moves the available index; true if the device wants a notification.
@@ -251,87 +250,92 @@ impl<P: Part> Split<P> {
     /// Takes the next used chain: its head, and the bytes written.
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<(u16, u32)>, RingError> {
-        if self.next_used == self.used && !self.refill()? {
-            return Ok(None);
+        if self.options.in_order || self.next_used == self.used && !self.refill() {
+            return self.pop_long();
         }
-        if self.options.in_order {
-            return self.pop_in_order();
+        let (id, written) = self.ring.used_entry(self.next_used);
+        let Some(chain) = self.chains.get_mut(id as usize) else {
+            return self.pop_long();
+        };
+        if u64::from(written) >= chain.limit {
+            return self.pop_long();
         }
-        let (id, written) = self.used_entry()?;
-        let chain = core::mem::take(&mut self.chains[usize::from(id)]);
+        chain.limit = 0;
+        let Chain {
+            last, descriptors, ..
+        } = *chain;
         // The chain goes in front of the free list.
-        self.links[usize::from(chain.last)] = self.first_free;
-        self.first_free = id;
-        self.release(chain);
-        Ok(Some((id, written)))
+        // SAFETY: a chain's last descriptor is below the queue size, which is the number of links.
+        unsafe { *self.links.get_unchecked_mut(usize::from(last)) = self.first_free };
+        self.first_free = id as u16;
+        self.free += descriptors;
+        self.next_used = self.next_used.wrapping_add(1);
+        Ok(Some((id as u16, written)))
     }
 
-    /// Reads the used index; false if there is nothing new.
+    /// Reads the used index; false if there is nothing new or it cannot be right.
     #[inline(never)]
-    fn refill(&mut self) -> Result<bool, RingError> {
-        if let Some(error) = self.broken {
-            return Err(error);
+    fn refill(&mut self) -> bool {
+        let found = self.used_index();
+        let news = found.wrapping_sub(self.next_used);
+        if news == 0 || news > self.with_device() {
+            return false;
         }
+        self.used = found;
+        true
+    }
+
+    fn used_index(&self) -> u16 {
         // Acquire: entries and buffers are read after the index that covers them.
         let found = self.ring.used_index(Acquire);
         if self.options.order_platform {
             platform_fence();
         }
-        // What was not published the device cannot have used.
-        let in_flight = self.in_flight - self.next_available.wrapping_sub(self.published);
-        if found.wrapping_sub(self.next_used) > in_flight {
-            return Err(self.fail(Violation::UsedIndex {
-                found,
-                taken: self.next_used,
-                in_flight,
-            }));
-        }
-        self.used = found;
-        Ok(found != self.next_used)
+        found
     }
 
-    /// Reads and checks the next used entry: its id is that of a chain in flight.
-    #[inline(always)]
-    fn used_entry(&mut self) -> Result<(u16, u32), RingError> {
-        let (id, written) = self.ring.used_entry(self.next_used);
-        let chain = self.chains.get(id as usize).copied().unwrap_or_default();
-        if chain.descriptors == 0 {
-            return Err(self.fail(Violation::UsedId { id }));
+    /// Number of chains that the device can use: what was not published it cannot know.
+    fn with_device(&self) -> u16 {
+        self.published.wrapping_sub(self.next_used)
+    }
+
+    /// What [`pop`](Self::pop) does with an empty or broken ring, with entries that are not right, and with
+    /// `VIRTIO_F_IN_ORDER`.
+    #[inline(never)]
+    fn pop_long(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        if let Some(error) = self.broken {
+            return Err(error);
         }
-        let id = id as u16;
-        if written > chain.writable {
-            if !self.options.legacy {
-                let writable = chain.writable.into();
-                return Err(self.fail(Violation::UsedLength {
-                    id,
-                    written,
-                    writable,
+        if self.next_used == self.used {
+            let (found, taken, in_flight) = (self.used_index(), self.next_used, self.with_device());
+            if found.wrapping_sub(taken) > in_flight {
+                return Err(self.fail(Violation::UsedIndex {
+                    found,
+                    taken,
+                    in_flight,
                 }));
             }
-            return Ok((id, chain.writable));
+            self.used = found;
+            if found == taken {
+                return Ok(None);
+            }
         }
-        Ok((id, written))
-    }
-
-    #[inline(always)]
-    fn release(&mut self, chain: Chain) {
-        self.free += chain.descriptors;
-        self.in_flight -= 1;
-        self.next_used = self.next_used.wrapping_add(1);
-    }
-
-    /// A used entry stands for all chains up to the one it names; all but that were used completely (section 2.7.9).
-    #[cold]
-    fn pop_in_order(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         let (last, written) = match self.batch {
             Some(batch) => batch,
             None => self.used_entry()?,
         };
-        let id = self.oldest;
+        // A used entry stands for all chains up to the one it names; all but that were used completely (section 2.7.9).
+        let id = if self.options.in_order { self.oldest } else { last };
         let chain = core::mem::take(&mut self.chains[usize::from(id)]);
-        // Descriptors are freed in the order of the table, so the free list stays as it is.
-        self.oldest = self.links[usize::from(chain.last)];
-        self.release(chain);
+        if self.options.in_order {
+            // Descriptors are freed in the order of the table, so the free list stays as it is.
+            self.oldest = self.links[usize::from(chain.last)];
+        } else {
+            self.links[usize::from(chain.last)] = self.first_free;
+            self.first_free = id;
+        }
+        self.free += chain.descriptors;
+        self.next_used = self.next_used.wrapping_add(1);
         if id == last {
             self.batch = None;
             return Ok(Some((id, written)));
@@ -341,7 +345,28 @@ impl<P: Part> Split<P> {
             return Err(self.fail(Violation::UsedId { id: last.into() }));
         }
         self.batch = Some((last, written));
-        Ok(Some((id, chain.writable)))
+        Ok(Some((id, chain.writable())))
+    }
+
+    /// Reads and checks the next used entry: its id is that of a chain in flight.
+    fn used_entry(&mut self) -> Result<(u16, u32), RingError> {
+        let (id, written) = self.ring.used_entry(self.next_used);
+        let chain = self.chains.get(id as usize).copied().unwrap_or_default();
+        if chain.limit == 0 {
+            return Err(self.fail(Violation::UsedId { id }));
+        }
+        let id = id as u16;
+        if u64::from(written) < chain.limit {
+            return Ok((id, written));
+        }
+        if self.options.legacy {
+            return Ok((id, chain.writable()));
+        }
+        Err(self.fail(Violation::UsedLength {
+            id,
+            written,
+            writable: chain.limit - 1,
+        }))
     }
 
     #[cold]
