@@ -9,7 +9,7 @@ use ringwright_spec::{Features, feature};
 
 use super::{DeviceEnd, DriverEnd};
 use crate::memory::Rings;
-use crate::pattern::{MAX_SEGMENTS, Pattern, QUEUE_SIZE, trace};
+use crate::pattern::{Pattern, QUEUE_SIZE, trace};
 use crate::place::Place;
 use crate::{Format, expect};
 
@@ -109,8 +109,8 @@ impl DeviceEnd for Device {
 /// The driver end.
 pub struct Driver {
     queue: DriverQueue<u16>,
-    /// The segments of each chain of a batch.
-    chains: Vec<[DmaSegment; MAX_SEGMENTS as usize]>,
+    /// The segments of each chain of a batch: those the device reads, and those it writes.
+    chains: Vec<([DmaSegment; 1], Vec<DmaSegment>)>,
     pattern: Pattern,
     written: u64,
     taken: u64,
@@ -146,7 +146,9 @@ impl Driver {
                 buffers.push(buffer);
                 Ok(segment)
             };
-            chains.push([segment(0)?, segment(1)?, segment(2)?]);
+            let readable = [segment(0)?];
+            let writable = (1..pattern.segments).map(segment).collect::<Result<_>>()?;
+            chains.push((readable, writable));
         }
         let driver = Self {
             queue,
@@ -162,9 +164,7 @@ impl Driver {
     }
 
     fn add_batch(&mut self) -> Result<()> {
-        for slot in 0..self.pattern.batch {
-            let chain = &self.chains[usize::from(slot)];
-            let (readable, writable) = chain[..usize::from(self.pattern.segments)].split_at(1);
+        for (slot, (readable, writable)) in (0..).zip(&self.chains) {
             self.queue.add(readable, writable, slot)?;
         }
         Ok(())

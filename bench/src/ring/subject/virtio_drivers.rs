@@ -68,9 +68,7 @@ impl Driver {
     }
 
     fn add_batch(&mut self) -> Result<()> {
-        for slot in 0..self.pattern.batch {
-            let index = usize::from(slot);
-            let (readable, writable) = (&self.readable[index], &mut self.writable[index]);
+        for (slot, (readable, writable)) in (0..).zip(self.readable.iter().zip(&mut self.writable)) {
             // SAFETY: the buffers live for ever and are not accessed while the queue has them.
             let token = unsafe { self.queue.add(readable, writable) }.map_err(|error| anyhow!("{error}"))?;
             self.slots[usize::from(token)] = slot;
