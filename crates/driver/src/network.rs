@@ -2,14 +2,14 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::mem::{offset_of, size_of};
+use core::mem::offset_of;
 
 use ringwright_memory::{Area, Buffer};
 use ringwright_ring::{AddError, DriverQueue, Used};
-use ringwright_spec::Features;
 use ringwright_spec::data::Le16;
 use ringwright_spec::network::config::Status;
 use ringwright_spec::network::{Config, DEVICE, Hdr, features, receiveq, transmitq};
+use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
 use crate::init::{Session, Setup};
@@ -23,8 +23,8 @@ const UNDERSTOOD: Features =
 const RECEIVEQ: u16 = receiveq(0).unwrap();
 const TRANSMITQ: u16 = transmitq(0).unwrap();
 
-/// Length of the header before each frame; both directions, with the features understood here.
-const HEADER: usize = size_of::<Hdr>();
+/// Length of the header before each frame; both directions, as none of the features understood here makes it longer.
+const HEADER: usize = Hdr::size(feature::VERSION_1);
 
 /// Link-layer header with one VLAN tag, which the MTU does not count.
 const ETHERNET_HEADER: usize = 18;
@@ -133,7 +133,7 @@ impl<T: Transport> Network<T> {
         let held = (written as usize)
             .checked_sub(HEADER)
             .ok_or(broken("a frame is shorter than its header"))?;
-        read(&buffer, 0, header.as_mut_bytes());
+        read(&buffer, 0, &mut header.as_mut_bytes()[..HEADER]);
         let count = if self.session.has(features::MRG_RXBUF) {
             header.num_buffers.get()
         } else {
@@ -169,7 +169,7 @@ impl<T: Transport> Network<T> {
             return Ok(Sent::Full);
         };
         // Without offloads every field is 0: drv:net:packet-transmission:02, :03 and :21.
-        write(&buffer, 0, Hdr::default().as_bytes());
+        write(&buffer, 0, &Hdr::default().as_bytes()[..HEADER]);
         write(&buffer, HEADER, frame);
         let segment = buffer.segment_at(0, HEADER + frame.len()).expect(FITS);
         match self.transmit.add(&[segment], &[], buffer) {
