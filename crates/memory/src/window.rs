@@ -31,10 +31,23 @@ impl Window {
 
     /// The fast half of [`Memory::resolve`](crate::Memory::resolve), for loops that keep what they gather in registers:
     /// the segment of `length` bytes at `address`, if the last hit without translation covers all of it. `None` tells
-    /// nothing: ask `resolve`.
+    /// nothing: ask `resolve`. A length of 0 may give an empty segment.
     #[inline(always)]
     pub fn find(&self, address: u64, length: u32, access: Access) -> Option<Segment> {
-        self.direct.find(address, length.into(), access)
+        let hit = match access {
+            Access::Read => &self.direct.read,
+            Access::Write => &self.direct.write,
+            Access::ReadWrite => return None,
+        };
+        let offset = address.wrapping_sub(hit.base);
+        // An address below the base wraps to an offset beyond any size.
+        let left = hit.size.checked_sub(offset)?;
+        if u64::from(length) > left {
+            return None;
+        }
+        // SAFETY: `size` is the length of the host memory at `host`, so offset and length lie within it. That the
+        // memory stays is the promise of whoever uses the segment.
+        Some(unsafe { Segment::new(hit.host.add(offset as usize), length as usize) })
     }
 }
 

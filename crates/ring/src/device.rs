@@ -196,10 +196,14 @@ impl DeviceQueue {
         };
         let taken = match short {
             Some(taken) => taken,
-            None => match self.pop_long()? {
-                Some(taken) => taken,
-                None => return Ok(None),
-            },
+            None => {
+                let mut long = None;
+                self.pop_long(&mut long)?;
+                match long {
+                    Some(taken) => taken,
+                    None => return Ok(None),
+                }
+            }
         };
         Ok(Some(Chain::new(&mut self.core, taken)))
     }
@@ -362,7 +366,7 @@ impl DeviceQueue {
 
     /// What [`pop`](Self::pop) does when the short way gave nothing.
     #[inline(never)]
-    fn pop_long(&mut self) -> Result<Option<Taken>, RingError> {
+    fn pop_long(&mut self, taken: &mut Option<Taken>) -> Result<(), RingError> {
         let now = self
             .core
             .memory
@@ -373,11 +377,14 @@ impl DeviceQueue {
             self.place(&memory)
                 .map_err(|error| self.core.fail(Violation::Part(error)))?;
         }
-        let taken = each!(&mut self.ring, ring => ring.pop_long(&mut self.core));
-        if taken.is_err() {
-            self.choose_way();
+        match each!(&mut self.ring, ring => ring.pop_long(&mut self.core)) {
+            Ok(found) => *taken = found,
+            Err(error) => {
+                self.choose_way();
+                return Err(error);
+            }
         }
-        taken
+        Ok(())
     }
 
     #[inline(never)]

@@ -92,10 +92,11 @@ pub enum AddRefusal {
 }
 
 /// The formats and byte orders.
+#[repr(u8)]
 enum Ring {
     Split(Split<Little>),
-    SplitBig(Split<Big>),
     Packed(Packed<Little>),
+    SplitBig(Split<Big>),
 }
 
 /// The same expression for each format.

@@ -60,8 +60,17 @@ impl Position {
         // Both are at most 2^15, so the sum fits.
         self.index += count;
         if self.index >= size {
-            self.index -= size;
-            self.bits ^= STATE;
+            *self = self.lap(size);
+        }
+    }
+
+    /// The same place in the next lap. Out of the way, because it is rare and its work would otherwise be done each time.
+    #[cold]
+    #[inline(never)]
+    fn lap(self, size: u16) -> Self {
+        Self {
+            index: self.index - size,
+            bits: self.bits ^ STATE,
         }
     }
 

@@ -213,7 +213,12 @@ fn in_order_batch_that_the_index_does_not_cover() {
     let mut device = Hostile::new(SPLIT | feature::IN_ORDER, 3);
     // One entry used, but it names the third buffer.
     device.use_buffer(4, 0);
-    assert_eq!(device.driver.pop().unwrap_err().kind, Violation::UsedId { id: 4 });
+    let caught = device.driver.pop().unwrap_err().kind;
+    assert_eq!(
+        (caught, device.driver.in_flight()),
+        (Violation::UsedId { id: 4 }, 3)
+    );
+    assert_eq!(device.driver.reset().collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[test]

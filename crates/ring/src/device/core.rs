@@ -50,8 +50,8 @@ impl Core {
         let mut core = Self {
             memory,
             window: Window::new(),
-            scratch: Scratch::new(usize::from(size) + SPARE_SEGMENTS),
-            table: Scratch::new(TABLE_SEGMENTS),
+            scratch: Scratch::new(usize::from(size) + SPARE_SEGMENTS, size.into()),
+            table: Scratch::new(TABLE_SEGMENTS, 0),
             in_flight: InFlight::new(size),
             order: has(feature::IN_ORDER).then(|| Order::new(size)),
             written: None,
@@ -192,36 +192,54 @@ impl Core {
 }
 
 /// Segments in memory that was allocated at set-up and never grows.
-pub(super) struct Scratch(Vec<Segment>);
+pub(super) struct Scratch {
+    segments: Vec<Segment>,
+    /// Behind the last segment that may be written in place.
+    limit: *mut Segment,
+}
+
+// SAFETY: the pointer is into the vector's memory, and only used together with it.
+unsafe impl Send for Scratch {}
 
 impl Scratch {
-    fn new(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+    /// Room for `capacity` segments, of which so many may be written in place.
+    fn new(capacity: usize, in_place: usize) -> Self {
+        let mut segments: Vec<Segment> = Vec::with_capacity(capacity);
+        debug_assert!(in_place <= capacity);
+        // SAFETY: within the capacity.
+        let limit = unsafe { segments.as_mut_ptr().add(in_place) };
+        Self { segments, limit }
+    }
+
+    /// Behind the last segment that may be written at [`as_mut_ptr`](Self::as_mut_ptr) and after: one for each descriptor.
+    #[inline(always)]
+    pub fn limit(&self) -> *mut Segment {
+        self.limit
     }
 
     /// How many there may be.
     pub fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.segments.capacity()
     }
 
     pub fn segments(&self) -> &[Segment] {
-        &self.0
+        &self.segments
     }
 
     /// Where the segments are, with room for [`capacity`](Self::capacity).
     #[inline(always)]
     pub fn as_mut_ptr(&mut self) -> *mut Segment {
-        self.0.as_mut_ptr()
+        self.segments.as_mut_ptr()
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.segments.clear();
     }
 
     /// Sixteen bytes at `index` times 16 of the memory in the scratch.
     pub fn entry(&self, index: u32) -> Option<[[u8; 8]; 2]> {
         // SAFETY: the segments were resolved by the queue's memory for reading, and are read while it is borrowed.
-        let view = unsafe { Slices::new(&self.0) };
+        let view = unsafe { Slices::new(&self.segments) };
         let words = view
             .read_array::<16>(usize::try_from(index).ok()?.checked_mul(16)?)
             .ok()?;
@@ -233,10 +251,10 @@ impl Scratch {
 impl Sink for Scratch {
     #[inline(always)]
     fn push(&mut self, segment: Segment) -> Result<(), Full> {
-        if self.0.len() == self.0.capacity() {
+        if self.segments.len() == self.segments.capacity() {
             return Err(Full);
         }
-        self.0.push(segment);
+        self.segments.push(segment);
         Ok(())
     }
 }

@@ -42,24 +42,26 @@ impl Gather {
         mut descriptor: Descriptor,
         mut next: impl FnMut(&Descriptor) -> Option<Descriptor>,
     ) -> Option<(Self, Descriptor)> {
-        let limit = usize::from(core.in_flight.size());
-        let scratch = core.scratch.as_mut_ptr();
-        let (mut segments, mut bytes) = (0, 0);
+        // The scratch has room for more segments than the queue has descriptors.
+        let (start, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
+        let (mut end, mut bytes) = (start, 0);
         // Adds the descriptor as an element.
         macro_rules! put {
             ($access:expr) => {
                 let segment = core.window.find(descriptor.address, descriptor.length, $access)?;
-                // SAFETY: there was one segment for each element before, and there are fewer of these than the queue has
-                // descriptors; the scratch has room for more than that.
-                unsafe { scratch.add(segments).write(segment) };
-                segments += 1;
+                // SAFETY: `end` is below `limit` here: there was one segment for each element before, and `step` has
+                // found that they are fewer than the queue has descriptors.
+                unsafe {
+                    end.write(segment);
+                    end = end.add(1);
+                }
                 bytes += u64::from(descriptor.length);
             };
         }
         // Goes on to the next descriptor.
         macro_rules! step {
             () => {
-                if segments == limit {
+                if end == limit {
                     return None;
                 }
                 descriptor = next(&descriptor)?;
@@ -69,32 +71,33 @@ impl Gather {
             put!(Access::Read);
             step!();
         }
+        let (readable_end, readable_bytes);
         if descriptor.flags == 0 {
             put!(Access::Read);
-            return Some((
-                Self {
-                    segments,
-                    bytes,
-                    readable: Some((segments, bytes)),
-                    elements: 0,
-                },
-                descriptor,
-            ));
-        }
-        let readable = Some((segments, bytes));
-        while descriptor.flags == NEXT | WRITE {
+            (readable_end, readable_bytes) = (end, bytes);
+        } else {
+            (readable_end, readable_bytes) = (end, bytes);
+            while descriptor.flags != WRITE {
+                if descriptor.flags != NEXT | WRITE {
+                    return None;
+                }
+                put!(Access::Write);
+                step!();
+            }
             put!(Access::Write);
-            step!();
         }
-        if descriptor.flags != WRITE {
-            return None;
-        }
-        put!(Access::Write);
+        // SAFETY: all are within the scratch, in this order.
+        let (segments, readable) = unsafe {
+            (
+                end.offset_from_unsigned(start),
+                readable_end.offset_from_unsigned(start),
+            )
+        };
         Some((
             Self {
                 segments,
                 bytes,
-                readable,
+                readable: Some((readable, readable_bytes)),
                 elements: 0,
             },
             descriptor,

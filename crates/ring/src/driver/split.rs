@@ -326,6 +326,10 @@ impl<P: Part> Split<P> {
         };
         // A used entry stands for all chains up to the one it names; all but that were used completely (section 2.7.9).
         let id = if self.options.in_order { self.oldest } else { last };
+        if id != last && self.next_used.wrapping_add(1) == self.used {
+            // The entry names a chain that the index does not cover.
+            return Err(self.fail(Violation::UsedId { id: last.into() }));
+        }
         let chain = core::mem::take(&mut self.chains[usize::from(id)]);
         if self.options.in_order {
             // Descriptors are freed in the order of the table, so the free list stays as it is.
@@ -339,10 +343,6 @@ impl<P: Part> Split<P> {
         if id == last {
             self.batch = None;
             return Ok(Some((id, written)));
-        }
-        if self.next_used == self.used {
-            // The entry names a chain that the index does not cover.
-            return Err(self.fail(Violation::UsedId { id: last.into() }));
         }
         self.batch = Some((last, written));
         Ok(Some((id, chain.writable())))
