@@ -12,6 +12,8 @@ mod place;
 mod position;
 mod raw_device;
 mod raw_driver;
+#[cfg(test)]
+mod raw_tests;
 mod subject;
 
 use std::time::Instant;

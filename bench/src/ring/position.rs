@@ -56,16 +56,30 @@ impl Position {
         DESC | u32::from(self.wrap) << 15 | u32::from(self.index)
     }
 
-    /// Whether an event suppression structure asks for a notification of the descriptor here, or of all.
+    /// Whether an event suppression structure asks for a notification of one of the `count` descriptors from here on, or
+    /// of all.
     #[inline(always)]
-    pub fn is_wanted(self, event: u32) -> bool {
-        (event == self.event()) | (event >> 16 == ENABLE)
+    pub fn is_wanted(self, count: u16, event: u32) -> bool {
+        let wanted = Self {
+            index: event as u16 & 0x7fff,
+            wrap: event >> 15 & 1 != 0,
+        };
+        let distance = wanted.in_two_laps().wrapping_sub(self.in_two_laps()) % (2 * QUEUE_SIZE);
+        ((event & FLAGS == DESC) & (distance < count)) | (event & FLAGS == ENABLE)
+    }
+
+    /// The index counted on through the lap with the other wrap counter.
+    #[inline(always)]
+    fn in_two_laps(self) -> u16 {
+        self.index + QUEUE_SIZE * u16::from(!self.wrap)
     }
 }
 
 const AVAIL: u64 = 1 << 7;
 const USED: u64 = 1 << 15;
+/// The flags of an event suppression structure, in place.
+const FLAGS: u32 = 3 << 16;
 /// RING_EVENT_FLAGS_ENABLE.
 const ENABLE: u32 = 0;
-/// RING_EVENT_FLAGS_DESC, in place.
+/// RING_EVENT_FLAGS_DESC.
 const DESC: u32 = 2 << 16;

@@ -147,6 +147,6 @@ impl Packed {
         self.device_event.store(self.position.event(), Relaxed);
         fence(SeqCst);
         let event = self.driver_event.load(Relaxed);
-        self.seen.notifications += u64::from(first.is_wanted(event));
+        self.seen.notifications += u64::from(first.is_wanted(batch * segments, event));
     }
 }

@@ -209,7 +209,7 @@ impl Packed {
         }
         fence(SeqCst);
         let event = self.device_event.load(Relaxed);
-        self.seen.notifications += u64::from(first.is_wanted(event));
+        self.seen.notifications += u64::from(first.is_wanted(batch * segments, event));
     }
 
     #[inline(never)]

@@ -263,3 +263,7 @@ fn print_targets(rows: &[Row], end: &str) {
         verdict(packed.nanoseconds <= split.nanoseconds)
     );
 }
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;
