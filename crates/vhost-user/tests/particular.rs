@@ -330,3 +330,88 @@ fn the_region_of_a_running_ring_stays() {
     let _: VringState = dialogue.ask(Request::GET_VRING_BASE, &VringState { index: 0, num: 0 });
     assert_eq!(remove(), 0);
 }
+
+/// A new call descriptor is signalled at once: what the old one said a moment ago may not have been heard.
+#[test]
+fn a_call_descriptor_that_changes_under_load() {
+    let server = Server::start(counting_entropy());
+    let dialogue = Dialogue::new(&server);
+    dialogue.features(feature::VERSION_1);
+    dialogue.table();
+    let mut queue = dialogue.queue(feature::VERSION_1);
+    dialogue.vring(&queue.layout(), 0, 0);
+    dialogue.kick_descriptor();
+    for _ in 0..20 {
+        dialogue.check(&mut queue, 3);
+        let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        dialogue.say(Request::SET_VRING_CALL, &0u64, &[call.as_fd()]);
+        let _: u64 = dialogue.ask(Request::GET_FEATURES, &());
+        rustix::io::read(&call, &mut [0; 8]).expect("the new descriptor is silent");
+    }
+}
+
+/// A reset stops rings that run, and the device can be set up again.
+#[test]
+fn a_reset_stops_rings() {
+    let server = Server::start(counting_entropy());
+    let dialogue = Dialogue::new(&server);
+    let protocol = ProtocolFeatures::RESET_DEVICE.union(ProtocolFeatures::STATUS);
+    dialogue.say(Request::SET_PROTOCOL_FEATURES, &protocol.0, &[]);
+    for by_status in [true, false] {
+        dialogue.features(feature::VERSION_1 | PROTOCOL_FEATURES);
+        dialogue.table();
+        let mut queue = dialogue.queue(feature::VERSION_1);
+        dialogue.vring(&queue.layout(), 0, 0);
+        dialogue.kick_descriptor();
+        dialogue.enable(true);
+        dialogue.check(&mut queue, 5);
+        match by_status {
+            true => dialogue.say(Request::SET_STATUS, &0u64, &[]),
+            false => dialogue.say(Request::RESET_DEVICE, &(), &[]),
+        }
+        // The answer says that the reset is done; what is made available now is nobody's business.
+        let _: u64 = dialogue.ask(Request::GET_FEATURES, &());
+        let buffer = dialogue.area.allocate(16, 16).unwrap();
+        queue.add(&[], &[buffer.segment()], buffer).unwrap();
+        queue.publish();
+        rustix::io::write(&dialogue.kick, &1u64.to_ne_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(queue.pop().unwrap().is_none(), "served after a reset");
+        rustix::io::read(&dialogue.kick, &mut [0; 8]).unwrap();
+    }
+}
+
+/// Nothing of a front-end's memory stays mapped once it has gone.
+#[test]
+fn memory_is_given_back() {
+    let server = Server::start(counting_entropy());
+    let mapped = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .unwrap()
+            .matches("memfd:given-back")
+            .count()
+    };
+    for running in [false, true] {
+        let mapping = Arc::new(Mapping::memfd("given-back", 1 << 20).unwrap());
+        let region = Region::new(mapping.segment().pointer() as u64, mapping);
+        let area = Area::from_region(region.clone()).unwrap();
+        let dialogue = Dialogue {
+            region,
+            area,
+            ..Dialogue::new(&server)
+        };
+        dialogue.features(feature::VERSION_1);
+        dialogue.table();
+        let mut queue = dialogue.queue(feature::VERSION_1);
+        if running {
+            dialogue.vring(&queue.layout(), 0, 0);
+            dialogue.kick_descriptor();
+            dialogue.check(&mut queue, 5);
+        }
+        let _: u64 = dialogue.ask(Request::GET_FEATURES, &());
+        assert_eq!(mapped(), 2);
+        drop((queue, dialogue));
+        raw::check_alive(&server, "after a front-end that left");
+        assert_eq!(mapped(), 0);
+    }
+}
