@@ -101,7 +101,7 @@ impl<T: Transport> Console<T> {
 
     /// Moves input into the start of `into`; returns how many bytes, 0 if there are none yet.
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, DriverError> {
-        self.collect_input()?;
+        self.collect()?;
         let mut done = 0;
         while let Some((buffer, filled, read)) = self.input.front_mut()
             && done < into.len()
@@ -120,7 +120,7 @@ impl<T: Transport> Console<T> {
 
     /// Sends the start of `bytes`; returns how many, fewer than given while the device does not keep up.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, DriverError> {
-        self.collect_idle()?;
+        self.collect()?;
         let mut done = 0;
         while done < bytes.len()
             && let Some(buffer) = self.idle.pop()
@@ -145,18 +145,22 @@ impl<T: Transport> Console<T> {
 
     /// Whether the device has taken all output.
     pub fn flushed(&mut self) -> Result<bool, DriverError> {
-        self.collect_idle()?;
+        self.collect()?;
         Ok(self.transmit.in_flight() == 0)
     }
 
-    fn collect_idle(&mut self) -> Result<(), DriverError> {
+    /// Asks for a notification when input arrives or output has been taken, before waiting for one. `true`: that has
+    /// happened already, so read and write instead of waiting.
+    pub fn enable_notifications(&mut self) -> bool {
+        let used = [&mut self.receive, &mut self.transmit].map(DriverQueue::enable_notifications);
+        used.contains(&true) || !self.input.is_empty()
+    }
+
+    /// Takes what the device has used in both directions.
+    fn collect(&mut self) -> Result<(), DriverError> {
         while let Some(used) = self.transmit.pop()? {
             self.idle.push(used.data);
         }
-        Ok(())
-    }
-
-    fn collect_input(&mut self) -> Result<(), DriverError> {
         while let Some(Used {
             data: buffer,
             written,
@@ -193,3 +197,7 @@ fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
     // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
     let _ = receive.add(&[], &[buffer.segment()], buffer);
 }
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

@@ -49,4 +49,13 @@ impl<T: Transport> Entropy<T> {
             .pop()?
             .map(|used| (used.data, used.written as usize)))
     }
+
+    /// Asks for a notification when a buffer is filled, before waiting for one. `true`: one is filled already.
+    pub fn enable_notifications(&mut self) -> bool {
+        self.requests.enable_notifications()
+    }
 }
+
+#[cfg(test)]
+#[path = "entropy_tests.rs"]
+mod tests;

@@ -39,6 +39,9 @@ pub enum DriverError {
     /// The device has set DEVICE_NEEDS_RESET.
     #[error("the device needs a reset")]
     NeedsReset,
+    /// The device has been reset, and this driver has not set it up since.
+    #[error("the device has been reset and is not set up")]
+    NotLive,
     /// A virtqueue of the device type is absent, or too small for a single request.
     #[error("virtqueue {index} has at most {found} descriptors, this driver needs {needed}")]
     QueueTooSmall {

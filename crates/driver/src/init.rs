@@ -4,11 +4,12 @@ use alloc::sync::Arc;
 
 use ringwright_memory::{Area, Buffer};
 use ringwright_ring::{DriverOptions, DriverQueue};
+use ringwright_spec::split::MAX_QUEUE_SIZE;
 use ringwright_spec::status::Status;
 use ringwright_spec::{DeviceType, Features, feature};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{DriverError, Transport};
+use crate::{DriverError, Transport, TransportError};
 
 /// The device-independent features that every driver here accepts when they are offered.
 pub const RING_FEATURES: Features = Features(
@@ -59,12 +60,24 @@ pub struct Setup<T: Transport> {
 /// A device that this driver has taken.
 ///
 /// When it is dropped, a live device is reset, so that the memory of its virtqueues may be reused; one that has not
-/// become live is told FAILED (`drv:init:device-initialization:04`).
+/// become live is told FAILED (`drv:init:device-initialization:04`). If a live device does not finish that reset, it may
+/// write to its virtqueues' memory at any time: the area is then never given back to its owner.
 pub struct Session<T: Transport> {
     transport: T,
     area: Arc<Area>,
     features: Features,
-    live: bool,
+    progress: Progress,
+}
+
+/// How far a device has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It is being initialized.
+    Initializing,
+    /// It has been told DRIVER_OK, or may have been.
+    Live,
+    /// It has been reset, and nothing has been asked of it since.
+    Reset,
 }
 
 impl<T: Transport> Setup<T> {
@@ -77,20 +90,22 @@ impl<T: Transport> Setup<T> {
         understood: Features,
         options: Options,
     ) -> Result<Self, DriverError> {
-        let mut session = Session {
-            transport,
-            area: area.clone(),
-            features: Features::NONE,
-            live: false,
-        };
-        let found = session.transport.device_id();
+        // A device of another type is left as it is, for its own driver.
+        let found = transport.device_id();
         if found != device.id {
             return Err(DriverError::WrongDevice {
                 expected: device.id,
                 found,
             });
         }
+        let mut session = Session {
+            transport,
+            area: area.clone(),
+            features: Features::NONE,
+            progress: Progress::Initializing,
+        };
         session.reset()?;
+        session.progress = Progress::Initializing;
         session.add_status(Status::ACKNOWLEDGE)?;
         session.add_status(Status::DRIVER)?;
         let mut setup = Self { session, options };
@@ -116,7 +131,10 @@ impl<T: Transport> Setup<T> {
             features,
             ..
         } = &mut self.session;
-        let most = transport.queue_max_size(index)?.min(self.options.queue_size);
+        let most = transport
+            .queue_max_size(index)?
+            .min(self.options.queue_size)
+            .min(MAX_QUEUE_SIZE);
         // The size of a packed virtqueue need not be a power of 2 (section 2.8.10.1).
         let packed = features.contains(feature::RING_PACKED);
         let size = if packed || most == 0 {
@@ -143,8 +161,9 @@ impl<T: Transport> Setup<T> {
 
     /// Sets DRIVER_OK: the device is live.
     pub fn finish(mut self) -> Result<Session<T>, DriverError> {
+        // Live before it is told so: if telling fails, the device may have heard it nevertheless.
+        self.session.progress = Progress::Live;
         self.session.add_status(Status::DRIVER_OK)?;
-        self.session.live = true;
         Ok(self.session)
     }
 
@@ -188,7 +207,7 @@ impl<T: Transport> Session<T> {
         &mut self.transport
     }
 
-    /// Memory that the device reaches, zeroed, `length` bytes long.
+    /// Memory that the device reaches, `length` bytes long. Its content is whatever it was.
     pub fn allocate(&self, length: usize) -> Result<Buffer, DriverError> {
         self.area
             .allocate(length, 16)
@@ -196,9 +215,14 @@ impl<T: Transport> Session<T> {
     }
 
     /// Makes the chains added to `queue`, which is virtqueue `index`, available to the device, and notifies it unless
-    /// it asked not to be.
+    /// it asked not to be. Fails with [`DriverError::NotLive`] after a [`reset`](Self::reset).
+    #[inline]
     pub fn publish<D>(&mut self, index: u16, queue: &mut DriverQueue<D>) -> Result<(), DriverError> {
         if queue.publish() {
+            // drv:init:device-initialization:06
+            if self.progress != Progress::Live {
+                return Err(DriverError::NotLive);
+            }
             self.transport.notify(index, queue.notification_data(index))?;
         }
         Ok(())
@@ -229,14 +253,15 @@ impl<T: Transport> Session<T> {
         })
     }
 
-    /// Resets the device, and waits until it says that it has finished (`drv:core:device-reset:01`).
+    /// Resets the device, and waits until it says that it has finished (`drv:core:device-reset:01`). What was outstanding
+    /// is lost; the device is used again by making another driver for it.
     pub fn reset(&mut self) -> Result<(), DriverError> {
         self.transport.set_status(Status::NONE)?;
         let mut status = Status::NONE;
         for _ in 0..RESET_READS {
             status = self.transport.status()?;
             if status == Status::NONE {
-                self.live = false;
+                self.progress = Progress::Reset;
                 return Ok(());
             }
             core::hint::spin_loop();
@@ -254,11 +279,20 @@ impl<T: Transport> Session<T> {
 
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
-        // Nobody is left to hear of an error; a device that cannot be reset has gone.
-        let _ = if self.live {
-            self.reset()
-        } else {
-            self.add_status(Status::FAILED)
-        };
+        match self.progress {
+            Progress::Initializing => {
+                // Nobody is left to hear of an error.
+                let _ = self.add_status(Status::FAILED);
+            }
+            Progress::Live => match self.reset() {
+                Ok(()) | Err(DriverError::Transport(TransportError::Gone)) => {}
+                Err(_) => core::mem::forget(self.area.clone()),
+            },
+            Progress::Reset => {}
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

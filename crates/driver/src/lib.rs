@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod init;
 pub mod transport;
@@ -22,6 +24,10 @@ pub mod entropy;
 pub mod network;
 
 mod error;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod testing;
 
 pub use error::DriverError;
 pub use init::Options;

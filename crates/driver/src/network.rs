@@ -191,6 +191,12 @@ impl<T: Transport> Network<T> {
     pub fn enable_notifications(&mut self) -> bool {
         self.receive.enable_notifications()
     }
+
+    /// Asks for a notification when the device has sent frames, before waiting because of [`Sent::Full`]. `true`: it has
+    /// sent some already.
+    pub fn enable_send_notifications(&mut self) -> bool {
+        self.transmit.enable_notifications()
+    }
 }
 
 /// Every buffer is allocated for the longest frame, and the ring refuses a longer one.
@@ -223,3 +229,7 @@ fn broken(what: &'static str) -> DriverError {
         what,
     }
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -403,6 +403,13 @@ fn geometry<T: Transport>(session: &mut Session<T>) -> Result<Geometry, DriverEr
         offset_of!(Config, blk_size),
         SECTOR_BYTES as u32,
     )?;
+    // Whoever uses the disk divides by it.
+    if !block_size.is_power_of_two() || block_size < SECTOR_BYTES as u32 {
+        return Err(DriverError::Device {
+            device: "block",
+            what: "blk_size is not a power of 2 from 512 on",
+        });
+    }
     Ok(Geometry {
         capacity,
         block_size,
@@ -411,3 +418,6 @@ fn geometry<T: Transport>(session: &mut Session<T>) -> Result<Geometry, DriverEr
         flush: session.has(features::FLUSH),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! A transport without a device behind it: it checks the order of what a driver does, records it, and answers what a
+//! test wants.
+
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use core::cell::{RefCell, RefMut};
+use core::ops::Range;
+use std::vec;
+use std::vec::Vec;
+
+use ringwright_memory::{Area, Mapping, Memory, Region, Slices};
+use ringwright_ring::{DeviceQueue, Layout, State};
+use ringwright_spec::packed::DescFlags;
+use ringwright_spec::status::Status;
+use ringwright_spec::{Features, feature};
+
+use crate::{Interrupt, Options, Transport, TransportError};
+
+/// Both formats, with and without what changes how notifications and completions work.
+pub const FORMATS: [Features; 4] = [
+    feature::VERSION_1,
+    feature::VERSION_1
+        .union(feature::EVENT_IDX)
+        .union(feature::IN_ORDER),
+    feature::VERSION_1.union(feature::RING_PACKED),
+    feature::VERSION_1
+        .union(feature::RING_PACKED)
+        .union(feature::EVENT_IDX)
+        .union(feature::IN_ORDER),
+];
+
+/// Device address of the area.
+const BASE: u64 = 0x1000_0000;
+
+/// Reads of the status after which a reset is done.
+const RESET_READS: u32 = 3;
+
+/// What a driver has done to its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Features(Features),
+    Status(u8),
+    Enable(u16),
+    Notify(u16),
+}
+
+/// The transport; clones are the same one.
+#[derive(Clone)]
+pub struct Fake(Rc<RefCell<Board>>);
+
+/// What the transport knows, and what a test wants it to do.
+pub struct Board {
+    pub area: Arc<Area>,
+    memory: Arc<Memory>,
+    pub id: u32,
+    pub offered: Features,
+    pub accepted: Features,
+    /// With one of these the device does not accept the features.
+    pub unacceptable: Features,
+    pub status: Status,
+    /// Reads of the status until a reset is done.
+    resetting: u32,
+    /// Resets take for ever.
+    pub never_resets: bool,
+    /// Greatest size of each virtqueue.
+    pub sizes: Vec<u16>,
+    layouts: Vec<Option<Layout>>,
+    pub config: Vec<u8>,
+    /// How many more reads of the configuration space the device changes it during.
+    pub changes: u32,
+    generation: u32,
+    pub log: Vec<Call>,
+    calls: usize,
+    /// Which of them do.
+    pub faults: Range<usize>,
+    /// Whether a call that fails has its effect nevertheless.
+    pub heard: bool,
+    pub error: TransportError,
+}
+
+impl Fake {
+    /// A device with virtqueues of up to `sizes` descriptors, on an area of `length` bytes.
+    pub fn new(id: u32, offered: Features, sizes: &[u16], length: usize) -> Self {
+        Self::on(Arc::new(Mapping::anonymous(length).unwrap()), id, offered, sizes)
+    }
+
+    /// As `new`, on an area of the memory of `mapping`.
+    pub fn on(mapping: Arc<Mapping>, id: u32, offered: Features, sizes: &[u16]) -> Self {
+        let region = Region::new(BASE, mapping);
+        Self(Rc::new(RefCell::new(Board {
+            area: Area::from_region(region.clone()).unwrap(),
+            memory: Arc::new(Memory::new(vec![region]).unwrap()),
+            id,
+            offered,
+            accepted: Features::NONE,
+            unacceptable: Features::NONE,
+            status: Status::ACKNOWLEDGE | Status::FAILED,
+            resetting: 0,
+            never_resets: false,
+            sizes: sizes.to_vec(),
+            layouts: vec![None; sizes.len()],
+            config: vec![0; 64],
+            changes: 0,
+            generation: 7,
+            log: Vec::new(),
+            calls: 0,
+            faults: 0..0,
+            heard: false,
+            error: TransportError::Gone,
+        })))
+    }
+
+    pub fn board(&self) -> RefMut<'_, Board> {
+        self.0.borrow_mut()
+    }
+
+    pub fn area(&self) -> Arc<Area> {
+        self.board().area.clone()
+    }
+
+    /// Whether nothing of the area is allocated.
+    pub fn is_area_whole(&self) -> bool {
+        let area = self.area();
+        area.allocate(area.len(), 1).is_some()
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.status_now().contains(Status::DRIVER_OK)
+    }
+
+    /// The status, read by the test and not by the driver.
+    pub fn status_now(&self) -> Status {
+        self.board().status
+    }
+
+    /// How many calls there were that can fail.
+    pub fn calls(&self) -> usize {
+        self.board().calls
+    }
+
+    /// Options that accept what the device offers, and `features` of the ring.
+    pub fn options(features: Features) -> Options {
+        Options {
+            accept: features | feature::DEVICE_TYPE_BITS,
+            ..Options::default()
+        }
+    }
+
+    /// The device end of virtqueue `index`.
+    pub fn device(&self, index: u16) -> Device {
+        let board = self.board();
+        assert!(board.status.contains(Status::DRIVER_OK), "the device is live");
+        let layout = board.layouts[usize::from(index)].expect("the virtqueue is enabled");
+        let queue = DeviceQueue::new(layout, board.accepted, board.memory.clone(), State::default());
+        Device(queue.unwrap())
+    }
+
+    /// Says, as a device does that breaks the rules, that it has used a buffer: the first of virtqueue `index`.
+    pub fn lie(&self, index: u16, id: u16, written: u32) {
+        let board = self.board();
+        let layout = board.layouts[usize::from(index)].expect("the virtqueue is enabled");
+        let write = |address, bytes: &[u8]| board.memory.write(address, bytes).unwrap();
+        if board.accepted.contains(feature::RING_PACKED) {
+            let flags = DescFlags::AVAIL.0 | DescFlags::USED.0 | DescFlags::WRITE.0;
+            write(layout.descriptor_area + 8, &written.to_le_bytes());
+            write(layout.descriptor_area + 12, &id.to_le_bytes());
+            write(layout.descriptor_area + 14, &flags.to_le_bytes());
+        } else {
+            write(layout.device_area + 4, &u32::from(id).to_le_bytes());
+            write(layout.device_area + 8, &written.to_le_bytes());
+            write(layout.device_area + 2, &1u16.to_le_bytes());
+        }
+    }
+
+    /// Performs a call that can fail.
+    fn call<R: Default>(&self, effect: impl FnOnce(&mut Board) -> R) -> Result<R, TransportError> {
+        let mut board = self.board();
+        let number = board.calls;
+        board.calls += 1;
+        if !board.faults.contains(&number) {
+            return Ok(effect(&mut board));
+        }
+        if board.heard {
+            effect(&mut board);
+        }
+        Err(board.error)
+    }
+}
+
+impl Board {
+    fn set_status(&mut self, status: Status) {
+        self.log.push(Call::Status(status.0));
+        if status == Status::NONE {
+            self.layouts.fill(None);
+            self.resetting = if self.status == Status::NONE {
+                0
+            } else {
+                RESET_READS
+            };
+            return;
+        }
+        assert!(
+            status.contains(self.status),
+            "drv:core:device-status-field:02: no bit is cleared"
+        );
+        self.status = status;
+        if status.contains(Status::FEATURES_OK) && self.accepted.intersects(self.unacceptable) {
+            self.status = status - Status::FEATURES_OK;
+        }
+    }
+
+    fn read_status(&mut self) -> Status {
+        if self.resetting > 0 && !self.never_resets {
+            self.resetting -= 1;
+            if self.resetting == 0 {
+                self.status = Status::NONE;
+            }
+        }
+        self.status
+    }
+}
+
+impl Transport for Fake {
+    fn device_id(&self) -> u32 {
+        self.board().id
+    }
+
+    fn device_features(&mut self) -> Result<Features, TransportError> {
+        self.call(|board| board.offered.0).map(Features)
+    }
+
+    fn set_driver_features(&mut self, features: Features) -> Result<(), TransportError> {
+        self.call(|board| {
+            assert!(
+                board.status.contains(Status::DRIVER) && !board.status.contains(Status::FEATURES_OK),
+                "drv:init:device-initialization:03: features are negotiated before FEATURES_OK"
+            );
+            board.log.push(Call::Features(features));
+            board.accepted = features;
+        })
+    }
+
+    fn status(&mut self) -> Result<Status, TransportError> {
+        self.call(|board| board.read_status().0).map(Status)
+    }
+
+    fn set_status(&mut self, status: Status) -> Result<(), TransportError> {
+        self.call(|board| board.set_status(status))
+    }
+
+    fn queue_max_size(&mut self, index: u16) -> Result<u16, TransportError> {
+        self.call(|board| board.sizes.get(usize::from(index)).copied().unwrap_or_default())
+    }
+
+    fn enable_queue(&mut self, index: u16, layout: &Layout) -> Result<(), TransportError> {
+        self.call(|board| {
+            assert!(board.status.contains(Status::FEATURES_OK), "features come first");
+            board.log.push(Call::Enable(index));
+            board.layouts[usize::from(index)] = Some(*layout);
+        })
+    }
+
+    fn reset_queue(&mut self, _index: u16) -> Result<(), TransportError> {
+        unreachable!("no driver here resets a virtqueue")
+    }
+
+    fn notify(&mut self, index: u16, _data: u32) -> Result<(), TransportError> {
+        self.call(|board| {
+            assert!(
+                board.status.contains(Status::DRIVER_OK),
+                "drv:init:device-initialization:06: no notification before DRIVER_OK"
+            );
+            board.log.push(Call::Notify(index));
+        })
+    }
+
+    fn config_generation(&mut self) -> Result<u32, TransportError> {
+        self.call(|board| board.generation)
+    }
+
+    fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
+        self.call(|board| {
+            data.copy_from_slice(&board.config[offset..offset + data.len()]);
+            if board.changes > 0 {
+                board.changes -= 1;
+                board.generation += 1;
+                board.config.iter_mut().for_each(|byte| *byte += 1);
+            }
+        })
+    }
+
+    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
+        self.call(|board| board.config[offset..offset + data.len()].copy_from_slice(data))
+    }
+
+    fn take_interrupt(&mut self) -> Result<Interrupt, TransportError> {
+        Ok(Interrupt::default())
+    }
+
+    fn shared_memory(&mut self, _id: u8) -> Result<Option<(u64, u64)>, TransportError> {
+        Ok(None)
+    }
+}
+
+/// The device end of one virtqueue.
+pub struct Device(DeviceQueue);
+
+impl Device {
+    /// Serves up to `most` chains: `answer` gets what the driver has written and where to write, and says how much it
+    /// has written. Returns how many there were.
+    pub fn serve(&mut self, most: usize, mut answer: impl FnMut(&[u8], Slices<'_>) -> u32) -> usize {
+        for served in 0..most {
+            let Some(chain) = self.0.pop().unwrap() else {
+                self.0.publish();
+                return served;
+            };
+            let mut readable = vec![0; chain.readable().len()];
+            chain.readable().read(0, &mut readable).unwrap();
+            let written = answer(&readable, chain.writable());
+            let token = chain.into_token();
+            self.0.complete(token, written).unwrap();
+        }
+        self.0.publish();
+        most
+    }
+
+    /// Fills the next buffer with `bytes`, which it has room for.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let served = self.serve(1, |readable, writable| {
+            assert!(readable.is_empty(), "a buffer for input is device-writable only");
+            writable.write(0, bytes).unwrap();
+            bytes.len() as u32
+        });
+        assert_eq!(served, 1, "the driver has made a buffer available");
+    }
+}
