@@ -35,7 +35,11 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A guest's devices are this program's own affair; a device that is served is the user's.
-    let usual = if matches!(arguments.command, Command::Boot(_)) { "warn" } else { "info" };
+    let usual = if matches!(arguments.command, Command::Boot(_)) {
+        "warn"
+    } else {
+        "info"
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
