@@ -192,6 +192,28 @@ fn used_index_back_or_beyond_what_is_in_flight() {
 }
 
 #[test]
+fn what_is_right_again_later_mends_nothing() {
+    for features in BOTH {
+        let mut device = Hostile::new(features, 2);
+        device.use_buffer(7, 0);
+        let error = device.driver.pop().unwrap_err();
+        device.driver.publish();
+        device.used = 0;
+        device.use_buffer(0, 0);
+        assert_eq!(device.driver.pop().unwrap_err(), error);
+        assert_eq!(device.driver.reset().collect::<Vec<_>>(), [0, 1]);
+    }
+    // The used index was ahead of what was published, and no longer is when more is.
+    let mut device = Hostile::new(SPLIT, 0);
+    device.add(0);
+    device.use_buffer(0, 0);
+    let error = device.driver.pop().unwrap_err();
+    device.driver.publish();
+    assert_eq!(device.driver.pop().unwrap_err(), error);
+    assert_eq!(device.driver.reset().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
 fn nothing_in_flight_and_yet_used() {
     let mut device = Hostile::new(SPLIT, 0);
     device.used_index(1);

@@ -273,12 +273,12 @@ impl<P: Part> Split<P> {
         Ok(Some((id as u16, written)))
     }
 
-    /// Reads the used index; false if there is nothing new or it cannot be right.
+    /// Reads the used index; false if the ring is broken, there is nothing new, or it cannot be right.
     #[inline(never)]
     fn refill(&mut self) -> bool {
         let found = self.used_index();
         let news = found.wrapping_sub(self.next_used);
-        if news == 0 || news > self.with_device() {
+        if self.broken.is_some() || news == 0 || news > self.with_device() {
             return false;
         }
         self.used = found;
