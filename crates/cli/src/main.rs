@@ -8,6 +8,7 @@ mod manual;
 mod serve;
 mod signals;
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -53,10 +54,16 @@ fn main() -> ExitCode {
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Man(arguments) => manual::man(&arguments),
     };
-    outcome.unwrap_or_else(|error| {
-        report(&error);
-        ExitCode::FAILURE
-    })
+    outcome.unwrap_or_else(
+        |error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            // Whoever reads our output has seen enough.
+            Some(io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+            _ => {
+                report(&error);
+                ExitCode::FAILURE
+            }
+        },
+    )
 }
 
 /// One line on standard error: what failed, and the chain of why.

@@ -1,6 +1,6 @@
 //! What the program says of itself: shell completions and man pages.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,8 +29,9 @@ pub struct ManArguments {
 
 /// Prints the completion script.
 pub fn completions(arguments: &CompletionArguments) -> anyhow::Result<ExitCode> {
-    let mut command = super::Arguments::command();
-    clap_complete::generate(arguments.shell, &mut command, "ringwright", &mut io::stdout());
+    let (mut command, mut script) = (super::Arguments::command(), Vec::new());
+    clap_complete::generate(arguments.shell, &mut command, "ringwright", &mut script);
+    io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 

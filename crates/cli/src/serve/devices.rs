@@ -31,7 +31,7 @@ pub struct Block {
     /// The raw image: a file or block device of whole sectors of 512 bytes.
     #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
     image: Option<PathBuf>,
-    /// Instead of an image: a disk of this size that forgets what is written and reads as zeroes, for measuring.
+    /// Instead of an image: a disk of this size that does nothing with the data of any request, for measuring.
     #[arg(long, value_name = "BYTES", value_parser = size, conflicts_with = "memory")]
     #[serde(default, deserialize_with = "size_option")]
     null: Option<u64>,
