@@ -45,6 +45,27 @@ pub fn cargo() -> Command {
     command
 }
 
+/// `rustc`, the one that `cargo` uses.
+pub fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+/// The target that this toolchain builds for by default. Flags for an explicit target reach neither build scripts nor
+/// procedural macros.
+pub fn host() -> Result<String> {
+    let version = output(rustc().arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not name its host")?.to_owned())
+}
+
+/// A folder for the build products of one chore, which uses other flags than the rest.
+pub fn target_folder(chore: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    workspace()
+        .join(target.unwrap_or_else(|| "target".into()))
+        .join(chore)
+}
+
 /// The root of the workspace.
 pub fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

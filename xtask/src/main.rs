@@ -6,7 +6,11 @@ mod bench;
 mod boot;
 mod command;
 mod deny;
+mod fuzz;
+mod loom;
+mod sanitize;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -25,6 +29,14 @@ enum Chore {
     Test(test::Args),
     /// Measure speed, beside the programs one would use instead.
     Bench(bench::Args),
+    /// Run long property tests against a model.
+    Soak(soak::Args),
+    /// Try every interleaving of the publish and notify handshakes.
+    Loom,
+    /// Run the ring and memory tests under AddressSanitizer and ThreadSanitizer.
+    Sanitize(sanitize::Args),
+    /// Run the fuzz targets.
+    Fuzz(fuzz::Args),
     /// Check licences and advisories of dependencies with cargo-deny.
     Deny,
 }
@@ -35,6 +47,10 @@ fn main() -> ExitCode {
         Chore::Boot(args) => boot::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Soak(args) => soak::run(&args),
+        Chore::Loom => loom::run(),
+        Chore::Sanitize(args) => sanitize::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Deny => deny::check(),
     };
     match done {

@@ -16,11 +16,18 @@ struct Tool {
 }
 
 /// A C compiler is not among them: without one this program could not have been linked.
-const TOOLS: &[Tool] = &[Tool {
-    program: "valgrind",
-    package: "valgrind",
-    scopes: &[Scope::Test, Scope::Bench],
-}];
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "valgrind",
+        package: "valgrind",
+        scopes: &[Scope::Test, Scope::Bench],
+    },
+    Tool {
+        program: "c++",
+        package: "g++",
+        scopes: &[Scope::Fuzz],
+    },
+];
 
 /// Every tool, and where it is.
 pub fn table() -> impl Iterator<Item = (&'static str, Option<PathBuf>)> {

@@ -50,6 +50,8 @@ pub enum Scope {
     Test,
     /// `cargo xtask bench`.
     Bench,
+    /// `cargo xtask fuzz`.
+    Fuzz,
     /// Everything.
     All,
 }

@@ -6,12 +6,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::steps::quiet;
-use crate::command::{cargo, output, workspace};
+use crate::command::{cargo, host, output, rustc, workspace};
 
 /// The crates, as `Cargo.toml` names them. Their default features may need `std`.
 const CRATES: &[&str] = &[
@@ -40,13 +39,6 @@ pub fn check() -> Result<()> {
     quiet(check.env("RUSTFLAGS", format!("--sysroot={}", sysroot.display())))
 }
 
-/// The target that this toolchain builds for by default.
-fn host() -> Result<String> {
-    let version = output(rustc().arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not name its host")?.to_owned())
-}
-
 /// Makes `folder` a sysroot of links to the real one's libraries, those that depend on `std` left out.
 fn poor_sysroot(folder: &Path, host: &str) -> Result<PathBuf> {
     let real = output(rustc().args(["--print", "sysroot"]))?;
@@ -64,8 +56,4 @@ fn poor_sysroot(folder: &Path, host: &str) -> Result<PathBuf> {
         }
     }
     Ok(folder.to_path_buf())
-}
-
-fn rustc() -> Command {
-    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }

@@ -1,0 +1,507 @@
+//! A hostile front-end against the vhost-user [`Backend`].
+//!
+//! `unsafe` is needed here to ignore SIGPIPE, as the start of every Rust program does; libFuzzer's does not.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::Duration;
+
+use ringwright_device::Device;
+use ringwright_device::block::{Block, Options, backend};
+use ringwright_device::entropy::{self, Entropy};
+use ringwright_memory::{Mapping, Region};
+use ringwright_ring::{ByteOrder, Layout, State};
+use ringwright_spec::feature;
+use ringwright_vhost_user::backend::{Backend, BackendOptions, OFFERED};
+use ringwright_vhost_user::message::{
+    Header, MAX_DESCRIPTORS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES, Request, SingleRegion,
+    VringAddress, VringState,
+};
+use ringwright_vhost_user::socket::{Socket, SocketError, Stop};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::net::{SendFlags, send};
+use rustix::pipe::PipeFlags;
+use zerocopy::IntoBytes;
+
+use crate::driver::Driver;
+use crate::guest::{self, Guest, MAIN};
+use crate::script::Script;
+
+/// More actions than this make an input slow, not interesting.
+const MAX_ACTIONS: usize = 100;
+/// Longer silence than this is a hang.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// How long the device may take for a buffer before the story goes on.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+/// Where the front-end says that its main region lies.
+const USER: u64 = 0x7f00_0000_0000;
+/// Length of the main region.
+const LENGTH: usize = 1 << 16;
+/// Bytes of the main region that each virtqueue has.
+const QUEUE_SPACE: u64 = 0x2000;
+/// Virtqueues that messages are about as a rule; devices have fewer.
+const QUEUES: u64 = 3;
+
+/// Plays `input` and panics where the back-end hangs or its next client is not served.
+pub fn run(input: &[u8]) {
+    static IGNORE: Once = Once::new();
+    // SAFETY: no other thread runs yet that could change it, and to ignore a signal runs no code.
+    IGNORE.call_once(|| _ = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) });
+    let mut script = Script::new(input);
+    let options = BackendOptions::default();
+    let mut backend = Backend::new(device(&mut script), options).expect("the device is sound");
+    let stop = Stop::new().expect("a descriptor is left");
+    session(&mut backend, &stop, |socket| play(&mut script, socket));
+    session(&mut backend, &stop, |socket| {
+        let mut client = Client::new(socket);
+        client.send(Request::SET_OWNER, 0, &[], &[]);
+        assert!(client.sync(), "the next client is served");
+    });
+}
+
+fn device(script: &mut Script<'_>) -> Box<dyn Device> {
+    if script.u8() % 2 == 0 {
+        return Box::new(Entropy::new(Arc::new(entropy::backend::Os)));
+    }
+    let disk = backend::Memory::new(1 << 16).expect("a small disk");
+    let options = Options {
+        queues: 2,
+        ..Options::default()
+    };
+    Box::new(Block::new(Arc::new(disk), options).expect("options of any disk"))
+}
+
+/// Connects a client to the back-end until it is done.
+fn session(backend: &mut Backend, stop: &Stop, client: impl FnOnce(Socket)) {
+    let (ours, theirs) = UnixStream::pair().expect("a descriptor is left");
+    thread::scope(|scope| {
+        // How it ends is the back-end's affair, that it ends is ours.
+        let serving = scope.spawn(|| _ = backend.serve_connection(theirs, stop));
+        client(Socket::new(ours).with_timeout(DEADLINE));
+        // Joined, as a scope does not wait for what threads do at their very end, which looks like a leak then.
+        serving.join().expect("no panic");
+    });
+}
+
+fn play(script: &mut Script<'_>, socket: Socket) {
+    let mut play = Play::new(socket);
+    for _ in 0..MAX_ACTIONS {
+        if script.is_empty() || play.client.socket.is_none() {
+            break;
+        }
+        play.act(script);
+        play.client.drain();
+    }
+}
+
+/// A front-end and its guest.
+struct Play {
+    client: Client,
+    guest: Guest,
+    drivers: Vec<Driver>,
+    kick: OwnedFd,
+    call: OwnedFd,
+}
+
+impl Play {
+    fn new(socket: Socket) -> Self {
+        let mapping = Mapping::memfd("guest", LENGTH).expect("a memfd");
+        let main = Region::new(MAIN, Arc::new(mapping));
+        let event = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
+        Self {
+            client: Client::new(socket),
+            guest: Guest::with_main(main, ByteOrder::Little),
+            drivers: Vec::new(),
+            kick: event(),
+            call: event(),
+        }
+    }
+
+    fn act(&mut self, script: &mut Script<'_>) {
+        let request = Request(script.below(16) as u32);
+        match request.0 {
+            0 => self.raw(script),
+            1..=3 => self.any_request(script),
+            4 | 5 => self.start_queue(script),
+            6..=8 => self.use_queue(script),
+            9 => {
+                for driver in &self.drivers {
+                    self.guest.scribble(script, &driver.layout, driver.packed);
+                }
+            }
+            10 => self.guest.write64(self.guest.address(script), script.u64()),
+            11 => _ = self.client.sync(),
+            12 => self.vring_state(script),
+            13 => self.vring_descriptor(script),
+            14 => self.region(script),
+            _ => self.table(script),
+        }
+    }
+
+    /// Bytes that need not be a message.
+    fn raw(&mut self, script: &mut Script<'_>) {
+        let length = script.index(64);
+        let bytes: Vec<u8> = (0..length).map(|_| script.u8()).collect();
+        self.client.send_raw(&bytes);
+    }
+
+    /// Any request with a payload as long as it should be.
+    fn any_request(&mut self, script: &mut Script<'_>) {
+        let request = Request(script.below(46) as u32);
+        let flags = flags(script);
+        let (length, count) = match request.rule() {
+            Some(rule) => (rule.smallest, rule.fewest),
+            None => (script.index(64), 0),
+        };
+        let odd = script.u8();
+        let length = if odd % 8 == 0 { script.index(512) } else { length };
+        let count = if odd % 8 == 1 {
+            script.index(MAX_DESCRIPTORS + 1)
+        } else {
+            count
+        };
+        let payload: Vec<u8> = (0..length).map(|_| script.u8()).collect();
+        let descriptors: Vec<OwnedFd> = (0..count).map(|_| self.descriptor(script)).collect();
+        self.client
+            .send(request, flags, &[&payload], &borrow(&descriptors));
+    }
+
+    /// All that starts a virtqueue, as a decent front-end sends it, with here and there something else.
+    fn start_queue(&mut self, script: &mut Script<'_>) {
+        let [
+            packed,
+            no_extension,
+            event_idx,
+            indirect,
+            odd_size,
+            odd_base,
+            odd_features,
+        ] = script.flags();
+        let index = script.below(QUEUES);
+        let mut features = feature::VERSION_1;
+        for (chosen, bit) in [
+            (packed, feature::RING_PACKED),
+            (event_idx, feature::EVENT_IDX),
+            (indirect, feature::INDIRECT_DESC),
+            (!no_extension, PROTOCOL_FEATURES),
+        ] {
+            if chosen {
+                features = features | bit;
+            }
+        }
+        let features = features.0 as u64 ^ if odd_features { script.u64() } else { 0 };
+        let size = if odd_size { script.u16() } else { 8 };
+        let base = match (odd_base, packed) {
+            (true, _) => script.u32(),
+            (false, true) => State::default().to_vring_base(true),
+            (false, false) => 0,
+        };
+        let layout = shift(guest::layout(size, packed), index * QUEUE_SPACE);
+        let state = |num: u32| VringState {
+            index: index as u32,
+            num,
+        };
+        let address = VringAddress {
+            index: index as u32,
+            descriptor: user(layout.descriptor_area),
+            available: user(layout.driver_area),
+            used: user(layout.device_area),
+            ..VringAddress::default()
+        };
+        let client = &mut self.client;
+        client.send(Request::SET_PROTOCOL_FEATURES, 0, &[OFFERED.0.as_bytes()], &[]);
+        client.send(Request::SET_FEATURES, flags(script), &[features.as_bytes()], &[]);
+        if self.drivers.is_empty() {
+            self.table(script);
+        }
+        let client = &mut self.client;
+        client.send(
+            Request::SET_VRING_NUM,
+            flags(script),
+            &[state(size.into()).as_bytes()],
+            &[],
+        );
+        client.send(Request::SET_VRING_ADDR, flags(script), &[address.as_bytes()], &[]);
+        client.send(
+            Request::SET_VRING_BASE,
+            flags(script),
+            &[state(base).as_bytes()],
+            &[],
+        );
+        client.send(
+            Request::SET_VRING_CALL,
+            flags(script),
+            &[index.as_bytes()],
+            &[self.call.as_fd()],
+        );
+        client.send(
+            Request::SET_VRING_KICK,
+            flags(script),
+            &[index.as_bytes()],
+            &[self.kick.as_fd()],
+        );
+        client.send(
+            Request::SET_VRING_ENABLE,
+            flags(script),
+            &[state(1).as_bytes()],
+            &[],
+        );
+        let state = State::from_vring_base(base, packed);
+        self.drivers.push(Driver::new(layout, packed, state));
+    }
+
+    /// Makes buffers available, kicks, and waits a little for the device.
+    fn use_queue(&mut self, script: &mut Script<'_>) {
+        let count = self.drivers.len();
+        if count == 0 {
+            return;
+        }
+        let driver = &mut self.drivers[script.index(count)];
+        for _ in 0..=script.below(4) {
+            driver.offer(&self.guest, script, true);
+        }
+        // A full counter is a kick as well.
+        let _full = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
+        let _interrupted = poll(&mut [PollFd::new(&self.call, PollFlags::IN)], Some(&PATIENCE));
+        let _empty = rustix::io::read(&self.call, &mut [0; 8]);
+    }
+
+    fn vring_state(&mut self, script: &mut Script<'_>) {
+        let requests = [
+            Request::SET_VRING_NUM,
+            Request::SET_VRING_BASE,
+            Request::GET_VRING_BASE,
+            Request::SET_VRING_ENABLE,
+        ];
+        let state = VringState {
+            index: script.below(QUEUES) as u32,
+            num: script.any_u32(),
+        };
+        let request = requests[script.index(requests.len())];
+        self.client.send(request, flags(script), &[state.as_bytes()], &[]);
+    }
+
+    fn vring_descriptor(&mut self, script: &mut Script<'_>) {
+        let requests = [
+            Request::SET_VRING_KICK,
+            Request::SET_VRING_CALL,
+            Request::SET_VRING_ERR,
+            Request::SET_BACKEND_REQ_FD,
+        ];
+        let request = requests[script.index(requests.len())];
+        let [none] = script.flags();
+        let number = script.below(QUEUES) | if none { VringState::NO_DESCRIPTOR } else { 0 };
+        let payload = if request == Request::SET_BACKEND_REQ_FD {
+            &[]
+        } else {
+            number.as_bytes()
+        };
+        let descriptor = (!none).then(|| self.descriptor(script));
+        let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+        self.client.send(request, flags(script), &[payload], &descriptors);
+    }
+
+    /// Adds or removes a region of memory.
+    fn region(&mut self, script: &mut Script<'_>) {
+        let region = SingleRegion {
+            region: self.description(script),
+            padding: 0,
+        };
+        let add = script.u8() % 2 == 0;
+        let request = if add {
+            Request::ADD_MEM_REG
+        } else {
+            Request::REM_MEM_REG
+        };
+        let descriptor = add.then(|| self.memory(script));
+        let descriptors: Vec<BorrowedFd<'_>> = descriptor.iter().map(AsFd::as_fd).collect();
+        self.client
+            .send(request, flags(script), &[region.as_bytes()], &descriptors);
+    }
+
+    /// Replaces the memory.
+    fn table(&mut self, script: &mut Script<'_>) {
+        let mut regions = vec![self.description(script)];
+        let mut descriptors = vec![self.memory(script)];
+        for _ in 0..script.below(3) {
+            regions.push(self.description(script));
+            descriptors.push(self.descriptor(script));
+        }
+        let table = MemoryTable {
+            count: regions.len() as u32,
+            padding: 0,
+        };
+        let payload = [table.as_bytes(), regions.as_bytes()];
+        self.client.send(
+            Request::SET_MEM_TABLE,
+            flags(script),
+            &payload,
+            &borrow(&descriptors),
+        );
+    }
+
+    /// The main region, or something else.
+    fn description(&self, script: &mut Script<'_>) -> MemoryRegion {
+        let mut region = MemoryRegion {
+            guest_address: MAIN,
+            size: LENGTH as u64,
+            user_address: USER,
+            mmap_offset: 0,
+        };
+        match script.u8() % 16 {
+            0 => region.guest_address = script.u64(),
+            1 => region.size = script.u64(),
+            2 => region.size = script.u16().into(),
+            3 => region.user_address = script.u64(),
+            4 => region.mmap_offset = script.u64(),
+            5 => region.mmap_offset = script.u16().into(),
+            6 => (region.guest_address, region.size) = (script.u64(), script.u16().into()),
+            _ => {}
+        }
+        region
+    }
+
+    /// The file of the main region, most of the time.
+    fn memory(&self, script: &mut Script<'_>) -> OwnedFd {
+        match self.guest.regions[0].file() {
+            Some((file, _)) if script.u8() % 8 != 0 => {
+                file.try_clone_to_owned().expect("a descriptor is left")
+            }
+            _ => self.descriptor(script),
+        }
+    }
+
+    /// A descriptor of some kind, often the wrong one.
+    fn descriptor(&self, script: &mut Script<'_>) -> OwnedFd {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let (near, far) = UnixStream::pair().expect("a pair of sockets");
+        let open = |path: &str| rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let memory = |length: u64| {
+            let file = rustix::fs::memfd_create("other", MemfdFlags::CLOEXEC).expect("a memfd");
+            rustix::fs::ftruncate(&file, length).expect("a memfd grows");
+            file
+        };
+        match script.u8() % 12 {
+            0 | 1 => self.kick.try_clone().expect("a descriptor is left"),
+            2 | 3 => self.call.try_clone().expect("a descriptor is left"),
+            4 => open("/dev/null").expect("every system has one"),
+            5 => read,
+            6 => write,
+            7 => near.into(),
+            8 => {
+                let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+                drop(read);
+                write
+            }
+            9 => memory(script.u16().into()),
+            10 => eventfd(script.u32(), EventfdFlags::CLOEXEC).expect("an eventfd"),
+            _ => far.into(),
+        }
+    }
+}
+
+/// The front-end's end of the connection, until that is closed.
+struct Client {
+    socket: Option<Socket>,
+    /// Whether the back-end may be waiting for the rest of a message.
+    adrift: bool,
+}
+
+impl Client {
+    fn new(socket: Socket) -> Self {
+        Self {
+            socket: Some(socket),
+            adrift: false,
+        }
+    }
+
+    fn send_raw(&mut self, bytes: &[u8]) {
+        if let Some(socket) = &self.socket {
+            // An error is found again when the next message is sent.
+            let _error = send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            self.adrift = true;
+        }
+    }
+
+    fn send(&mut self, request: Request, flags: u32, payload: &[&[u8]], descriptors: &[BorrowedFd<'_>]) {
+        if let Some(socket) = &self.socket {
+            let outcome = socket.send(request.0, flags, payload, descriptors);
+            self.note(outcome);
+        }
+    }
+
+    /// Takes what answers there are.
+    fn drain(&mut self) {
+        while let Some(socket) = &self.socket {
+            match socket.is_readable(Duration::ZERO) {
+                Ok(false) => return,
+                _ => {
+                    let outcome = socket.receive().map(|_| ());
+                    self.note(outcome);
+                }
+            }
+        }
+    }
+
+    /// Waits until everything sent was carried out. False if the back-end has closed the connection.
+    fn sync(&mut self) -> bool {
+        self.send(Request::GET_FEATURES, 0, &[], &[]);
+        if self.adrift {
+            return false;
+        }
+        while let Some(socket) = &self.socket {
+            match socket.receive() {
+                Ok(answer) if answer.header.request == Request::GET_FEATURES.0 => return true,
+                outcome => self.note(outcome.map(|_| ())),
+            }
+        }
+        false
+    }
+
+    fn note(&mut self, outcome: Result<(), SocketError>) {
+        match outcome {
+            Ok(()) => {}
+            Err(SocketError::Closed | SocketError::Truncated { .. } | SocketError::Os { .. }) => {
+                self.socket = None;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Flags of a message: often such that an answer is wanted.
+fn flags(script: &mut Script<'_>) -> u32 {
+    match script.u8() {
+        odd @ 0xf0.. => odd.into(),
+        even if even % 2 == 0 => 0,
+        _ => Header::NEED_REPLY,
+    }
+}
+
+fn borrow(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    descriptors
+        .iter()
+        .take(MAX_DESCRIPTORS)
+        .map(AsFd::as_fd)
+        .collect()
+}
+
+/// The front-end's address of a guest address in the main region.
+fn user(guest_address: u64) -> u64 {
+    guest_address - MAIN + USER
+}
+
+fn shift(layout: Layout, by: u64) -> Layout {
+    Layout {
+        size: layout.size,
+        descriptor_area: layout.descriptor_area + by,
+        driver_area: layout.driver_area + by,
+        device_area: layout.device_area + by,
+    }
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask soak`: property tests for much longer than `cargo xtask test` runs them.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use crate::command::{cargo, output, target_folder};
+
+/// Random operations of one end and one format that one case comes to, at the least, on average.
+const OPERATIONS_PER_CASE: u64 = 60;
+
+/// The command line of `cargo xtask soak`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Both ends of virtqueues against a model, with all formats, sizes and combinations of features.
+    Ring {
+        /// Random operations of each end in each format.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+        operations: u64,
+    },
+}
+
+/// Runs the tests, and prints how many operations were done.
+pub fn run(args: &Args) -> Result<()> {
+    let What::Ring { operations } = args.what;
+    let cases = operations.div_ceil(OPERATIONS_PER_CASE);
+    let mut test = cargo();
+    test.args(["test", "--package", "ringwright-ring", "--test", "model"])
+        .args(["--", "--nocapture"])
+        .env("RINGWRIGHT_CASES", cases.to_string())
+        // Optimized, but with all assertions and overflow checks.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
+        .env("CARGO_TARGET_DIR", target_folder("soak"));
+    let said = output(test.stdin(Stdio::null()))?;
+    let mut counts = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("operations of the "))
+        .peekable();
+    counts
+        .peek()
+        .context("the test does not say how many operations were done")?;
+    for line in counts {
+        println!("{line}");
+        let (_, count) = line.rsplit_once(' ').unwrap_or_default();
+        if count.parse::<u64>()? < operations {
+            bail!("fewer than {operations} operations");
+        }
+    }
+    Ok(())
+}
