@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Shared, pieces};
 use proptest::prelude::*;
@@ -24,6 +25,19 @@ enum Operation {
     DeviceNotifications(bool),
     Restore,
 }
+
+impl Operation {
+    /// Whether it is the driver end's.
+    fn is_drivers(self) -> bool {
+        matches!(
+            self,
+            Self::Add { .. } | Self::DriverPublish | Self::DriverPop | Self::DriverNotifications(_)
+        )
+    }
+}
+
+/// How many operations were done, by format and end.
+static DONE: [[AtomicU64; 2]; 2] = [const { [const { AtomicU64::new(0) }; 2] }; 2];
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
@@ -253,6 +267,8 @@ impl Model {
     }
 
     fn step(&mut self, operation: Operation) {
+        let packed = self.has(feature::RING_PACKED);
+        DONE[usize::from(packed)][usize::from(operation.is_drivers())].fetch_add(1, Ordering::Relaxed);
         match operation {
             Operation::Add { readable, writable } => self.add(readable, writable),
             Operation::DriverPublish => {
@@ -488,14 +504,26 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    #[test]
-    fn both_ends_agree_with_the_model(
+    fn random_operations_agree_with_the_model(
         setup in setup(),
         operations in prop::collection::vec(operation(), 1..600),
     ) {
         let mut model = Model::new(setup);
         for operation in operations {
             model.step(operation);
+        }
+    }
+}
+
+#[test]
+fn both_ends_agree_with_the_model() {
+    random_operations_agree_with_the_model();
+    for (format, ends) in std::iter::zip(["split", "packed"], &DONE) {
+        for (end, done) in std::iter::zip(["device", "driver"], ends) {
+            println!(
+                "operations of the {end} end, {format}: {}",
+                done.load(Ordering::Relaxed)
+            );
         }
     }
 }
