@@ -215,14 +215,14 @@ impl<T: Transport> Session<T> {
     }
 
     /// Makes the chains added to `queue`, which is virtqueue `index`, available to the device, and notifies it unless
-    /// it asked not to be. Fails with [`DriverError::NotLive`] after a [`reset`](Self::reset).
+    /// it asked not to be. [`DriverError::NotLive`] before DRIVER_OK and after a [`reset`](Self::reset).
     #[inline]
     pub fn publish<D>(&mut self, index: u16, queue: &mut DriverQueue<D>) -> Result<(), DriverError> {
+        // drv:init:device-initialization:06
+        if self.progress != Progress::Live {
+            return Err(DriverError::NotLive);
+        }
         if queue.publish() {
-            // drv:init:device-initialization:06
-            if self.progress != Progress::Live {
-                return Err(DriverError::NotLive);
-            }
             self.transport.notify(index, queue.notification_data(index))?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! visible to the device with [`Block::publish`], and is returned by [`Block::poll`] with its tag, its buffer and its
 //! result, in any order.
 
+mod geometry;
 mod slots;
 
 use alloc::sync::Arc;
@@ -16,9 +17,10 @@ use ringwright_spec::Features;
 use ringwright_spec::block::{
     self as spec, Config, DEVICE, ID_BYTES, REQUESTQ1, ReqType, SECTOR_SIZE, Status, features,
 };
-use ringwright_spec::data::{Le16, Le32, Le64};
+use ringwright_spec::data::Le16;
 use thiserror::Error;
 
+pub use self::geometry::Geometry;
 use self::slots::Slots;
 use crate::init::{Session, Setup};
 use crate::{DriverError, Options, Transport};
@@ -41,21 +43,6 @@ pub struct Block<T: Transport> {
     session: Session<T>,
     queues: Vec<Queue>,
     geometry: Geometry,
-}
-
-/// What the device says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Capacity in sectors of 512 bytes.
-    pub capacity: u64,
-    /// Optimal block size in bytes; 512 if the device does not say.
-    pub block_size: u32,
-    /// Most bytes in the one data segment of a request.
-    pub segment_size: u32,
-    /// Whether the device refuses writes.
-    pub read_only: bool,
-    /// Whether the device has a volatile cache, which [`Request::flush`] makes stable.
-    pub flush: bool,
 }
 
 /// One request; made by [`Request::read`] and its neighbours.
@@ -196,7 +183,7 @@ impl<T: Transport> Block<T> {
     pub fn new(transport: T, area: &Arc<Area>, queues: u16, options: Options) -> Result<Self, DriverError> {
         let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
         let features = setup.features();
-        let geometry = geometry(setup.session())?;
+        let geometry = Geometry::read(setup.session())?;
         let offered = match features.contains(features::MQ) {
             true => setup
                 .session()
@@ -387,36 +374,6 @@ impl Queue {
         self.slots.put(slot);
         Ok(Some(Completion { tag, buffer, result }))
     }
-}
-
-/// Reads the fields of the configuration space whose features are negotiated
-/// (`drv:core:device-configuration-space:02`).
-fn geometry<T: Transport>(session: &mut Session<T>) -> Result<Geometry, DriverError> {
-    let capacity = session.config::<Le64>(offset_of!(Config, capacity))?.get();
-    let mut field = |feature, offset, absent| match session.has(feature) {
-        true => session.config::<Le32>(offset).map(Le32::get),
-        false => Ok(absent),
-    };
-    let segment_size = field(features::SIZE_MAX, offset_of!(Config, size_max), u32::MAX)?;
-    let block_size = field(
-        features::BLK_SIZE,
-        offset_of!(Config, blk_size),
-        SECTOR_BYTES as u32,
-    )?;
-    // Whoever uses the disk divides by it.
-    if !block_size.is_power_of_two() || block_size < SECTOR_BYTES as u32 {
-        return Err(DriverError::Device {
-            device: "block",
-            what: "blk_size is not a power of 2 from 512 on",
-        });
-    }
-    Ok(Geometry {
-        capacity,
-        block_size,
-        segment_size,
-        read_only: session.has(features::RO),
-        flush: session.has(features::FLUSH),
-    })
 }
 
 #[cfg(test)]

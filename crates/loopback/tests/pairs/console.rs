@@ -1,0 +1,92 @@
+//! Consoles: bytes in both directions at once.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use ringwright_device::console::{self, backend};
+use ringwright_driver::console::{Console, Size, emergency_write};
+use ringwright_spec::feature;
+
+use crate::common::*;
+
+/// A console, and what it is connected to.
+pub fn device() -> (console::Console, UnixStream) {
+    let (near, far) = UnixStream::pair().unwrap();
+    far.set_read_timeout(Some(DEADLINE)).unwrap();
+    far.set_write_timeout(Some(DEADLINE)).unwrap();
+    let backend = backend::Descriptors::new(near.try_clone().unwrap().into(), near.into()).unwrap();
+    let size = console::Size {
+        columns: 132,
+        rows: 43,
+    };
+    (console::Console::new(Box::new(backend), Some(size)), far)
+}
+
+#[test]
+fn both_directions_at_once() {
+    for (format, size) in shapes() {
+        let (device, mut far) = device();
+        let loopback = join(device, format);
+        let area = loopback.area().clone();
+        let mut driver = Console::new(loopback, &area, options(format, size)).unwrap();
+        assert_eq!(driver.session().features() & !feature::DEVICE_TYPE_BITS, format);
+        let expected = Size {
+            columns: 132,
+            rows: 43,
+        };
+        assert_eq!(driver.size().unwrap(), Some(expected));
+
+        let mut source = far.try_clone().unwrap();
+        let writer = thread::spawn(move || {
+            // In pieces of many sizes.
+            let mut rest = &STREAM[..];
+            while !rest.is_empty() {
+                let length = (1 + mix(rest.len() as u64) as usize % 3000).min(rest.len());
+                source.write_all(&rest[..length]).unwrap();
+                rest = &rest[length..];
+            }
+        });
+        let reader = thread::spawn(move || {
+            let mut bytes = vec![0; STREAM.len()];
+            far.read_exact(&mut bytes).unwrap();
+            bytes
+        });
+
+        let (mut received, mut sent) = (Vec::new(), 0);
+        let mut part = [0; 700];
+        let deadline = Deadline::new();
+        while received.len() < STREAM.len() || sent < STREAM.len() || !driver.flushed().unwrap() {
+            deadline.check();
+            let length = driver.read(&mut part).unwrap();
+            received.extend_from_slice(&part[..length]);
+            let end = STREAM.len().min(sent + 5000);
+            let written = driver.write(&STREAM[sent..end]).unwrap();
+            sent += written;
+            if length == 0 && written == 0 && !driver.enable_notifications() {
+                wait(driver.session().transport());
+            }
+        }
+        writer.join().unwrap();
+        assert!(received == *STREAM, "input over {format:?}, {size}");
+        assert!(
+            reader.join().unwrap() == *STREAM,
+            "output over {format:?}, {size}"
+        );
+        drop(driver);
+        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
+    }
+}
+
+#[test]
+fn emergency_output_before_and_after_set_up() {
+    let (device, mut far) = device();
+    let mut loopback = join(device, feature::VERSION_1);
+    let area = loopback.area().clone();
+    assert!(emergency_write(&mut loopback, b'a').unwrap());
+    let mut driver = Console::new(&mut loopback, &area, options(feature::VERSION_1, 8)).unwrap();
+    assert!(emergency_write(driver.session().transport(), b'b').unwrap());
+    let mut bytes = [0; 2];
+    far.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"ab");
+}

@@ -1,0 +1,9 @@
+//! Devices and their drivers in one process: every pair, over every ring format.
+
+mod block;
+mod common;
+mod console;
+mod entropy;
+mod lifecycle;
+mod network;
+mod transport;
