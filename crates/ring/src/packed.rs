@@ -243,3 +243,6 @@ impl<P: Part> PackedRing<P> {
         self.set_device_event(EventWord::ENABLE);
     }
 }
+
+#[cfg(test)]
+mod tests;
