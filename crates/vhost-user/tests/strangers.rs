@@ -15,19 +15,6 @@ use ringwright_vhost_user::backend::BackendOptions;
 use ringwright_vhost_user::frontend::{Frontend, FrontendOptions, USED};
 use ringwright_vhost_user::message::ProtocolFeatures;
 
-/// The program of that name, or `None` on a developer's machine without peers, which is said.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn peer(program: &str) -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("RINGWRIGHT_PEERS") else {
-        assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");
-        eprintln!("skipped: RINGWRIGHT_PEERS is not set (`cargo xtask test` sets it and fetches {program})");
-        return None;
-    };
-    let path = Path::new(&folder).join("bin").join(program);
-    assert!(path.exists(), "{} is missing", path.display());
-    Some(path)
-}
-
 /// A program that is killed and waited for on drop.
 struct Running(Child);
 

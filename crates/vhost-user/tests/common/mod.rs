@@ -49,6 +49,19 @@ pub fn accepting(format: Features) -> Options {
     }
 }
 
+/// The program of that name, or `None` on a developer's machine without peers, which is said.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub fn peer(program: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("RINGWRIGHT_PEERS") else {
+        assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");
+        eprintln!("skipped: RINGWRIGHT_PEERS is not set (`cargo xtask test` sets it and fetches {program})");
+        return None;
+    };
+    let path = PathBuf::from(folder).join("bin").join(program);
+    assert!(path.exists(), "{} is missing", path.display());
+    Some(path)
+}
+
 /// A back-end that listens, stopped and joined on drop.
 pub struct Server {
     pub path: PathBuf,
