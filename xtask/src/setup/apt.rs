@@ -105,7 +105,7 @@ impl Archive {
         let archive = Archive {
             state: folder.join(release.state()),
         };
-        println!("  fetching the package lists of Debian {}", release.state());
+        eprintln!("  fetching the package lists of Debian {}", release.state());
         fs::create_dir_all(archive.state.join("lists/partial"))?;
         fs::create_dir_all(archive.state.join("cache"))?;
         fs::write(archive.state.join("apt.conf"), configuration(&archive.state))?;

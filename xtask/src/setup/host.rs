@@ -50,7 +50,7 @@ pub fn ensure(scope: Scope) -> Result<()> {
     }
     let advice =
         || format!("{packages} must be installed on this system; as root: apt-get install {packages}");
-    println!("  installing on this system: {packages}");
+    eprintln!("  installing on this system: {packages}");
     // Fresh systems and containers have no package lists, and old lists name files that are gone.
     output(apt_get().with_context(advice)?.args(["-qq", "update"])).with_context(advice)?;
     let mut install = apt_get()?;

@@ -126,7 +126,7 @@ pub fn peers(scope: Scope) -> Result<Peers> {
     // Several set-ups may share the folder; the second waits and then finds the work done.
     let lock = File::create(peers.folder.join("lock"))?;
     if lock.try_lock().is_err() {
-        println!("  waiting for another set-up of {}", peers.folder.display());
+        eprintln!("  waiting for another set-up of {}", peers.folder.display());
         lock.lock().context("cannot lock the peers folder")?;
     }
     let wanted = missing(&peers, scope);
@@ -181,6 +181,6 @@ fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
     }
     // The lists are large and soon out of date.
     fs::remove_dir_all(&lists)?;
-    println!("  peers ready in {:.0} s", started.elapsed().as_secs_f32());
+    eprintln!("  peers ready in {:.0} s", started.elapsed().as_secs_f32());
     Ok(())
 }

@@ -77,7 +77,7 @@ impl Piece {
         fs::create_dir_all(&root)?;
         let plan = archive.plan(self.release, self.packages)?;
         let megabytes = plan.bytes.div_ceil(1_000_000);
-        println!(
+        eprintln!(
             "  fetching {} ({} packages, {megabytes} MB)",
             self.what, plan.packages
         );
@@ -97,7 +97,7 @@ impl Piece {
             stamp,
             format!("{}\n{}\n", self.recipe(peers), version.replacen('_', " ", 1)),
         )?;
-        println!(
+        eprintln!(
             "  {} is ready ({:.0} s)",
             self.what,
             started.elapsed().as_secs_f32()
