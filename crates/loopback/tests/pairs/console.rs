@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use ringwright_device::console::{self, backend};
@@ -47,7 +48,10 @@ fn both_directions_at_once() {
                 rest = &rest[length..];
             }
         });
+        // Output is not read before all input has arrived, so that it backs up to the driver.
+        let (go, start) = channel();
         let reader = thread::spawn(move || {
+            start.recv_timeout(DEADLINE).unwrap();
             let mut bytes = vec![0; STREAM.len()];
             far.read_exact(&mut bytes).unwrap();
             bytes
@@ -60,6 +64,9 @@ fn both_directions_at_once() {
             deadline.check();
             let length = driver.read(&mut part).unwrap();
             received.extend_from_slice(&part[..length]);
+            if length > 0 && received.len() == STREAM.len() {
+                go.send(()).unwrap();
+            }
             let end = STREAM.len().min(sent + 5000);
             let written = driver.write(&STREAM[sent..end]).unwrap();
             sent += written;

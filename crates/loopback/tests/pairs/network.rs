@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
 use std::thread;
 
 use ringwright_device::network::{self, backend};
@@ -73,7 +74,10 @@ fn both_directions_at_once() {
             let mut source = far.try_clone().unwrap();
             let writer =
                 thread::spawn(move || (0..FRAMES).for_each(|number| put(&mut source, &frame(number))));
+            // Nothing is taken before all frames have arrived, so that those of the driver back up.
+            let (go, start) = channel();
             let reader = thread::spawn(move || {
+                start.recv_timeout(DEADLINE).unwrap();
                 for number in 0..FRAMES {
                     assert!(take(&mut far) == frame(FRAMES + number), "frame {number}");
                 }
@@ -92,6 +96,9 @@ fn both_directions_at_once() {
                 while let Some(length) = driver.receive(&mut into).unwrap() {
                     assert!(into[..length] == frame(received), "frame {received}");
                     received += 1;
+                    if received == FRAMES {
+                        go.send(()).unwrap();
+                    }
                 }
                 driver.publish().unwrap();
                 let ready = driver.enable_notifications() | driver.enable_send_notifications();
