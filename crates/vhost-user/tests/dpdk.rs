@@ -49,6 +49,7 @@ fn our_driver_before_the_vhost_device() {
         for more in [Features::NONE, features::MRG_RXBUF] {
             let frontend = Frontend::connect(&socket, FrontendOptions::new(NETWORK)).unwrap();
             let area = frontend.area().clone();
+            // Not MTU, which the device offers: what it is would be in a configuration space that it does not have.
             let options = Options {
                 accept: format | more,
                 ..Options::default()
