@@ -35,7 +35,7 @@ pub struct Args {
     /// Run the target on this input only, as after a finding.
     #[arg(long, value_name = "FILE", requires = "target")]
     input: Option<PathBuf>,
-    /// Afterwards make the corpus in the repository the smallest that reaches all that any known input reaches.
+    /// Afterwards make the corpus in the repository the smallest that takes every edge that any known input takes.
     #[arg(long)]
     minimize: bool,
 }
@@ -186,7 +186,9 @@ fn minimize(target: &str) -> Result<()> {
     }
     fs::create_dir_all(&fresh)?;
     let mut merge = program(target)?;
-    merge.arg("-set_cover_merge=1").arg(&fresh).args([&kept, &found]);
+    // Edges count, but not how often each was taken: that would make the corpus ten times as large.
+    merge.args(["-use_counters=0", "-set_cover_merge=1"]);
+    merge.arg(&fresh).args([&kept, &found]);
     run_command(merge.stdout(Stdio::null()).stderr(Stdio::null()))?;
     fs::remove_dir_all(&kept)?;
     fs::create_dir_all(&kept)?;
