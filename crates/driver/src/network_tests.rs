@@ -192,8 +192,8 @@ fn frames_are_sent_behind_an_empty_header() {
             assert!(!driver.enable_send_notifications());
             let mut number = 0;
             device.serve(9, |readable, writable| {
-                let (header, content) = readable.split_at(HEADER);
-                assert!(writable.is_empty() && header == [0; HEADER]);
+                let (header, content) = readable.split_at(12);
+                assert!(writable.is_empty() && header == [0; 12]);
                 assert!(content == frame(60 + 300 * number, round));
                 number += 1;
                 0
