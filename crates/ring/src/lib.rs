@@ -16,6 +16,8 @@ extern crate std;
 mod device;
 mod driver;
 mod error;
+#[cfg(test)]
+mod fetch_tests;
 mod layout;
 #[cfg(loom)]
 pub mod model;
