@@ -57,7 +57,7 @@ struct Outcome {
 pub fn run(args: &Args) -> Result<()> {
     setup::peers(Scope::Fuzz)?;
     let targets = targets(args.target.as_deref())?;
-    run_command(build().arg("build").args(selection(&targets)))?;
+    run_command(build().args(["build", "--release"]).args(selection(&targets)))?;
     if let (Some(input), [target]) = (&args.input, targets.as_slice()) {
         return run_command(program(target)?.arg(input));
     }
