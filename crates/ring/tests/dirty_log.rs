@@ -272,3 +272,31 @@ fn chains_pushed_back_are_recorded_anew() {
         assert_eq!(queue.marked(), pages_of(&buffer, 3 * ELEMENT as u64));
     }
 }
+
+#[test]
+fn of_adopted_chains_everything_is_marked() {
+    for (features, indirect) in set_ups() {
+        let mut queue = Logged::new(features, indirect);
+        let (written, unwritten, after) = (queue.elements(2), queue.elements(2), queue.elements(2));
+        for buffer in [&written, &unwritten, &after] {
+            queue.add(&[], buffer);
+        }
+        let ids = [queue.take().id(), queue.take().id()];
+        // Another device end goes on, which has not seen what these two are.
+        let (layout, memory) = (queue.device.layout(), queue.device.memory().clone());
+        let features = features | feature::INDIRECT_DESC;
+        queue.device = DeviceQueue::new(layout, features, memory, queue.device.state()).unwrap();
+        let descriptors = if queue.packed && indirect == 0 { 2 } else { 1 };
+        for id in ids {
+            assert!(queue.device.adopt(id, descriptors));
+        }
+        let third = queue.take();
+        let [first, second] = ids.map(Token::from_id);
+        queue.device.complete(first, 1).unwrap();
+        assert!(queue.marked().is_superset(&pages_of(&written, ELEMENT as u64)));
+        queue.device.complete(second, 0).unwrap();
+        assert_eq!(queue.marked(), Pages::new(), "no byte was written");
+        queue.device.complete(third, ELEMENT as u32).unwrap();
+        assert_eq!(queue.marked(), pages_of(&after, ELEMENT as u64));
+    }
+}

@@ -121,7 +121,7 @@ impl Core {
         }
     }
 
-    /// Puts a chain taken the long way among those in flight.
+    /// Puts a chain that was taken the long way, or adopted, among those in flight.
     pub(super) fn insert(&mut self, token: &Token, descriptors: u16) -> Result<(), Violation> {
         self.in_flight.insert(token.id, descriptors)?;
         if let Some(order) = &mut self.order {
@@ -129,6 +129,10 @@ impl Core {
         }
         if let Some(written) = &mut self.written {
             written.close(token.id);
+            // A buffer that was adopted, see `Token::from_id`: where it may be written is not known.
+            if token.writable == u64::MAX {
+                written.forget(token.id);
+            }
         }
         Ok(())
     }

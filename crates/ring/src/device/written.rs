@@ -11,7 +11,7 @@ use super::core::{Decode, Scratch};
 
 /// End of a list.
 const END: u16 = u16::MAX;
-/// In place of a list: the buffer was taken before there was a log.
+/// In place of a list: the buffer was taken before there was a log, or by another device end.
 const UNKNOWN: u16 = u16::MAX - 1;
 
 /// Lists of descriptors, one list for each buffer in flight. There are as many nodes as the ring has descriptors.
@@ -134,7 +134,7 @@ impl WriteRecord {
     pub fn mark(&mut self, id: u16, written: u32, marker: &mut Marker<'_>) {
         let mut index = self.lists[usize::from(id)];
         if index == UNKNOWN && written != 0 {
-            // It was taken before the log began, so nothing is known of where it was written.
+            // Nothing is known of where it was written.
             if let Some(log) = marker.memory.dirty_log() {
                 log.mark(0, log.end());
             }
