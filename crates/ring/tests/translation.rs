@@ -369,17 +369,52 @@ fn the_virtqueue_is_not_there_for_a_while() {
     }
 }
 
+/// Lets a device end mark what it writes.
+fn switch_log_on(platform: &Platform, device: &mut DeviceQueue) -> Arc<DirtyLog> {
+    let log = Arc::new(DirtyLog::new(BASE + 2 * LENGTH));
+    let memory = Memory::new(platform.physical.regions().to_vec()).unwrap();
+    let memory = memory
+        .with_translation(platform.iotlb.clone())
+        .with_dirty_log(log.clone());
+    device.set_memory(Arc::new(memory)).unwrap();
+    log
+}
+
+#[test]
+fn what_was_written_is_marked_even_if_its_translation_is_forgotten_meanwhile() {
+    for (features, indirect) in set_ups() {
+        for part in 0..2 {
+            let platform = Platform::new();
+            let (mut driver, mut device) = platform.pair(features, indirect);
+            let log = switch_log_on(&platform, &mut device);
+            let (request, answer) = (platform.buffer(2), platform.buffer(2));
+            platform.show_buffer(&request, Access::Read);
+            platform.show_buffer(&answer, Access::Write);
+            add(&mut driver, &request, &answer, 1);
+            add(&mut driver, &request, &answer, 2);
+            let [first, second] = [(); 2].map(|()| device.pop().unwrap().unwrap().into_token());
+            // Its first page, or all there is: the IOTLB may forget what it likes, as it can ask again.
+            if part == 0 {
+                platform.iotlb.remove(answer.segment().address(), PAGE);
+            } else {
+                platform.iotlb.clear();
+            }
+            device.complete(first, 0).unwrap();
+            assert_eq!(log.take().count(), 0, "no byte was written");
+            device.complete(second, 2 * PAGE as u32).unwrap();
+            let start = physical(answer.segment().address());
+            let marked = |(address, length)| address <= start && start + 2 * PAGE <= address + length;
+            assert!(log.take().any(marked), "{features:?} {indirect} {part}");
+        }
+    }
+}
+
 #[test]
 fn the_dirty_log_has_the_pages_of_memory_not_those_of_the_bus() {
     for (features, indirect) in set_ups() {
         let platform = Platform::new();
         let (mut driver, mut device) = platform.pair(features, indirect);
-        let log = Arc::new(DirtyLog::new(BASE + 2 * LENGTH));
-        let memory = Memory::new(platform.physical.regions().to_vec()).unwrap();
-        let memory = memory
-            .with_translation(platform.iotlb.clone())
-            .with_dirty_log(log.clone());
-        device.set_memory(Arc::new(memory)).unwrap();
+        let log = switch_log_on(&platform, &mut device);
         // More rounds than there are records of descriptors, each with misses that leave nothing behind.
         for round in 0..3 * u32::from(SIZE) {
             let (request, answer) = (platform.buffer(2), platform.buffer(2));

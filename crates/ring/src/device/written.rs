@@ -130,60 +130,62 @@ impl WriteRecord {
         }
     }
 
-    /// Marks the first `written` bytes of what buffer `id` may be written to, and forgets the buffer.
+    /// Marks the first `written` bytes of what buffer `id` may be written to, and forgets the buffer. Marks everything if it
+    /// is not known where that is, or no longer.
     pub fn mark(&mut self, id: u16, written: u32, marker: &mut Marker<'_>) {
-        let mut index = self.lists[usize::from(id)];
-        if index == UNKNOWN && written != 0 {
-            // Nothing is known of where it was written.
-            if let Some(log) = marker.memory.dirty_log() {
-                log.mark(0, log.end());
-            }
-        }
+        let first = self.lists[usize::from(id)];
+        let mut known = first != UNKNOWN;
+        let mut index = first;
         while let Some(node) = self.nodes.get(usize::from(index)) {
-            if node.is_table {
-                marker.resolve_table(node, self.nodes.len());
+            known &= if node.is_table {
+                marker.resolve_table(node, self.nodes.len())
             } else {
-                marker.resolve(node.address, node.length);
-            }
+                marker.resolve(node.address, node.length)
+            };
             index = node.next;
         }
-        marker
-            .memory
-            .mark_written(marker.scratch.segments(), written as usize);
+        let memory = marker.memory;
+        if known {
+            memory.mark_written(marker.scratch.segments(), written as usize);
+        } else if written != 0
+            && let Some(log) = memory.dirty_log()
+        {
+            log.mark(0, log.end());
+        }
         self.forget(id);
     }
 }
 
 impl Marker<'_> {
-    /// Adds memory that was resolved before. Should that have changed, there is nothing that could have been written.
-    fn resolve(&mut self, address: u64, length: u32) {
-        let _gone = self
-            .memory
-            .resolve(self.window, address, length, Access::Write, self.scratch);
+    /// Adds memory that was resolved before. False if it cannot be found again: regions or translations may be gone that
+    /// were there when the buffer was taken, and written.
+    fn resolve(&mut self, address: u64, length: u32) -> bool {
+        self.memory
+            .resolve(self.window, address, length, Access::Write, self.scratch)
+            .is_ok()
     }
 
-    /// Adds what an indirect table says is device-writable. The driver must not have changed it since; if it did,
-    /// it deceives itself only, as the table is as harmless as when it was first read.
-    fn resolve_table(&mut self, node: &Node, limit: usize) {
+    /// Adds what an indirect table says is device-writable; false as in `resolve`. The driver must not have changed the table
+    /// since; if it did, it deceives itself only, as the table is as harmless as when it was first read.
+    fn resolve_table(&mut self, node: &Node, limit: usize) -> bool {
         self.table.clear();
-        if self
+        let table = self
             .memory
-            .resolve(self.window, node.address, node.length, Access::Read, self.table)
-            .is_err()
-        {
-            return;
-        }
-        let mut next = Some(0);
+            .resolve(self.window, node.address, node.length, Access::Read, self.table);
+        let (mut known, mut next) = (table.is_ok(), Some(0));
         for _ in 0..limit {
-            let Some(index) = next else { return };
+            let Some(index) = next.filter(|_| known) else {
+                break;
+            };
             let Some(words) = self.table.entry(index) else {
-                return;
+                break;
             };
             let (entry, after) = (self.decode)(index, node.length / 16, words);
             if entry.flags & DescFlags::WRITE.0 != 0 {
-                self.resolve(entry.address, entry.length);
+                known = self.resolve(entry.address, entry.length);
             }
             next = after;
         }
+        known
     }
 }
