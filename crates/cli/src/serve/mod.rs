@@ -15,21 +15,24 @@ use self::devices::DeviceOptions;
 pub use self::endpoint::{Endpoint, Served};
 use crate::signals::Ending;
 
+/// Shown below the options.
+const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config devices.toml`, have a table each, with the options of the
+command line:
+
+  [[device]]
+  type = "block"
+  image = "disk.img"
+  socket = "/tmp/disk.sock"
+
+  [[device]]
+  type = "entropy"
+  socket = "/tmp/rng.sock""#;
+
 /// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user.
 ///
-/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM. Several at once:
-/// ringwright serve --config devices.toml, a file of tables like
-///
-///   [[device]]
-///   type = "block"
-///   image = "disk.img"
-///   socket = "/tmp/disk.sock"
+/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM.
 #[derive(Args)]
-#[command(
-    verbatim_doc_comment,
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
-)]
+#[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Serve every device of this TOML file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll"])]
