@@ -16,8 +16,7 @@ pub use self::endpoint::{Endpoint, Served};
 use crate::signals::Ending;
 
 /// Shown below the options.
-const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config devices.toml`, have a table each, with the options of the
-command line:
+const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config devices.toml`:
 
   [[device]]
   type = "block"
