@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is needed here where memory taken from the area becomes the parts of a ring.
 
+mod buffers;
 mod packed;
 mod slots;
 mod split;
@@ -41,9 +42,7 @@ pub struct DriverOptions {
 /// A `T` travels with each buffer and comes back with it; it should own the buffer's memory, which must not be given to
 /// anything else while the device has it. After set-up nothing is allocated.
 pub struct DriverQueue<T> {
-    ring: Ring,
-    /// By buffer id.
-    data: Box<[Option<T>]>,
+    ring: Ring<T>,
     layout: Layout,
     /// The memory of the ring and of the indirect tables.
     _memory: Box<[Buffer]>,
@@ -93,10 +92,10 @@ pub enum AddRefusal {
 
 /// The formats and byte orders.
 #[repr(u8)]
-enum Ring {
-    Split(Split<Little>),
-    Packed(Packed<Little>),
-    SplitBig(Split<Big>),
+enum Ring<T> {
+    Split(Split<Little, T>),
+    Packed(Packed<Little, T>),
+    SplitBig(Split<Big, T>),
 }
 
 /// The same expression for each format.
@@ -197,13 +196,11 @@ impl<T> DriverQueue<T> {
                 }
             }
         };
-        let data = (0..size).map(|_| None).collect();
         let memory = core::iter::once(memory)
             .chain(tables.map(Tables::into_buffer))
             .collect();
         Ok(Self {
             ring,
-            data,
             layout,
             _memory: memory,
         })
@@ -223,17 +220,10 @@ impl<T> DriverQueue<T> {
         writable: &[DmaSegment],
         data: T,
     ) -> Result<u16, AddError<T>> {
-        match each!(&mut self.ring, ring => ring.add(readable, writable)) {
-            Ok(id) => {
-                // SAFETY: ids are below the queue size, which is the length of `data`. The device does not have this one,
-                // so nothing is there that would have to be dropped.
-                unsafe {
-                    debug_assert!(self.data[usize::from(id)].is_none());
-                    core::ptr::write(self.data.get_unchecked_mut(usize::from(id)), Some(data));
-                }
-                Ok(id)
-            }
-            Err(reason) => Err(AddError { data, reason }),
+        match &mut self.ring {
+            Ring::Split(ring) => ring.add(readable, writable, data),
+            Ring::Packed(ring) => ring.add(readable, writable, data),
+            Ring::SplitBig(ring) => ring.add_long(readable, writable, data),
         }
     }
 
@@ -249,12 +239,11 @@ impl<T> DriverQueue<T> {
     /// An error says what the device did wrong: the virtqueue is broken until [`reset`](Self::reset).
     #[inline]
     pub fn pop(&mut self) -> Result<Option<Used<T>>, RingError> {
-        let Some((id, written)) = each!(&mut self.ring, ring => ring.pop())? else {
-            return Ok(None);
-        };
-        // The ring gives only ids that it gave out, with which data was put here.
-        let data = self.data.get_mut(usize::from(id)).and_then(Option::take);
-        Ok(data.map(|data| Used { data, written }))
+        match &mut self.ring {
+            Ring::Split(ring) => ring.pop(),
+            Ring::Packed(ring) => ring.pop(),
+            Ring::SplitBig(ring) => ring.pop_long(),
+        }
     }
 
     /// Lets the device know that it need not notify of used buffers; it still may
@@ -291,28 +280,37 @@ impl<T> DriverQueue<T> {
         each!(&self.ring, ring => ring.broken())
     }
 
-    /// Makes the virtqueue fresh again, and gives back what travelled with the buffers that the device had. Only to be
-    /// called when device or queue were reset and have said so (`drv:core:virtqueue-reset:01`, `:02`).
+    /// Makes the virtqueue fresh again once what it returns is dropped, which gives back what travelled with the buffers
+    /// that the device had. Only to be called when device or queue were reset and have said so
+    /// (`drv:core:virtqueue-reset:01`, `:02`).
     pub fn reset(&mut self) -> Outstanding<'_, T> {
-        each!(&mut self.ring, ring => ring.reset());
-        Outstanding(self.data.iter_mut())
+        Outstanding {
+            ring: &mut self.ring,
+            next: 0,
+        }
     }
 }
 
 /// What travelled with the buffers that the device had at a [`DriverQueue::reset`]. What is not taken is dropped.
-pub struct Outstanding<'q, T>(core::slice::IterMut<'q, Option<T>>);
+pub struct Outstanding<'q, T> {
+    ring: &'q mut Ring<T>,
+    /// Ids below this were looked at.
+    next: u16,
+}
 
 impl<T> Iterator for Outstanding<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        self.0.find_map(Option::take)
+        let Self { ring, next } = self;
+        each!(ring, ring => ring.buffers().take_from(next))
     }
 }
 
 impl<T> Drop for Outstanding<'_, T> {
     fn drop(&mut self) {
         self.for_each(drop);
+        each!(&mut self.ring, ring => ring.reset());
     }
 }
 

@@ -16,7 +16,7 @@ use ringwright_spec::{Features, feature};
 use crate::packed::PackedRing;
 use crate::split::SplitRing;
 use crate::words::Part;
-use crate::{Format, State, device, driver};
+use crate::{Format, State, Used, device, driver};
 
 const SIZE: u16 = 4;
 const BASE: u64 = 0x1000;
@@ -225,6 +225,11 @@ fn wishes_of_the_driver() {
     }
 }
 
+/// What a driver end is to give once the device has written five bytes.
+fn used_by<T>(data: T) -> Used<T> {
+    Used { data, written: 5 }
+}
+
 /// A buffer of two readable bytes and six writable ones.
 fn elements() -> [DmaSegment; 2] {
     // SAFETY: no device reads or writes there.
@@ -243,14 +248,14 @@ fn split_driver_end() {
         let mut ring = driver::Split::with_parts(parts.split(), None, driver::Options::new(features));
         let [readable, writable] = elements();
         for index in 0..9_u64 {
-            let id = ring.add(&[readable], &[writable]).unwrap();
+            let id = ring.add(&[readable], &[writable], index).unwrap();
             parts.once(|| ring.publish());
             let entry = 4 + index as usize % usize::from(SIZE) * 8;
             let used = &parts.0[2];
             used.store(entry, id.into());
             used.store(entry + 4, 5);
             used.store(2, index + 1);
-            assert_eq!(parts.once(|| ring.pop()), Ok(Some((id, 5))));
+            assert_eq!(parts.once(|| ring.pop()), Ok(Some(used_by(index))));
         }
     }
 }
@@ -263,7 +268,7 @@ fn packed_driver_end() {
         let mut ring = driver::Packed::with_parts(parts.packed(), None, driver::Options::new(features));
         let [readable, writable] = elements();
         for round in 0..9_usize {
-            let id = ring.add(&[readable], &[writable]).unwrap();
+            let id = ring.add(&[readable], &[writable], round).unwrap();
             parts.once(|| ring.publish());
             let place = round * 2 % usize::from(SIZE);
             let used = if (round * 2 / usize::from(SIZE)).is_multiple_of(2) {
@@ -273,7 +278,7 @@ fn packed_driver_end() {
             };
             let flags = u64::from(used) | WRITE;
             parts.0[0].store(place * 16 + 8, 5 | u64::from(id) << 32 | flags << 48);
-            assert_eq!(parts.once(|| ring.pop()), Ok(Some((id, 5))));
+            assert_eq!(parts.once(|| ring.pop()), Ok(Some(used_by(round))));
         }
     }
 }

@@ -6,7 +6,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use loom::sync::Arc as LoomArc;
 use loom::sync::atomic::{AtomicU64, fence};
 use ringwright_memory::{DmaSegment, Memory};
 use ringwright_spec::{Features, feature};
@@ -20,14 +19,15 @@ use crate::{Format, State, device, driver};
 const SIZE: u16 = 2;
 
 /// A part of a virtqueue made of loom's atomics, one for each offset at which a word may start.
+#[derive(Clone)]
 struct Watched {
-    words: LoomArc<Vec<AtomicU64>>,
+    words: Arc<Vec<AtomicU64>>,
     fenced: bool,
 }
 
 impl Watched {
-    fn new(length: usize) -> LoomArc<Vec<AtomicU64>> {
-        LoomArc::new((0..length / 2).map(|_| AtomicU64::new(0)).collect())
+    fn new(length: usize) -> Arc<Vec<AtomicU64>> {
+        Arc::new((0..length / 2).map(|_| AtomicU64::new(0)).collect())
     }
 
     fn load(&self, offset: usize, ordering: Ordering) -> u64 {
@@ -84,8 +84,8 @@ pub struct Fences {
 pub struct Driver(DriverRing);
 
 enum DriverRing {
-    Split(driver::Split<Watched>),
-    Packed(driver::Packed<Watched>),
+    Split(driver::Split<Watched, ()>),
+    Packed(driver::Packed<Watched, ()>),
 }
 
 /// A device end.
@@ -149,7 +149,7 @@ impl Driver {
     pub fn add(&mut self) {
         // SAFETY: no bytes are described.
         let element = unsafe { DmaSegment::new(0, 0) };
-        each!(&mut self.0, DriverRing, ring => ring.add(&[element], &[])).expect("there is room");
+        each!(&mut self.0, DriverRing, ring => ring.add(&[element], &[], ())).expect("there is room");
     }
 
     /// As [`DriverQueue::publish`](crate::DriverQueue::publish).

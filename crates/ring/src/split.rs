@@ -31,7 +31,7 @@ pub struct SplitRing<P> {
     used: P,
     size: u16,
     /// One less than `size`.
-    mask: u16,
+    mask: usize,
 }
 
 impl<P: Part> SplitRing<P> {
@@ -47,7 +47,7 @@ impl<P: Part> SplitRing<P> {
             available,
             used,
             size,
-            mask: size - 1,
+            mask: usize::from(size) - 1,
         }
     }
 
@@ -60,7 +60,7 @@ impl<P: Part> SplitRing<P> {
     #[inline(always)]
     fn entry(&self, index: u16, width: usize) -> usize {
         const { assert!(AVAIL_RING == 4 && USED_RING == 4) };
-        4 + usize::from(index & self.mask) * width
+        4 + (usize::from(index) & self.mask) * width
     }
 
     /// Reads a descriptor, each of its two words once.

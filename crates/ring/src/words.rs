@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 /// One part of a virtqueue: memory, its byte order, and how it is fenced.
 ///
 /// Offsets are in bytes from the part's first byte.
-pub trait Part {
+pub trait Part: Clone {
     /// Whether its integers are big-endian (legacy guests only).
     const BIG_ENDIAN: bool = false;
 

@@ -4,7 +4,7 @@ use ringwright_memory::DmaSegment;
 use ringwright_spec::split::DescFlags;
 use ringwright_spec::{Features, feature};
 
-use super::AddRefusal;
+use super::{AddError, AddRefusal};
 
 /// Largest number of bytes that a chain describes.
 const MAX_BYTES: u64 = 1 << 32;
@@ -41,6 +41,13 @@ pub(super) fn refusal(elements: usize, size: u16, broken: bool) -> AddRefusal {
         _ if elements > usize::from(size) => AddRefusal::TooLong,
         _ => AddRefusal::Full,
     }
+}
+
+/// The refusal of a buffer of too many bytes.
+#[cold]
+pub(super) fn too_large<T>(data: T) -> Result<u16, AddError<T>> {
+    let reason = AddRefusal::TooLarge;
+    Err(AddError { data, reason })
 }
 
 /// Lengths of a buffer's elements.
@@ -92,9 +99,9 @@ impl Extent {
         self.bytes <= MAX_BYTES
     }
 
-    /// One more than the largest number of bytes that the device can say it has written.
+    /// The largest number of bytes that the device can write.
     #[inline(always)]
-    pub fn limit(&self) -> u64 {
-        self.writable + 1
+    pub fn writable(&self) -> u64 {
+        self.writable
     }
 }

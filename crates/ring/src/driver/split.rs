@@ -2,33 +2,35 @@
 //!
 //! `unsafe` is needed here where descriptors of the free list are known to be below the queue size.
 
-use alloc::boxed::Box;
-use alloc::vec;
+mod add;
+
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use ringwright_memory::DmaSegment;
 use ringwright_spec::notification::NotificationData;
 use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
-use super::AddRefusal;
-use super::slots::{Extent, Options, refusal};
+use super::Used;
+use super::buffers::{Buffers, Record};
+use super::slots::Options;
 use super::table::{TableWriter, Tables};
-use crate::split::{Descriptor, SplitRing};
+use crate::split::SplitRing;
 use crate::words::{Host, Part, platform_fence};
 use crate::{Format, RingError, Violation};
 
 /// The driver's place in a split virtqueue.
-pub struct Split<P> {
+pub struct Split<P, T> {
     ring: SplitRing<P>,
     options: Options,
     tables: Option<TableWriter<P>>,
-    /// For each descriptor, the one after it in its chain or in the free list. Always below the queue size.
-    links: Box<[u16]>,
-    /// By the index of a chain's first descriptor.
-    chains: Box<[Chain]>,
-    /// First free descriptor, if `free` is not 0. Always below the queue size.
-    first_free: u16,
-    free: u16,
+    /// By the index of a chain's first descriptor. A record's link is that of its descriptor, in its chain or in the free
+    /// list, to the next one, whose index is always below the queue size.
+    buffers: Buffers<T>,
+    /// The link to the first free descriptor, if there is one; its index is always below the queue size.
+    first_free: Link,
+    /// Free descriptors that [`add`](Self::add) may take the short way; others are `reserved`.
+    room: isize,
+    /// Free descriptors that are not in `room`: with tables so many that nothing goes the short way.
+    reserved: isize,
     /// Longest chain that goes into a table, 0 without tables.
     longest_table: usize,
     /// Next entry of the available ring to write.
@@ -45,42 +47,42 @@ pub struct Split<P> {
     broken: Option<RingError>,
 }
 
-/// A chain that the device has.
-#[derive(Clone, Copy, Default)]
-struct Chain {
-    /// One more than the bytes that the device can have written; 0 if the device does not have it.
-    limit: u64,
-    /// Its last descriptor.
-    last: u16,
-    /// Number of its descriptors.
-    descriptors: u16,
-}
+/// Flags and `next` of a descriptor that has a next one, as they stand in a little-endian descriptor.
+#[derive(Clone, Copy)]
+struct Link(u32);
 
-impl Chain {
-    /// Bytes of the device-writable part, as many as a used length can say.
-    fn writable(&self) -> u32 {
-        u32::try_from(self.limit.saturating_sub(1)).unwrap_or(u32::MAX)
+impl Link {
+    /// To the descriptor at `index`.
+    #[inline(always)]
+    fn to(index: u16) -> Self {
+        Self(u32::from(index) << 16 | u32::from(DescFlags::NEXT.0))
+    }
+
+    /// Index of the descriptor linked to.
+    #[inline(always)]
+    fn index(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 }
 
-impl<const BIG_ENDIAN: bool> Split<Host<BIG_ENDIAN>> {
+impl<const BIG_ENDIAN: bool, T> Split<Host<BIG_ENDIAN>, T> {
     /// The driver end of `ring`, whose memory it makes fresh.
     pub fn new(ring: SplitRing<Host<BIG_ENDIAN>>, tables: Option<&Tables>, options: Options) -> Self {
         Self::with_parts(ring, tables.map(Tables::writer), options)
     }
 }
 
-impl<P: Part> Split<P> {
+impl<P: Part, T> Split<P, T> {
     /// As `new`, over any kind of parts.
     pub fn with_parts(ring: SplitRing<P>, tables: Option<TableWriter<P>>, options: Options) -> Self {
         let size = ring.size();
         let mut split = Self {
             ring,
             options,
-            links: vec![0; usize::from(size)].into(),
-            chains: vec![Chain::default(); usize::from(size)].into(),
-            first_free: 0,
-            free: 0,
+            buffers: Buffers::new(size),
+            first_free: Link::to(0),
+            room: 0,
+            reserved: 0,
             longest_table: tables.as_ref().map_or(0, |tables| tables.entries().into()),
             next_available: 0,
             published: 0,
@@ -95,20 +97,26 @@ impl<P: Part> Split<P> {
         split
     }
 
+    /// Makes the ring fresh. There are no buffers in flight.
     pub(super) fn reset(&mut self) {
         self.ring.clear();
         let size = self.ring.size();
-        for (index, link) in self.links.iter_mut().enumerate() {
-            *link = (index as u16 + 1) & (size - 1);
-        }
-        self.chains.fill(Chain::default());
-        (self.first_free, self.free) = (0, size);
+        self.buffers
+            .link_all(|index| Link::to((index + 1) & (size - 1)).0);
+        self.first_free = Link::to(0);
+        self.reserved = if self.longest_table != 0 { size as isize } else { 0 };
+        self.room = size as isize - self.reserved;
         (self.next_available, self.published, self.next_used, self.used) = (0, 0, 0, 0);
         (self.oldest, self.batch, self.broken) = (0, None, None);
     }
 
+    /// What still travels with buffers.
+    pub(super) fn buffers(&mut self) -> &mut Buffers<T> {
+        &mut self.buffers
+    }
+
     pub(super) fn free(&self) -> u16 {
-        self.free
+        (self.room + self.reserved) as u16
     }
 
     pub(super) fn in_flight(&self) -> u16 {
@@ -117,106 +125,6 @@ impl<P: Part> Split<P> {
 
     pub(super) fn broken(&self) -> Option<&RingError> {
         self.broken.as_ref()
-    }
-
-    /// Puts a chain into the descriptor table and its head into the available ring; gives the head.
-    #[inline(always)]
-    pub fn add(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
-        let elements = readable.len() + writable.len();
-        // No elements at all wrap to more than can be free.
-        let tabled = elements <= self.longest_table && elements > 1;
-        if tabled || elements.wrapping_sub(1) >= usize::from(self.free) {
-            return self.add_long(readable, writable);
-        }
-        let head = self.first_free;
-        let (mut index, mut last) = (head, head);
-        // With VIRTIO_F_IN_ORDER the free list is the table from `head` on, wrapping around
-        // (drv:split:the-virtqueue-descriptor-table:02).
-        let extent = Extent::for_each(readable, writable, |segment, flags| {
-            last = index;
-            // SAFETY: the free list holds nothing but indices below the queue size, which is the number of links.
-            index = unsafe { *self.links.get_unchecked(usize::from(last)) };
-            let descriptor = Descriptor {
-                address: segment.address(),
-                length: segment.len(),
-                flags,
-                link: index,
-            };
-            // SAFETY: likewise.
-            unsafe { self.ring.set_descriptor(last, descriptor) };
-        });
-        if !extent.is_legal() {
-            return Err(AddRefusal::TooLarge);
-        }
-        self.first_free = index;
-        self.offer(
-            head,
-            Chain {
-                limit: extent.limit(),
-                last,
-                descriptors: elements as u16,
-            },
-        );
-        Ok(head)
-    }
-
-    /// Puts a written chain into the available ring. Its head is below the queue size.
-    #[inline(always)]
-    fn offer(&mut self, head: u16, chain: Chain) {
-        debug_assert!(head < self.ring.size());
-        self.free -= chain.descriptors;
-        // SAFETY: there is a record for each descriptor.
-        unsafe { *self.chains.get_unchecked_mut(usize::from(head)) = chain };
-        self.ring.set_available_entry(self.next_available, head);
-        self.next_available = self.next_available.wrapping_add(1);
-    }
-
-    /// What [`add`](Self::add) does with buffers that go into a table or nowhere.
-    #[inline(never)]
-    fn add_long(&mut self, readable: &[DmaSegment], writable: &[DmaSegment]) -> Result<u16, AddRefusal> {
-        let elements = readable.len() + writable.len();
-        let tables = match &self.tables {
-            Some(tables) if elements > 1 && elements <= self.longest_table && self.free != 0 => tables,
-            _ => return Err(refusal(elements, self.ring.size(), self.broken.is_some())),
-        };
-        let head = self.first_free;
-        let mut entry = 0;
-        let extent = Extent::for_each(readable, writable, |segment, flags| {
-            // Entries refer to the next one in sequence (drv:split:indirect-descriptors:05).
-            let (address, length) = (segment.address(), segment.len());
-            let words = Descriptor {
-                address,
-                length,
-                flags,
-                link: entry + 1,
-            }
-            .to_words::<P>();
-            // SAFETY: there is a table for each descriptor, long enough for the elements as just compared.
-            unsafe { tables.write(head, entry, words) };
-            entry += 1;
-        });
-        if !extent.is_legal() {
-            return Err(AddRefusal::TooLarge);
-        }
-        let (address, length) = (tables.address(head), u32::from(entry) * 16);
-        let descriptor = Descriptor {
-            address,
-            length,
-            flags: DescFlags::INDIRECT.0,
-            link: 0,
-        };
-        // SAFETY: the free list holds nothing but indices below the queue size.
-        unsafe { self.ring.set_descriptor(head, descriptor) };
-        self.first_free = self.links[usize::from(head)];
-        self.offer(
-            head,
-            Chain {
-                limit: extent.limit(),
-                last: head,
-                descriptors: 1,
-            },
-        );
-        Ok(head)
     }
 
     /// Moves the available index; true if the device wants a notification.
@@ -247,30 +155,51 @@ impl<P: Part> Split<P> {
         }
     }
 
-    /// Takes the next used chain: its head, and the bytes written.
+    /// Takes the next used chain.
     #[inline(always)]
-    pub fn pop(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+    pub fn pop(&mut self) -> Result<Option<Used<T>>, RingError> {
         if self.options.in_order || self.next_used == self.used && !self.refill() {
             return self.pop_long();
         }
         let (id, written) = self.ring.used_entry(self.next_used);
-        let Some(chain) = self.chains.get_mut(id as usize) else {
+        let Some(&record) = self.buffers.get(id) else {
             return self.pop_long();
         };
-        if u64::from(written) >= chain.limit {
+        if u64::from(written) >= record.limit() {
             return self.pop_long();
         }
-        chain.limit = 0;
-        let Chain {
-            last, descriptors, ..
-        } = *chain;
-        // The chain goes in front of the free list.
-        // SAFETY: a chain's last descriptor is below the queue size, which is the number of links.
-        unsafe { *self.links.get_unchecked_mut(usize::from(last)) = self.first_free };
-        self.first_free = id as u16;
-        self.free += descriptors;
+        // SAFETY: there is such a record, and its limit is not 0.
+        let data = unsafe { self.release(id as usize, record) };
+        Ok(Some(Used { data, written }))
+    }
+
+    /// Takes back a chain's data, and its descriptors, which go in front of the free list.
+    ///
+    /// # Safety
+    ///
+    /// `record` is that of `id`, which is below the queue size, and its limit is not 0.
+    #[inline(always)]
+    unsafe fn release(&mut self, id: usize, record: Record) -> T {
+        // SAFETY: a chain's last descriptor is below the queue size; the rest is promised.
+        unsafe {
+            self.buffers.record(record.last.into()).link = self.first_free.0;
+            self.first_free = Link::to(id as u16);
+            self.release_oldest(id, record)
+        }
+    }
+
+    /// Takes back a chain's data, and its descriptors, which the free list comes to by itself as with
+    /// `VIRTIO_F_IN_ORDER` they are freed in the order of the table.
+    ///
+    /// # Safety
+    ///
+    /// As for [`release`](Self::release).
+    #[inline(always)]
+    unsafe fn release_oldest(&mut self, id: usize, record: Record) -> T {
+        self.room += record.descriptors as isize;
         self.next_used = self.next_used.wrapping_add(1);
-        Ok(Some((id as u16, written)))
+        // SAFETY: promised by the caller.
+        unsafe { self.buffers.take(id) }
     }
 
     /// Reads the used index; false if the ring is broken, there is nothing new, or it cannot be right.
@@ -302,7 +231,7 @@ impl<P: Part> Split<P> {
     /// What [`pop`](Self::pop) does with an empty or broken ring, with entries that are not right, and with
     /// `VIRTIO_F_IN_ORDER`.
     #[inline(never)]
-    fn pop_long(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+    pub fn pop_long(&mut self) -> Result<Option<Used<T>>, RingError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
@@ -330,42 +259,42 @@ impl<P: Part> Split<P> {
             // The entry names a chain that the index does not cover.
             return Err(self.fail(Violation::UsedId { id: last.into() }));
         }
-        let chain = core::mem::take(&mut self.chains[usize::from(id)]);
-        if self.options.in_order {
-            // Descriptors are freed in the order of the table, so the free list stays as it is.
-            self.oldest = self.links[usize::from(chain.last)];
-        } else {
-            self.links[usize::from(chain.last)] = self.first_free;
-            self.first_free = id;
+        let record = self.buffers.get(id.into()).copied().unwrap_or_default();
+        if record.limit() == 0 {
+            return Err(self.fail(Violation::UsedId { id: id.into() }));
         }
-        self.free += chain.descriptors;
-        self.next_used = self.next_used.wrapping_add(1);
-        if id == last {
-            self.batch = None;
-            return Ok(Some((id, written)));
-        }
-        self.batch = Some((last, written));
-        Ok(Some((id, chain.writable())))
+        // SAFETY: there is such a record, with a limit; and a chain's last descriptor is below the queue size.
+        let data = unsafe {
+            if self.options.in_order {
+                self.oldest = Link(self.buffers.record(record.last.into()).link).index();
+                self.release_oldest(id.into(), record)
+            } else {
+                self.release(id.into(), record)
+            }
+        };
+        self.batch = (id != last).then_some((last, written));
+        let written = if id == last { written } else { record.writable() };
+        Ok(Some(Used { data, written }))
     }
 
     /// Reads and checks the next used entry: its id is that of a chain in flight.
     fn used_entry(&mut self) -> Result<(u16, u32), RingError> {
         let (id, written) = self.ring.used_entry(self.next_used);
-        let chain = self.chains.get(id as usize).copied().unwrap_or_default();
-        if chain.limit == 0 {
+        let record = self.buffers.get(id).copied().unwrap_or_default();
+        if record.limit() == 0 {
             return Err(self.fail(Violation::UsedId { id }));
         }
         let id = id as u16;
-        if u64::from(written) < chain.limit {
+        if u64::from(written) < record.limit() {
             return Ok((id, written));
         }
         if self.options.legacy {
-            return Ok((id, chain.writable()));
+            return Ok((id, record.writable()));
         }
         Err(self.fail(Violation::UsedLength {
             id,
             written,
-            writable: chain.limit - 1,
+            writable: record.limit() - 1,
         }))
     }
 
@@ -373,7 +302,7 @@ impl<P: Part> Split<P> {
     fn fail(&mut self, kind: Violation) -> RingError {
         // So that the next pop looks for a broken queue first, and nothing more is added.
         self.used = self.next_used;
-        self.free = 0;
+        (self.room, self.reserved) = (0, 0);
         *self.broken.get_or_insert(RingError {
             kind,
             format: Format::Split,
