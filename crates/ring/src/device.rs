@@ -8,6 +8,7 @@ mod gather;
 mod in_flight;
 mod packed;
 mod parts;
+mod serve;
 mod split;
 mod written;
 
@@ -189,23 +190,9 @@ impl DeviceQueue {
     /// there.
     #[inline]
     pub fn pop(&mut self) -> Result<Option<Chain<'_>>, RingError> {
-        let short = match &mut self.ring {
-            Ring::Split(ring) => ring.pop_short(&mut self.core),
-            Ring::Packed(ring) => ring.pop_short(&mut self.core),
-            _ => None,
-        };
-        let taken = match short {
-            Some(taken) => taken,
-            None => {
-                let mut long = None;
-                self.pop_long(&mut long)?;
-                match long {
-                    Some(taken) => taken,
-                    None => return Ok(None),
-                }
-            }
-        };
-        Ok(Some(Chain::new(&mut self.core, taken)))
+        let taken = self.pop_taken()?;
+        // SAFETY: a ring took the chain into the scratch, with memory of the core's; both are borrowed with the chain.
+        Ok(taken.map(|taken| unsafe { Chain::new(self.core.scratch.as_mut_ptr(), taken) }))
     }
 
     /// Gives a buffer back to the driver, with the number of bytes written into its device-writable part from its first
@@ -280,10 +267,13 @@ impl DeviceQueue {
 
     /// Asks the driver to notify of the next available buffer. True if there is one already, of which no notification
     /// may come: take it before waiting.
+    #[inline]
     pub fn enable_notifications(&mut self) -> bool {
-        let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
-        self.mark_device_area();
-        available
+        match &mut self.ring {
+            Ring::Split(ring) => ring.enable_notifications(&self.core),
+            Ring::Packed(ring) => ring.enable_notifications(&self.core),
+            _ => self.enable_notifications_long(),
+        }
     }
 
     /// Whether the driver has made a buffer available that was not taken yet. A hint: whether it is a legal one is
@@ -364,6 +354,22 @@ impl DeviceQueue {
         };
     }
 
+    /// Takes the next buffer into the scratch.
+    #[inline(always)]
+    fn pop_taken(&mut self) -> Result<Option<Taken>, RingError> {
+        let short = match &mut self.ring {
+            Ring::Split(ring) => ring.pop_short(&mut self.core),
+            Ring::Packed(ring) => ring.pop_short(&mut self.core),
+            _ => None,
+        };
+        if short.is_some() {
+            return Ok(short);
+        }
+        let mut long = None;
+        self.pop_long(&mut long)?;
+        Ok(long)
+    }
+
     /// What [`pop`](Self::pop) does when the short way gave nothing.
     #[inline(never)]
     fn pop_long(&mut self, taken: &mut Option<Taken>) -> Result<(), RingError> {
@@ -403,6 +409,13 @@ impl DeviceQueue {
             Format::Packed => self.mark(self.parts.descriptors),
         }
         notify
+    }
+
+    #[inline(never)]
+    fn enable_notifications_long(&mut self) -> bool {
+        let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
+        self.mark_device_area();
+        available
     }
 
     /// Marks what suppressing notifications may have written.

@@ -154,10 +154,11 @@ impl<P: Part> PackedRing<P> {
     ///
     /// `index` is below the queue size.
     #[inline(always)]
-    pub(crate) unsafe fn address(&self, index: u16) -> u64 {
-        debug_assert!(index < self.size);
+    pub(crate) unsafe fn address(&self, index: impl Into<usize>) -> u64 {
+        let index = index.into();
+        debug_assert!(index < usize::from(self.size));
         // SAFETY: the ring has `size` descriptors of 16 bytes and is 16-aligned.
-        unsafe { self.descriptors.load64(usize::from(index) * 16, Relaxed) }
+        unsafe { self.descriptors.load64(index * 16, Relaxed) }
     }
 
     /// Length, id and flags of the descriptor at `index`, in one word.
@@ -166,10 +167,11 @@ impl<P: Part> PackedRing<P> {
     ///
     /// `index` is below the queue size.
     #[inline(always)]
-    pub(crate) unsafe fn tail(&self, index: u16, ordering: Ordering) -> u64 {
-        debug_assert!(index < self.size);
+    pub(crate) unsafe fn tail(&self, index: impl Into<usize>, ordering: Ordering) -> u64 {
+        let index = index.into();
+        debug_assert!(index < usize::from(self.size));
         // SAFETY: as in `address`.
-        unsafe { self.descriptors.load64(usize::from(index) * 16 + 8, ordering) }
+        unsafe { self.descriptors.load64(index * 16 + 8, ordering) }
     }
 
     /// Writes the address of the descriptor at `index`.
@@ -193,13 +195,11 @@ impl<P: Part> PackedRing<P> {
     ///
     /// `index` is below the queue size.
     #[inline(always)]
-    pub(crate) unsafe fn set_tail(&self, index: u16, tail: u64, ordering: Ordering) {
-        debug_assert!(index < self.size);
+    pub(crate) unsafe fn set_tail(&self, index: impl Into<usize>, tail: u64, ordering: Ordering) {
+        let index = index.into();
+        debug_assert!(index < usize::from(self.size));
         // SAFETY: as in `address`.
-        unsafe {
-            self.descriptors
-                .store64(usize::from(index) * 16 + 8, tail, ordering)
-        }
+        unsafe { self.descriptors.store64(index * 16 + 8, tail, ordering) }
     }
 
     #[inline(always)]

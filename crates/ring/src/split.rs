@@ -58,9 +58,9 @@ impl<P: Part> SplitRing<P> {
 
     /// Offset within a ring with entries of `width` bytes after four bytes of header.
     #[inline(always)]
-    fn entry(&self, index: u16, width: usize) -> usize {
+    fn entry(&self, index: impl Into<usize>, width: usize) -> usize {
         const { assert!(AVAIL_RING == 4 && USED_RING == 4) };
-        4 + (usize::from(index) & self.mask) * width
+        4 + (index.into() & self.mask) * width
     }
 
     /// Reads a descriptor, each of its two words once.
@@ -101,7 +101,7 @@ impl<P: Part> SplitRing<P> {
 
     /// Entry `index`, modulo the queue size, of the available ring.
     #[inline(always)]
-    pub(crate) fn available_entry(&self, index: u16) -> u16 {
+    pub(crate) fn available_entry(&self, index: impl Into<usize>) -> u16 {
         // SAFETY: the entry is one of the ring's `size`, each of two bytes.
         unsafe { self.available.load16(self.entry(index, 2), Relaxed) }
     }
@@ -166,7 +166,7 @@ impl<P: Part> SplitRing<P> {
     }
 
     #[inline(always)]
-    pub(crate) fn set_used_entry(&self, index: u16, id: u32, length: u32) {
+    pub(crate) fn set_used_entry(&self, index: impl Into<usize>, id: u32, length: u32) {
         let offset = self.entry(index, 8);
         // SAFETY: as in `used_entry`.
         unsafe {
@@ -253,7 +253,8 @@ impl Descriptor {
         let (length, flags, link) = if P::BIG_ENDIAN {
             (tail >> 32, tail >> 16, tail)
         } else {
-            (tail, tail >> 32, tail >> 48)
+            let upper = ((tail >> 32) as u32).rotate_left(16);
+            (tail, u64::from(upper >> 16), u64::from(upper))
         };
         Self {
             address,

@@ -66,17 +66,12 @@ impl Device {
 
     fn batch(&mut self) -> Result<()> {
         let mut traced = self.traced;
-        while let Some(chain) = self.queue.pop()? {
-            for segment in chain.readable().segments() {
-                traced = traced.wrapping_add(trace(segment.pointer(), segment.len()));
-            }
-            for segment in chain.writable().segments() {
-                traced = traced.wrapping_add(trace(segment.pointer(), segment.len()));
-            }
-            let written = chain.writable().len() as u32;
-            let token = chain.into_token();
-            self.queue.complete(token, written)?;
-        }
+        self.queue.serve(u16::MAX, |chain| {
+            let segments = chain.segments().iter();
+            let sum = segments.map(|segment| trace(segment.pointer(), segment.len()));
+            traced = traced.wrapping_add(sum.fold(0, u64::wrapping_add));
+            Some(chain.writable().len() as u32)
+        })?;
         self.traced = traced;
         self.notifications += u64::from(self.queue.publish());
         let more = self.queue.enable_notifications();

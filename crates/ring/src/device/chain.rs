@@ -15,7 +15,7 @@ pub struct Chain<'q> {
     readable: usize,
     writable: usize,
     readable_bytes: u64,
-    token: Token,
+    pub(super) token: Token,
     queue: PhantomData<&'q Core>,
 }
 
@@ -39,8 +39,14 @@ pub struct Taken {
 }
 
 impl<'q> Chain<'q> {
+    /// The chain that was taken, of the segments from `segments` on.
+    ///
+    /// # Safety
+    ///
+    /// `taken` tells of the segments and their lengths. For 'q they stay as they are, the queue keeps its memory, and that
+    /// memory was found for reading, and for writing behind the first `taken.readable` of them.
     #[inline(always)]
-    pub(super) fn new(core: &'q mut Core, taken: Taken) -> Self {
+    pub(super) unsafe fn new(segments: *const Segment, taken: Taken) -> Self {
         let Taken {
             readable,
             writable,
@@ -48,7 +54,7 @@ impl<'q> Chain<'q> {
             token,
         } = taken;
         Self {
-            segments: core.scratch.as_mut_ptr(),
+            segments,
             readable,
             writable,
             readable_bytes,
@@ -60,9 +66,8 @@ impl<'q> Chain<'q> {
     /// The device-readable part.
     #[inline]
     pub fn readable(&self) -> Slices<'q> {
-        // SAFETY: the scratch holds `readable + writable` segments and is borrowed for 'q; the segments add up to
-        // `readable_bytes`; the queue's `Arc<Memory>` keeps their memory for as long as the queue, which cannot be
-        // given another memory while it is borrowed.
+        // SAFETY: by the contract of `new` there are `readable + writable` segments for 'q, of which these add up to
+        // `readable_bytes`, and their memory is kept.
         unsafe {
             let segments = core::slice::from_raw_parts(self.segments, self.readable);
             Slices::with_length(segments, self.readable_bytes as usize).read_only()
@@ -77,6 +82,14 @@ impl<'q> Chain<'q> {
             let segments = core::slice::from_raw_parts(self.segments.add(self.readable), self.writable);
             Slices::with_length(segments, self.token.writable as usize)
         }
+    }
+
+    /// All pieces of memory of the buffer as they were found, first those of the device-readable part, which must not be
+    /// written (`dev:split:the-virtqueue-descriptor-table:01`). Where an element is empty, so may a piece be.
+    #[inline]
+    pub fn segments(&self) -> &'q [Segment] {
+        // SAFETY: as in `readable`.
+        unsafe { core::slice::from_raw_parts(self.segments, self.readable + self.writable) }
     }
 
     /// The buffer's id: index of its first descriptor (split) or buffer id (packed). Unique among those in flight.
@@ -104,6 +117,21 @@ impl core::fmt::Debug for Chain<'_> {
 }
 
 impl Token {
+    /// The same once more, of which only one may be used.
+    #[inline(always)]
+    pub(super) fn copy(&self) -> Self {
+        let Self {
+            id,
+            position,
+            writable,
+        } = *self;
+        Self {
+            id,
+            position,
+            writable,
+        }
+    }
+
     /// The token of a buffer that was in flight when the queue was saved and that
     /// [`adopt`](super::DeviceQueue::adopt) has made known to the restored one.
     pub fn from_id(id: u16) -> Self {

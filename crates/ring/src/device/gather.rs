@@ -3,7 +3,7 @@
 //!
 //! `unsafe` is needed here to write segments without asking for room that is there by construction.
 
-use ringwright_memory::{Access, Fault};
+use ringwright_memory::{Access, Fault, Segment, Window};
 use ringwright_spec::split::DescFlags;
 
 use super::chain::{Taken, Token};
@@ -11,46 +11,96 @@ use super::core::{Core, Decode, Scratch};
 use crate::Violation;
 use crate::split::Descriptor;
 
-const NEXT: u16 = DescFlags::NEXT.0;
-const WRITE: u16 = DescFlags::WRITE.0;
+pub(super) const NEXT: u16 = DescFlags::NEXT.0;
+pub(super) const WRITE: u16 = DescFlags::WRITE.0;
 
 /// Largest number of bytes that a chain describes (`drv:split:the-virtqueue-descriptor-table:01`).
 const MAX_BYTES: u64 = 1 << 32;
 
-/// What is gathered of a chain so far; its segments are in the scratch.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Gather {
-    /// Segments in the scratch.
-    segments: usize,
-    /// Elements so far, in the long way.
-    elements: u16,
-    /// Sum of their lengths.
-    bytes: u64,
-    /// What of this was device-readable, once a device-writable element came.
-    readable: Option<(usize, u64)>,
+/// A request and its reply: a chain of one device-readable and one device-writable element, each within the memory where
+/// the last such access was. It is the commonest, so it has the shortest way, on which nothing is counted.
+pub(super) struct Pair {
+    pub segments: [Segment; 2],
+    lengths: [u32; 2],
+    /// The chain's last descriptor.
+    pub last: Descriptor,
 }
 
-impl Gather {
+impl Pair {
+    /// The chain that starts with `first`, if it is of this kind. `next` gives the descriptor that follows if the flags are
+    /// NEXT alone; its own are to be `end`.
+    #[inline(always)]
+    pub fn gather(
+        window: &Window,
+        first: Descriptor,
+        end: u16,
+        next: impl FnOnce(&Descriptor) -> Option<Descriptor>,
+    ) -> Option<Self> {
+        let last = next(&first)?;
+        if last.flags != end {
+            return None;
+        }
+        let readable = window.find(first.address, first.length, Access::Read)?;
+        let writable = window.find(last.address, last.length, Access::Write)?;
+        // Within `MAX_BYTES` at any rate.
+        first.length.checked_add(last.length)?;
+        Some(Self {
+            segments: [readable, writable],
+            lengths: [first.length, last.length],
+            last,
+        })
+    }
+
+    /// The gathered chain.
+    #[inline(always)]
+    pub fn taken(&self, id: u16) -> Taken {
+        let [readable, writable] = self.lengths.map(u64::from);
+        Taken {
+            readable: 1,
+            writable: 1,
+            readable_bytes: readable,
+            token: Token {
+                id,
+                position: 0,
+                writable,
+            },
+        }
+    }
+}
+
+/// A chain gathered in the short way; its segments are where they were asked for.
+pub(super) struct Short {
+    readable: usize,
+    writable: usize,
+    readable_bytes: u64,
+    writable_bytes: u64,
+    /// The chain's last descriptor.
+    pub last: Descriptor,
+}
+
+impl Short {
     /// Gathers the chain that starts with `descriptor` in the short way: all elements direct, with no flags but NEXT and
-    /// WRITE, each within the memory where the last such access was, device-readable ones first, and not more of them
-    /// than the queue has descriptors. `next` gives the descriptor that follows one with NEXT.
+    /// WRITE, each within the memory where the last such access was, device-readable ones first. `next` gives the
+    /// descriptor that follows one with NEXT, once the segments end at the given place.
     ///
     /// `None` for any other chain, right or wrong: the long way then starts afresh, with nothing of what was read here.
+    ///
+    /// # Safety
+    ///
+    /// There is room for a segment at `start`, and at each place for which `next` gives a descriptor.
     #[inline(always)]
-    pub fn short(
-        core: &mut Core,
+    pub unsafe fn gather(
+        window: &Window,
+        start: *mut Segment,
         mut descriptor: Descriptor,
-        mut next: impl FnMut(&Descriptor) -> Option<Descriptor>,
-    ) -> Option<(Self, Descriptor)> {
-        // The scratch has room for more segments than the queue has descriptors.
-        let (start, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
+        mut next: impl FnMut(&Descriptor, *mut Segment) -> Option<Descriptor>,
+    ) -> Option<Self> {
         let (mut end, mut bytes) = (start, 0);
         // Adds the descriptor as an element.
         macro_rules! put {
             ($access:expr) => {
-                let segment = core.window.find(descriptor.address, descriptor.length, $access)?;
-                // SAFETY: `end` is below `limit` here: there was one segment for each element before, and `step` has
-                // found that they are fewer than the queue has descriptors.
+                let segment = window.find(descriptor.address, descriptor.length, $access)?;
+                // SAFETY: `end` is `start`, or `next` gave a descriptor for it.
                 unsafe {
                     end.write(segment);
                     end = end.add(1);
@@ -58,18 +108,9 @@ impl Gather {
                 bytes += u64::from(descriptor.length);
             };
         }
-        // Goes on to the next descriptor.
-        macro_rules! step {
-            () => {
-                if end == limit {
-                    return None;
-                }
-                descriptor = next(&descriptor)?;
-            };
-        }
         while descriptor.flags == NEXT {
             put!(Access::Read);
-            step!();
+            descriptor = next(&descriptor, end)?;
         }
         let (readable_end, readable_bytes);
         if descriptor.flags == 0 {
@@ -82,28 +123,59 @@ impl Gather {
                     return None;
                 }
                 put!(Access::Write);
-                step!();
+                descriptor = next(&descriptor, end)?;
             }
             put!(Access::Write);
         }
-        // SAFETY: all are within the scratch, in this order.
-        let (segments, readable) = unsafe {
+        if bytes > MAX_BYTES {
+            return None;
+        }
+        // SAFETY: these are places in the same room, in this order.
+        let (readable, writable) = unsafe {
             (
-                end.offset_from_unsigned(start),
                 readable_end.offset_from_unsigned(start),
+                end.offset_from_unsigned(readable_end),
             )
         };
-        Some((
-            Self {
-                segments,
-                bytes,
-                readable: Some((readable, readable_bytes)),
-                elements: 0,
-            },
-            descriptor,
-        ))
+        Some(Self {
+            readable,
+            writable,
+            readable_bytes,
+            writable_bytes: bytes - readable_bytes,
+            last: descriptor,
+        })
     }
 
+    /// The gathered chain.
+    #[inline(always)]
+    pub fn taken(self, id: u16, position: u16) -> Taken {
+        Taken {
+            readable: self.readable,
+            writable: self.writable,
+            readable_bytes: self.readable_bytes,
+            token: Token {
+                id,
+                position,
+                writable: self.writable_bytes,
+            },
+        }
+    }
+}
+
+/// What is gathered of a chain in the long way; its segments are in the scratch.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Gather {
+    /// Segments in the scratch.
+    segments: usize,
+    /// Elements so far.
+    elements: u16,
+    /// Sum of their lengths.
+    bytes: u64,
+    /// What of this was device-readable, once a device-writable element came.
+    readable: Option<(usize, u64)>,
+}
+
+impl Gather {
     /// Gathers the chain that starts with `descriptor`, whatever it is.
     pub fn long(
         core: &mut Core,
@@ -136,7 +208,6 @@ impl Gather {
     }
 
     /// The gathered chain.
-    #[inline(always)]
     pub fn finish(self, id: u16, position: u16) -> Result<Taken, Violation> {
         if self.bytes > MAX_BYTES {
             return Err(Violation::ChainTooLarge { length: self.bytes });

@@ -62,6 +62,12 @@ impl InFlight {
         }
     }
 
+    /// Whether `id` is below the queue size and not in flight.
+    #[inline(always)]
+    pub fn is_free(&self, id: u16) -> bool {
+        self.descriptors.get(usize::from(id)) == Some(&0)
+    }
+
     /// Number of descriptors of buffer `id`, if it is in flight.
     pub fn descriptors(&self, id: u16) -> Option<u16> {
         self.descriptors

@@ -6,9 +6,10 @@ use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 
 use ringwright_spec::packed::DescFlags;
 
-use super::chain::{Taken, Token};
+use super::chain::{Chain, Taken, Token};
 use super::core::Core;
-use super::gather::Gather;
+use super::gather::{self, Gather, NEXT, Pair, Short};
+use super::serve::Stop;
 use crate::packed::{EventWord, PackedRing, Position, STATE, WRITE};
 use crate::split::Descriptor;
 use crate::words::Part;
@@ -68,17 +69,121 @@ impl<P: Part> Packed<P> {
         // (dev:packed:the-virtqueue-descriptor-table:02). If they do not, they are none that the short way knows.
         let first = self.descriptor(&mut end, Acquire);
         let mut descriptors = 1;
-        let (gather, last) = Gather::short(core, first, |_| {
+        let (room, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
+        let next = |_: &Descriptor, place| {
             descriptors += 1;
-            Some(self.descriptor(&mut end, Relaxed))
-        })?;
-        let taken = gather.finish(last.link, start.to_event()).ok()?;
-        if descriptors > self.room || !core.in_flight.try_insert(last.link, descriptors) {
+            (place != limit).then(|| self.descriptor(&mut end, Relaxed))
+        };
+        // SAFETY: there is room from `room` on, and `next` gives nothing for `limit`.
+        let short = unsafe { Short::gather(&core.window, room, first, next) }?;
+        let id = short.last.link;
+        if descriptors > self.room || !core.in_flight.try_insert(id, descriptors) {
             return None;
         }
         self.room -= descriptors;
         self.next_available = end;
-        Some(taken)
+        Some(short.taken(id, start.to_event()))
+    }
+
+    /// Lets `handle` process available chains, but no more than `limit` and none that reaches the ring's end, and gives each
+    /// back as it comes, for as long as they can be taken the short way, or, with `PAIRS`, are pairs, and no other is in
+    /// flight. Tells how many that were, and why it ended.
+    #[inline(always)]
+    pub fn serve<const PAIRS: bool>(
+        &mut self,
+        core: &mut Core,
+        limit: u16,
+        handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
+    ) -> (u16, Stop)
+    where
+        P: Clone,
+    {
+        // Nothing in the loop is kept where shared memory could be thought to overlap it.
+        let ring = self.ring.clone();
+        let size = ring.size();
+        let (Position { index: start, bits }, used) = (self.next_available, self.next_used);
+        if self.room != size || used.index != start {
+            return (0, Stop::Other);
+        }
+        let (room, end) = (core.scratch.as_mut_ptr(), usize::from(size));
+        // With nothing in flight, each chain is marked used where it was made available.
+        let mut index = usize::from(start);
+        let state = (bits >> 48) as u16;
+        let available = |first: Descriptor| (u64::from(first.flags) << 48 ^ bits) & STATE == 0;
+        let otherwise = |first| {
+            if available(first) {
+                Stop::Other
+            } else {
+                Stop::Empty
+            }
+        };
+        let mut served = 0;
+        let stop = loop {
+            if served == limit || index == end {
+                break Stop::Limit;
+            }
+            // SAFETY: below the size. Acquire as in `pop_short`.
+            let first = unsafe { ring.descriptor(index, 0, Acquire) };
+            let mut last = index;
+            let (id, answer);
+            if PAIRS {
+                last += 1;
+                let next = |first: &Descriptor| {
+                    let follows = first.flags == NEXT | state && last != end;
+                    // SAFETY: below the size, as it was before and now is not the size.
+                    follows.then(|| unsafe { ring.descriptor(last, 0, Relaxed) })
+                };
+                let Some(pair) = Pair::gather(&core.window, first, gather::WRITE | state, next) else {
+                    break otherwise(first);
+                };
+                id = pair.last.link;
+                if id >= size {
+                    break Stop::Other;
+                }
+                // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
+                let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(id)) };
+                answer = chain.answer(handle(&chain));
+            } else {
+                let plain = Descriptor {
+                    flags: first.flags ^ state,
+                    ..first
+                };
+                let next = |_: &Descriptor, _| {
+                    last += 1;
+                    // SAFETY: below the size, as it was before and now is not the size.
+                    (last != end).then(|| unsafe { ring.descriptor(last, bits, Relaxed) })
+                };
+                // SAFETY: there is room for `size` segments, and `next` gives fewer descriptors.
+                let Some(short) = (unsafe { Short::gather(&core.window, room, plain, next) }) else {
+                    break otherwise(first);
+                };
+                id = short.last.link;
+                if id >= size {
+                    break Stop::Other;
+                }
+                // SAFETY: the scratch stays as it is until the chain is gone; its segments were found in the core's memory.
+                let chain = unsafe { Chain::new(room, short.taken(id, 0)) };
+                answer = chain.answer(handle(&chain));
+            }
+            let written = match answer {
+                Ok(written) => written,
+                Err(stop) => break stop,
+            };
+            let tail = used_tail(id, written, used.bits);
+            if self.first.is_none() {
+                self.first = Some((index as u16, tail));
+            } else {
+                // SAFETY: below the size. Relaxed as in `write_used`.
+                unsafe { ring.set_tail(index, tail, Relaxed) };
+            }
+            served += 1;
+            index = last + 1;
+        };
+        let descriptors = index as u16 - start;
+        self.added = self.added.wrapping_add(descriptors);
+        self.next_available.advance(descriptors, size);
+        self.next_used.advance(descriptors, size);
+        (served, stop)
     }
 
     /// Takes the next available chain, whatever it is.
@@ -142,20 +247,9 @@ impl<P: Part> Packed<P> {
     #[inline(always)]
     fn descriptor(&self, position: &mut Position, ordering: Ordering) -> Descriptor {
         // SAFETY: positions are below the size.
-        let (tail, address) = unsafe {
-            (
-                self.ring.tail(position.index, ordering),
-                self.ring.address(position.index),
-            )
-        };
-        let flags = ((tail ^ position.bits) >> 48) as u16;
+        let descriptor = unsafe { self.ring.descriptor(position.index, position.bits, ordering) };
         position.advance(1, self.ring.size());
-        Descriptor {
-            address,
-            length: tail as u32,
-            flags,
-            link: (tail >> 32) as u16,
-        }
+        descriptor
     }
 
     /// Entries follow each other; of their flags only WRITE is valid, the others are ignored (section 2.8.7).
@@ -194,8 +288,7 @@ impl<P: Part> Packed<P> {
     #[inline(always)]
     fn write_used(&mut self, id: u16, written: u32, descriptors: u16) {
         let Position { index, .. } = self.next_used;
-        let write = if written != 0 { WRITE } else { 0 };
-        let tail = u64::from(written) | u64::from(id) << 32 | write | self.next_used.bits;
+        let tail = used_tail(id, written, self.next_used.bits);
         if self.first.is_none() {
             self.first = Some((index, tail));
         } else {
@@ -289,4 +382,31 @@ impl<P: Part> Packed<P> {
         let tail = unsafe { self.ring.tail(self.next_available.index, Acquire) };
         self.next_available.matches(tail)
     }
+}
+
+impl<P: Part> PackedRing<P> {
+    /// The descriptor at `index`, with no state bits if they are `bits`.
+    ///
+    /// # Safety
+    ///
+    /// `index` is below the queue size.
+    #[inline(always)]
+    unsafe fn descriptor(&self, index: impl Into<usize> + Copy, bits: u64, ordering: Ordering) -> Descriptor {
+        // SAFETY: the caller promises that the index is below the size.
+        let (tail, address) = unsafe { (self.tail(index, ordering), self.address(index)) };
+        Descriptor {
+            address,
+            length: tail as u32,
+            flags: ((tail ^ bits) >> 48) as u16,
+            link: (tail >> 32) as u16,
+        }
+    }
+}
+
+/// Length, id and flags of a used descriptor whose state bits are `bits`.
+#[inline(always)]
+fn used_tail(id: u16, written: u32, bits: u64) -> u64 {
+    // Minus a number of 32 bits that is not 0 has all the upper bits.
+    let write = u64::from(written).wrapping_neg() & WRITE;
+    u64::from(written) | u64::from(id) << 32 | write | bits
 }

@@ -4,11 +4,13 @@
 
 use core::sync::atomic::Ordering::{Acquire, Release};
 
+use ringwright_memory::{Segment, Window};
 use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
-use super::chain::{Taken, Token};
+use super::chain::{Chain, Taken, Token};
 use super::core::Core;
-use super::gather::Gather;
+use super::gather::{Gather, NEXT, Pair, Short, WRITE};
+use super::serve::Stop;
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
 use crate::{RingError, State, Violation};
@@ -60,18 +62,89 @@ impl<P: Part> Split<P> {
             return None;
         }
         let head = self.ring.available_entry(position);
-        let first = self.descriptor(head).ok()?;
-        let (gather, _) = Gather::short(core, first, |before| self.descriptor(before.link).ok())?;
-        let taken = gather.finish(head, position).ok()?;
         if !core.in_flight.try_insert(head, 1) {
             return None;
         }
-        self.next_available = position.wrapping_add(1);
-        Some(taken)
+        let (start, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
+        // SAFETY: the head is below the queue size, as it is in flight now.
+        match unsafe { self.ring.gather_short(&core.window, head, start, limit) } {
+            Some(short) => {
+                self.next_available = position.wrapping_add(1);
+                Some(short.taken(head, position))
+            }
+            None => {
+                core.in_flight.remove(head);
+                None
+            }
+        }
+    }
+
+    /// Lets `handle` process as many chains as are known to be available, but no more than `limit`, and gives each back
+    /// as it comes, for as long as they can be taken the short way, or, with `PAIRS`, are pairs. Tells how many that were,
+    /// and why it ended.
+    #[inline(always)]
+    pub fn serve<const PAIRS: bool>(
+        &mut self,
+        core: &mut Core,
+        limit: u16,
+        handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
+    ) -> (u16, Stop)
+    where
+        P: Clone,
+    {
+        let (first, first_used) = (self.next_available, self.next_used);
+        if first == self.available && !self.refill() {
+            let empty = self.ring.available_index(Acquire) == first;
+            return (0, if empty { Stop::Empty } else { Stop::Other });
+        }
+        // Nothing in the loop is kept where shared memory could be thought to overlap it.
+        let ring = self.ring.clone();
+        let (start, end) = (core.scratch.as_mut_ptr(), core.scratch.limit());
+        let limit = limit.min(self.available.wrapping_sub(first));
+        let mut position = usize::from(first);
+        let end_position = position + usize::from(limit);
+        let to_used = usize::from(first_used).wrapping_sub(position);
+        let stop = loop {
+            if position == end_position {
+                break Stop::Limit;
+            }
+            let head = ring.available_entry(position);
+            if !core.in_flight.is_free(head) {
+                break Stop::Other;
+            }
+            let answer = if PAIRS {
+                // SAFETY: ids that are free are below the queue size.
+                let first = unsafe { ring.descriptor(head) };
+                let next = |first: &Descriptor| ring.next(first);
+                let Some(pair) = Pair::gather(&core.window, first, WRITE, next) else {
+                    break Stop::Other;
+                };
+                // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
+                let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(head)) };
+                chain.answer(handle(&chain))
+            } else {
+                // SAFETY: ids that are free are below the queue size, and the scratch has that much room.
+                let Some(short) = (unsafe { ring.gather_short(&core.window, head, start, end) }) else {
+                    break Stop::Other;
+                };
+                // SAFETY: the scratch stays as it is until the chain is gone; its segments were found in the core's memory.
+                let chain = unsafe { Chain::new(start, short.taken(head, 0)) };
+                chain.answer(handle(&chain))
+            };
+            match answer {
+                Ok(written) => ring.set_used_entry(position.wrapping_add(to_used), head.into(), written),
+                Err(stop) => break stop,
+            }
+            position += 1;
+        };
+        let served = (position as u16).wrapping_sub(first);
+        self.next_available = first.wrapping_add(served);
+        self.next_used = first_used.wrapping_add(served);
+        (served, stop)
     }
 
     /// Reads the available index; false if there is nothing new or it cannot be right.
-    #[inline(never)]
+    #[inline]
     fn refill(&mut self) -> bool {
         // Acquire: entries and descriptors are read after the index that covers them.
         let found = self.ring.available_index(Acquire);
@@ -121,17 +194,12 @@ impl<P: Part> Split<P> {
         Ok(taken)
     }
 
-    #[inline(always)]
     fn descriptor(&self, index: u16) -> Result<Descriptor, Violation> {
         let size = self.ring.size();
-        if index >= size {
-            return Err(Violation::DescriptorIndex {
-                index,
-                size: size.into(),
-            });
-        }
-        // SAFETY: just compared.
-        Ok(unsafe { self.ring.descriptor(index) })
+        self.ring.descriptor_at(index).ok_or(Violation::DescriptorIndex {
+            index,
+            size: size.into(),
+        })
     }
 
     fn decode(_index: u32, _size: u32, [address, tail]: [[u8; 8]; 2]) -> (Descriptor, Option<u32>) {
@@ -252,5 +320,49 @@ impl<P: Part> Split<P> {
 
     pub(super) fn has_available(&self) -> bool {
         self.available != self.next_available || self.ring.available_index(Acquire) != self.next_available
+    }
+}
+
+impl<P: Part> SplitRing<P> {
+    /// The descriptor at `index`, if there is one.
+    #[inline(always)]
+    fn descriptor_at(&self, index: u16) -> Option<Descriptor> {
+        // SAFETY: just compared.
+        (index < self.size()).then(|| unsafe { self.descriptor(index) })
+    }
+
+    /// The descriptor that follows `first`, if its flags are NEXT alone and there is one.
+    #[inline(always)]
+    fn next(&self, first: &Descriptor) -> Option<Descriptor> {
+        // With other flags this is no index at all, so that one comparison is enough.
+        let index = u32::from(first.flags ^ NEXT) << 16 | u32::from(first.link);
+        // SAFETY: just compared.
+        (index < self.size().into()).then(|| unsafe { self.descriptor(index as u16) })
+    }
+
+    /// Gathers the chain from `head` on the short way.
+    ///
+    /// # Safety
+    ///
+    /// `head` is below the queue size, and there is room for segments from `start` to `limit`, which are not the same.
+    #[inline(always)]
+    unsafe fn gather_short(
+        &self,
+        window: &Window,
+        head: u16,
+        start: *mut Segment,
+        limit: *mut Segment,
+    ) -> Option<Short> {
+        // SAFETY: the caller promises that the head is below the size.
+        let first = unsafe { self.descriptor(head) };
+        let next = |before: &Descriptor, end| {
+            // A chain with more elements than the queue has descriptors is a loop.
+            if end == limit {
+                return None;
+            }
+            self.descriptor_at(before.link)
+        };
+        // SAFETY: there is room at `start`, and `next` gives nothing for `limit`.
+        unsafe { Short::gather(window, start, first, next) }
     }
 }

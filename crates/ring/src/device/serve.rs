@@ -1,0 +1,125 @@
+//! Taking, processing and giving back in one go.
+//!
+//! `unsafe` is needed here to make views of memory that the queue keeps mapped.
+
+use super::chain::Taken;
+use super::{Chain, DeviceQueue, Ring, Token};
+use crate::{RingError, Violation};
+
+/// Why serving the short way ended.
+pub enum Stop {
+    /// As many as were asked for, or known of, are served.
+    Limit,
+    /// There is no more.
+    Empty,
+    /// The next chain, if there is any, is to be taken another way.
+    Other,
+    /// The chain's processing was put off.
+    Later,
+    /// More bytes are said to be written than there are.
+    TooLong(Violation),
+}
+
+impl DeviceQueue {
+    /// Lets `handle` process the next available buffers, up to `limit` of them, one after the other in the order in which
+    /// the driver made them available, and gives each back with the number of bytes that `handle` says it wrote. For
+    /// devices that answer at once this is the cheapest way: a buffer that cannot outlive the call need not be remembered.
+    ///
+    /// `None` from `handle` ends it; that buffer stays available. Gives the number of buffers given back, which the driver
+    /// sees after the next [`publish`](Self::publish). Less than `limit` without a `None` means that there are no more.
+    ///
+    /// Errors are those of [`pop`](Self::pop), and that more bytes are said to be written than there are, which leaves the
+    /// queue unharmed and the buffer available. Buffers given back before an error count as such.
+    ///
+    /// ```text
+    /// queue.serve(32, |chain| Some(process(chain.readable(), chain.writable())))?;
+    /// if queue.publish() { /* send a used buffer notification */ }
+    /// ```
+    #[inline]
+    pub fn serve(
+        &mut self,
+        limit: u16,
+        mut handle: impl FnMut(&Chain<'_>) -> Option<u32>,
+    ) -> Result<u16, RingError> {
+        let mut served = 0;
+        while served != limit {
+            let (mut count, mut stop) = match &mut self.ring {
+                Ring::Split(ring) => ring.serve::<true>(&mut self.core, limit - served, &mut handle),
+                Ring::Packed(ring) => ring.serve::<true>(&mut self.core, limit - served, &mut handle),
+                _ => (0, Stop::Other),
+            };
+            served += count;
+            if let Stop::Other = stop {
+                (count, stop) = self.serve_short(limit - served, &mut handle);
+                served += count;
+            }
+            match stop {
+                Stop::Limit => {}
+                Stop::Empty | Stop::Later => break,
+                Stop::TooLong(violation) => return Err(self.core.refuse(violation)),
+                Stop::Other => {
+                    let mut taken = None;
+                    self.take(&mut taken)?;
+                    let Some(taken) = taken else { break };
+                    let token = taken.token.copy();
+                    // SAFETY: as in `pop`.
+                    let chain = unsafe { Chain::new(self.core.scratch.as_mut_ptr(), taken) };
+                    let answer = chain.answer(handle(&chain));
+                    if !self.give_back(token, answer)? {
+                        break;
+                    }
+                    served += 1;
+                }
+            }
+        }
+        Ok(served)
+    }
+
+    /// Serves what can be taken the short way.
+    #[inline(never)]
+    fn serve_short(&mut self, limit: u16, handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>) -> (u16, Stop) {
+        match &mut self.ring {
+            Ring::Split(ring) => ring.serve::<false>(&mut self.core, limit, handle),
+            Ring::Packed(ring) => ring.serve::<false>(&mut self.core, limit, handle),
+            _ => (0, Stop::Other),
+        }
+    }
+
+    /// As [`pop`](Self::pop), out of the way.
+    #[inline(never)]
+    fn take(&mut self, taken: &mut Option<Taken>) -> Result<(), RingError> {
+        *taken = self.pop_taken()?;
+        Ok(())
+    }
+
+    /// Completes a buffer or pushes it back; tells whether it was the former.
+    #[inline(never)]
+    fn give_back(&mut self, token: Token, answer: Result<u32, Stop>) -> Result<bool, RingError> {
+        let stop = match answer {
+            Ok(written) => return self.complete(token, written).map(|()| true),
+            Err(stop) => stop,
+        };
+        self.push_back(token);
+        match stop {
+            Stop::TooLong(violation) => Err(self.core.refuse(violation)),
+            _ => Ok(false),
+        }
+    }
+}
+
+impl Chain<'_> {
+    /// What `handle` said of this chain, if it is an answer and can be.
+    #[inline(always)]
+    pub(super) fn answer(&self, answer: Option<u32>) -> Result<u32, Stop> {
+        let writable = self.token.writable;
+        match answer {
+            Some(written) if u64::from(written) <= writable => Ok(written),
+            Some(written) => Err(Stop::TooLong(Violation::WrittenTooLong {
+                id: self.token.id,
+                written,
+                writable,
+            })),
+            None => Err(Stop::Later),
+        }
+    }
+}
