@@ -25,7 +25,7 @@ impl Context {
     }
 
     /// Lets `handle` process each available chain of a queue in turn, up to the share of this callback, and completes
-    /// the chain with the number of bytes that `handle` says it wrote.
+    /// the chain with the number of bytes that `handle` says it wrote. After an error the chain stays available.
     #[inline]
     pub fn serve(
         &mut self,
@@ -35,12 +35,9 @@ impl Context {
         let Some(queue) = self.queue(queue) else {
             return Ok(());
         };
-        while let Some(chain) = queue.pop() {
-            let written = handle(&chain)?;
-            let token = chain.into_token();
-            queue.complete(token, written);
-        }
-        Ok(())
+        let mut result = Ok(());
+        queue.serve(|chain| handle(chain).map_err(|error| result = Err(error)).ok());
+        result
     }
 
     /// Has [`crate::Worker::source_ready`] called with `source` as long as the descriptor is ready. Called again for the
