@@ -227,7 +227,19 @@ fn device_end_against_hostile_driver(features: Features) {
         if random.one_in(4) {
             driver.change();
         }
-        match device.pop() {
+        // Taken and kept, or served in one go.
+        let popped = if random.one_in(2) {
+            device.pop()
+        } else {
+            let served = device.serve(4, |chain| {
+                let writable = use_chain(chain, &memory);
+                taken += 1;
+                bytes += writable;
+                u32::try_from(writable).ok()
+            });
+            served.map(|_| None)
+        };
+        match popped {
             Ok(Some(chain)) => {
                 let writable = use_chain(&chain, &memory);
                 taken += 1;
