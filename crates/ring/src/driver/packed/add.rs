@@ -15,6 +15,8 @@ use crate::words::Part;
 
 impl<P: Part, T> Packed<P, T> {
     /// Writes a buffer into the ring, all but the word that makes the first of a batch available; gives its id.
+    ///
+    /// One readable and one writable element, a request and room for its reply, go the shortest way.
     #[inline(always)]
     pub fn add(
         &mut self,
@@ -22,41 +24,34 @@ impl<P: Part, T> Packed<P, T> {
         writable: &[DmaSegment],
         data: T,
     ) -> Result<u16, AddError<T>> {
-        let elements = readable.len() + writable.len();
+        let ([request], [reply]) = (readable, writable) else {
+            return self.add_long(readable, writable, data);
+        };
         let Position { index, bits } = self.next_available;
+        let bytes = u64::from(request.len()) + u64::from(reply.len());
         // The whole list needs room before its first descriptor is written (drv:packed:scatter-gather-support:05).
-        if elements as isize > self.room
-            || elements == 0
-            || usize::from(index) + elements >= usize::from(self.ring.size())
-        {
+        if self.room < 2 || bytes > u64::from(u32::MAX) || index + 2 >= self.ring.size() {
             return self.add_long(readable, writable, data);
         }
         let ring = self.ring.clone();
         let common = u64::from(self.first_free) << 32 | bits;
-        let (mut next, mut first) = (index, 0);
-        let extent = Extent::for_each(readable, writable, |segment, flags| {
-            let tail = u64::from(segment.len()) | common | u64::from(flags) << 48;
-            // SAFETY: there are so many descriptors before the end of the ring, as just compared.
-            unsafe { ring.set_address(next, segment.address()) };
-            if next == index {
-                first = tail;
-            } else {
-                // SAFETY: likewise. Relaxed: the device looks here only after it has seen the first.
-                unsafe { ring.set_tail(next, tail, Relaxed) };
-            }
-            next += 1;
-        });
-        if !extent.is_legal() {
-            return too_large(data);
+        let first = common | u64::from(request.len()) | u64::from(DescFlags::NEXT.0) << 48;
+        let last = common | u64::from(reply.len()) | u64::from(DescFlags::WRITE.0) << 48;
+        // SAFETY: both descriptors come before the end of the ring, as just compared. Relaxed: the device looks here only
+        // after it has seen the first.
+        unsafe {
+            ring.set_address(index, request.address());
+            ring.set_address(index + 1, reply.address());
+            ring.set_tail(index + 1, last, Relaxed);
         }
-        self.next_available.index = next;
-        Ok(self.offer(index, first, elements as u16, extent, data))
+        self.next_available.index = index + 2;
+        Ok(self.offer(index, first, 2, reply.len().into(), data))
     }
 
     /// Makes the buffer whose first descriptor is at `index` available, with that descriptor's second word, or leaves that
     /// for later if it is the first of a batch (drv:packed:scatter-gather-support:06). Gives the buffer's id.
     #[inline(always)]
-    fn offer(&mut self, index: u16, tail: u64, descriptors: u16, extent: Extent, data: T) -> u16 {
+    fn offer(&mut self, index: u16, tail: u64, descriptors: u16, writable: u64, data: T) -> u16 {
         let id = self.first_free;
         if self.first.is_none() {
             self.first = Some((index, tail));
@@ -69,15 +64,15 @@ impl<P: Part, T> Packed<P, T> {
             let record = self.buffers.record(id.into());
             record.descriptors = descriptors;
             self.first_free = record.link as u16;
-            self.buffers.put(id.into(), extent.writable(), data);
+            self.buffers.put(id.into(), writable, data);
         }
         self.room -= descriptors as isize;
         self.in_flight += 1;
         id
     }
 
-    /// What [`add`](Self::add) does with buffers that go into a table, around the ring's end or nowhere, and with all if
-    /// there are tables.
+    /// What [`add`](Self::add) does with buffers of other shapes, with those that go into a table, around the ring's end or
+    /// nowhere, and with all if there are tables.
     #[inline(never)]
     pub fn add_long(
         &mut self,
@@ -101,7 +96,7 @@ impl<P: Part, T> Packed<P, T> {
         match written {
             Some((tail, descriptors, extent)) => {
                 self.next_available.advance(descriptors, self.ring.size());
-                Ok(self.offer(start.index, tail, descriptors, extent, data))
+                Ok(self.offer(start.index, tail, descriptors, extent.writable(), data))
             }
             None => too_large(data),
         }

@@ -13,6 +13,8 @@ use crate::words::Part;
 
 impl<P: Part, T> Split<P, T> {
     /// Puts a chain into the descriptor table and its head into the available ring; gives the head.
+    ///
+    /// One readable and one writable element, a request and room for its reply, go the shortest way.
     #[inline(always)]
     pub fn add(
         &mut self,
@@ -20,18 +22,42 @@ impl<P: Part, T> Split<P, T> {
         writable: &[DmaSegment],
         data: T,
     ) -> Result<u16, AddError<T>> {
-        let elements = readable.len() + writable.len();
-        if elements as isize > self.room || elements == 0 {
+        let ([request], [reply]) = (readable, writable) else {
+            return self.add_long(readable, writable, data);
+        };
+        let bytes = u64::from(request.len()) + u64::from(reply.len());
+        if self.room < 2 || bytes > u64::from(u32::MAX) {
             return self.add_long(readable, writable, data);
         }
-        match self.add_direct(readable, writable) {
-            Some((head, last, extent)) => {
-                // SAFETY: the free list holds nothing but indices below the queue size.
-                unsafe { self.offer(head, last, elements as u16, extent, data) };
-                Ok(head)
-            }
-            None => too_large(data),
+        let ring = self.ring.clone();
+        let head = self.first_free.index();
+        // SAFETY: the free list holds nothing but indices below the queue size, and has two more.
+        unsafe {
+            let link = Link(self.buffers.record(head.into()).link);
+            let last = link.index();
+            let follow = Link(self.buffers.record(last.into()).link);
+            ring.set_descriptor(
+                head,
+                Descriptor {
+                    address: request.address(),
+                    length: request.len(),
+                    flags: link.0 as u16,
+                    link: last,
+                },
+            );
+            ring.set_descriptor(
+                last,
+                Descriptor {
+                    address: reply.address(),
+                    length: reply.len(),
+                    flags: DescFlags::WRITE.0,
+                    link: 0,
+                },
+            );
+            self.first_free = follow;
+            self.offer(head, last, 2, reply.len().into(), data);
         }
+        Ok(head)
     }
 
     /// Writes a chain that has room into the descriptor table, if it is legal: its first and last descriptor.
@@ -71,21 +97,22 @@ impl<P: Part, T> Split<P, T> {
     ///
     /// # Safety
     ///
-    /// Its head is below the queue size.
+    /// Its head and its last descriptor are below the queue size.
     #[inline(always)]
-    unsafe fn offer(&mut self, head: u16, last: u16, descriptors: u16, extent: Extent, data: T) {
+    unsafe fn offer(&mut self, head: u16, last: u16, descriptors: u16, writable: u64, data: T) {
         self.room -= descriptors as isize;
         // SAFETY: there is a record for each descriptor.
         unsafe {
             let record = self.buffers.record(head.into());
             (record.last, record.descriptors) = (last, descriptors);
-            self.buffers.put(head.into(), extent.writable(), data);
+            self.buffers.put(head.into(), writable, data);
         }
         self.ring.set_available_entry(self.next_available, head);
         self.next_available = self.next_available.wrapping_add(1);
     }
 
-    /// What [`add`](Self::add) does with buffers that go into a table or nowhere, and with all if there are tables.
+    /// What [`add`](Self::add) does with buffers of other shapes, with those that go into a table or nowhere, and with all if
+    /// there are tables.
     #[inline(never)]
     pub fn add_long(
         &mut self,
@@ -110,7 +137,7 @@ impl<P: Part, T> Split<P, T> {
         match chain {
             Some((head, last, extent)) => {
                 // SAFETY: the free list holds nothing but indices below the queue size.
-                unsafe { self.offer(head, last, descriptors, extent, data) };
+                unsafe { self.offer(head, last, descriptors, extent.writable(), data) };
                 Ok(head)
             }
             None => too_large(data),
