@@ -168,8 +168,9 @@ impl Order {
 
     /// The next batch of buffers that can be used, all of which leave `in_flight`.
     ///
-    /// A batch ends with a buffer that was not written to its end: the driver takes all others to be "used (read or
-    /// written) by the device completely" (section 2.7.9).
+    /// A batch ends with a buffer that has a device-writable part. The document ends it only with one that was not
+    /// written to its end, as the driver takes all others to be "used (read or written) by the device completely"
+    /// (section 2.7.9); but DPDK's driver looks for the length of each received frame in a used entry of its own.
     pub fn next_batch(&mut self, in_flight: &mut InFlight) -> Option<Batch> {
         let mut batch: Option<Batch> = None;
         while self.oldest != self.newest {
@@ -191,7 +192,7 @@ impl Order {
                 chains: chains + 1,
                 descriptors,
             });
-            if u64::from(written) != writable {
+            if writable != 0 {
                 break;
             }
         }
