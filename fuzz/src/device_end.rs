@@ -122,7 +122,7 @@ impl Play {
 
     fn act(&mut self, script: &mut Script<'_>) {
         let layout = self.driver.layout;
-        match script.u8() % 20 {
+        match script.u8() % 22 {
             0..=3 => self.driver.offer(
                 &self.guest,
                 script,
@@ -150,6 +150,7 @@ impl Play {
                 2 => Trick::Renew,
                 _ => Trick::Write(MAIN + script.below(0x400) * 8, script.u64()),
             }),
+            19 | 20 => self.serve(script),
             _ => {
                 let (id, descriptors) = (script.u8().into(), script.u8().into());
                 if self.queue.adopt(id, descriptors) {
@@ -194,6 +195,48 @@ impl Play {
                 );
                 assert!(!missed || matches!(error.kind, Violation::Address(_) | Violation::Part(_)));
             }
+        }
+    }
+
+    /// Takes and gives back several in one go; sometimes puts one off, sometimes says that too much was written.
+    fn serve(&mut self, script: &mut Script<'_>) {
+        let regions = self.queue.memory().regions().to_vec();
+        let limit = usize::from(self.queue.size()) + SPARE_SEGMENTS;
+        let (most, put_off, lie) = (u16::from(script.u8() % 40), script.u8(), script.u8());
+        let (broken, taken) = (self.broken, &self.taken);
+        let (mut served, mut lied) = (0, false);
+        let result = self.queue.serve(most, |chain| {
+            assert_eq!(broken, None, "a broken queue gives nothing");
+            assert!(!lied, "a refused length ends it");
+            assert!(
+                taken.iter().all(|taken| taken.token.id() != chain.id()),
+                "an id twice in flight"
+            );
+            check_chain(chain, &regions, limit);
+            if served == u64::from(put_off) {
+                return None;
+            }
+            touch(chain);
+            let writable = u32::try_from(chain.writable().len()).unwrap_or(u32::MAX);
+            if served == u64::from(lie) && writable != u32::MAX {
+                lied = true;
+                return Some(writable + 1);
+            }
+            served += 1;
+            Some(writable)
+        });
+        self.count += served;
+        match result {
+            Ok(count) => assert_eq!((u64::from(count), lied), (served, false)),
+            Err(error) if lied => {
+                assert!(matches!(error.kind, Violation::WrittenTooLong { .. }), "{error}");
+                assert_eq!(
+                    self.queue.broken(),
+                    None,
+                    "the device's own mistake breaks nothing"
+                );
+            }
+            Err(error) => assert!(broken.is_none_or(|first| first == error), "the first error stays"),
         }
     }
 
