@@ -89,6 +89,12 @@ pub const STEPS: &[Step] = &[
         quick: false,
         run: |peers| guests::check(peers, "uml", "split"),
     },
+    Step {
+        name: "uml-packed",
+        what: "the same over packed virtqueues",
+        quick: false,
+        run: |peers| guests::check(peers, "uml", "packed"),
+    },
 ];
 
 fn dependencies(_: &Peers) -> Result<()> {
