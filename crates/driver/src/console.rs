@@ -12,7 +12,7 @@ use ringwright_spec::console::{Config, DEVICE, features, receiveq, transmitq};
 use ringwright_spec::data::{Le16, Le32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::init::{Session, Setup};
+use crate::init::{Session, Setup, post};
 use crate::{DriverError, Options, Transport};
 
 /// Features of the device type that this driver understands.
@@ -53,14 +53,10 @@ impl<T: Transport> Console<T> {
     pub fn new(transport: T, area: &Arc<Area>, options: Options) -> Result<Self, DriverError> {
         let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
         let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
-        let buffers = |session: &Session<T>, queue: &DriverQueue<Buffer>| {
-            let count = queue.free().min(BUFFERS);
-            (0..count)
-                .map(|_| session.allocate(BUFFER_BYTES))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let idle = buffers(setup.session(), &transmit)?;
-        for buffer in buffers(setup.session(), &receive)? {
+        let session = setup.session();
+        let idle = session.buffers(&transmit, BUFFERS, BUFFER_BYTES)?;
+        // drv:console:device-operation:01: these are device-writable only.
+        for buffer in session.buffers(&receive, BUFFERS, BUFFER_BYTES)? {
             post(&mut receive, buffer);
         }
         let mut session = setup.finish()?;
@@ -190,12 +186,6 @@ pub fn emergency_write(transport: &mut impl Transport, character: u8) -> Result<
         transport.write_config(offset_of!(Config, emerg_wr), value.as_bytes())?;
     }
     Ok(offered)
-}
-
-/// Puts `buffer` into the receive virtqueue, device-writable (`drv:console:device-operation:01`).
-fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
-    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
-    let _ = receive.add(&[], &[buffer.segment()], buffer);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Bringing a device up (section 3.1), once for all drivers, and the live session that results.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use ringwright_memory::{Area, Buffer};
 use ringwright_ring::{DriverOptions, DriverQueue};
@@ -207,6 +208,18 @@ impl<T: Transport> Session<T> {
         &mut self.transport
     }
 
+    /// Buffers of `length` bytes for `queue`: one for each of its descriptors, `most` at the most.
+    pub fn buffers<D>(
+        &self,
+        queue: &DriverQueue<D>,
+        most: u16,
+        length: usize,
+    ) -> Result<Vec<Buffer>, DriverError> {
+        (0..queue.free().min(most))
+            .map(|_| self.allocate(length))
+            .collect()
+    }
+
     /// Memory that the device reaches, `length` bytes long. Its content is whatever it was.
     pub fn allocate(&self, length: usize) -> Result<Buffer, DriverError> {
         self.area
@@ -275,6 +288,12 @@ impl<T: Transport> Session<T> {
         self.transport.set_status(status | step)?;
         Ok(())
     }
+}
+
+/// Puts `buffer` into `receive`, a virtqueue of device-writable buffers that are one descriptor each.
+pub(crate) fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
+    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
+    let _ = receive.add(&[], &[buffer.segment()], buffer);
 }
 
 impl<T: Transport> Drop for Session<T> {

@@ -12,7 +12,7 @@ use ringwright_spec::network::{Config, DEVICE, Hdr, features, receiveq, transmit
 use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
-use crate::init::{Session, Setup};
+use crate::init::{Session, Setup, post};
 use crate::{DriverError, Options, Transport};
 
 /// Features of the device type that this driver understands.
@@ -73,14 +73,9 @@ impl<T: Transport> Network<T> {
         let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
         // drv:net:device-configuration-layout:07: each receive buffer holds a frame of the MTU.
         let length = HEADER + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
-        let buffers = |session: &Session<T>, queue: &DriverQueue<Buffer>| {
-            let count = queue.free().min(BUFFERS);
-            (0..count)
-                .map(|_| session.allocate(length))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let idle = buffers(setup.session(), &transmit)?;
-        for buffer in buffers(setup.session(), &receive)? {
+        let session = setup.session();
+        let idle = session.buffers(&transmit, BUFFERS, length)?;
+        for buffer in session.buffers(&receive, BUFFERS, length)? {
             post(&mut receive, buffer);
         }
         let mut session = setup.finish()?;
@@ -215,12 +210,6 @@ fn read(buffer: &Buffer, offset: usize, into: &mut [u8]) {
 
 fn write(buffer: &Buffer, offset: usize, from: &[u8]) {
     buffer.write(offset, from).expect(FITS);
-}
-
-/// Puts `buffer` into the receive virtqueue.
-fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
-    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
-    let _ = receive.add(&[], &[buffer.segment()], buffer);
 }
 
 fn broken(what: &'static str) -> DriverError {
