@@ -3,6 +3,7 @@
 mod common;
 
 use common::{BOTH, Shared, pieces};
+use ringwright_memory::Buffer;
 use ringwright_ring::{DeviceQueue, DriverQueue, Violation};
 use ringwright_spec::{Features, feature};
 
@@ -12,6 +13,8 @@ struct Sender {
     driver: DriverQueue<u32>,
     device: DeviceQueue,
     sent: u32,
+    /// The buffers of everything sent: each test is short, and its memory large enough for all.
+    buffers: Vec<(Buffer, Buffer)>,
 }
 
 /// Device-readable and device-writable elements of buffer `number`.
@@ -43,6 +46,7 @@ impl Sender {
             driver,
             device,
             sent: 0,
+            buffers: Vec::new(),
         }
     }
 
@@ -67,8 +71,7 @@ impl Sender {
             if added.is_err() {
                 break;
             }
-            // Each test is short, and its memory large enough for all it sends.
-            std::mem::forget((out, back));
+            self.buffers.push((out, back));
             self.sent += 1;
         }
         self.driver.publish();
