@@ -69,5 +69,12 @@ fn main() -> ExitCode {
 /// One line on standard error: what failed, and the chain of why.
 #[expect(clippy::print_stderr, reason = "this is the program's own voice")]
 fn report(error: &anyhow::Error) {
-    eprintln!("ringwright: {error:#}");
+    let mut line = String::from("ringwright");
+    for cause in error.chain().map(ToString::to_string) {
+        // Many errors end with what caused them.
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    eprintln!("{line}");
 }
