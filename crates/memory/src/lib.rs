@@ -15,7 +15,8 @@
 //!   file and socket transfers with no copy in between.
 //! - [`DirtyLog`] remembers which pages the device wrote.
 //!
-//! Driver end: [`Area`] is memory the device can reach, and [`Buffer`] an owned piece of it.
+//! Driver end: [`Area`] is memory the device can reach, and [`Buffer`] an owned piece of it. [`MappedRegisters`] and, on
+//! x86, `PortRegisters` are a device's registers.
 //!
 //! Shared memory is never seen as `&[u8]` or `&mut [u8]`: the other end may write at any moment. Every access here
 //! is atomic, in assembly, or by system call; the head of `copy.rs` says why that is sound.
@@ -39,6 +40,7 @@ mod map;
 mod mapping;
 mod memory;
 mod region;
+mod registers;
 mod segment;
 mod slices;
 #[cfg(test)]
@@ -57,6 +59,9 @@ pub use map::MemoryMap;
 pub use mapping::{Mapping, MappingError};
 pub use memory::Memory;
 pub use region::Region;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub use registers::PortRegisters;
+pub use registers::{MappedRegisters, NoRegister, Width};
 pub use segment::{Atomic, Full, Segment, Sink};
 pub use slices::{Segments, Slices};
 pub use translate::{Iotlb, Translate};

@@ -1,9 +1,14 @@
 //! The bus as a driver sees it (chapter 4, and appendix "Creating New Transports").
 
+mod registers;
+
+use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
 use thiserror::Error;
+
+pub use registers::Registers;
 
 /// One device on some bus: what every transport of the document offers to its driver.
 ///
@@ -142,6 +147,14 @@ pub enum TransportError {
         offset: usize,
         /// Its length in bytes.
         length: usize,
+    },
+    /// The registers that the transport was given do not have what is accessed.
+    #[error("the device has no register of {} bytes at offset {offset:#x}", .width.bytes())]
+    Register {
+        /// First byte of the access.
+        offset: u64,
+        /// Its width.
+        width: Width,
     },
     /// The other end answered in a way that the protocol of this transport does not allow.
     #[error("the other end broke the transport's protocol: {0}")]
