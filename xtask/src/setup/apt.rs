@@ -57,19 +57,52 @@ pub enum Release {
     Trixie,
     /// Debian 13 with its backports preferred.
     TrixieBackports,
+    /// Debian 13 for another processor than this one: packages for guests.
+    TrixieFor(Architecture),
+}
+
+/// A processor, by the name that Debian has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// x86-64, which runs everything but the guests of other machines.
+    Amd64,
+    /// RISC-V of 64 bits.
+    Riscv64,
+}
+
+impl Architecture {
+    /// Debian's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Architecture::Amd64 => "amd64",
+            Architecture::Riscv64 => "riscv64",
+        }
+    }
 }
 
 impl Release {
     /// The apt state that holds its package lists.
-    pub fn state(self) -> &'static str {
-        self.suites()[0]
+    pub fn state(self) -> String {
+        let suite = self.suites()[0];
+        match self.architecture() {
+            Architecture::Amd64 => suite.into(),
+            other => format!("{suite}-{}", other.name()),
+        }
+    }
+
+    /// The processor that its packages are for.
+    pub fn architecture(self) -> Architecture {
+        match self {
+            Release::TrixieFor(architecture) => architecture,
+            _ => Architecture::Amd64,
+        }
     }
 
     /// The name that apt knows it by.
     pub fn name(self) -> &'static str {
         match self {
             Release::Bookworm => "bookworm",
-            Release::Trixie => "trixie",
+            Release::Trixie | Release::TrixieFor(_) => "trixie",
             Release::TrixieBackports => "trixie-backports",
         }
     }
@@ -79,6 +112,7 @@ impl Release {
         match self {
             Release::Bookworm => &["bookworm", "bookworm-updates"],
             Release::Trixie | Release::TrixieBackports => &["trixie", "trixie-updates", "trixie-backports"],
+            Release::TrixieFor(_) => &["trixie"],
         }
     }
 }
@@ -105,11 +139,15 @@ impl Archive {
         let archive = Archive {
             state: folder.join(release.state()),
         };
+        let architecture = release.architecture();
         eprintln!("  fetching the package lists of Debian {}", release.state());
         fs::create_dir_all(archive.state.join("lists/partial"))?;
         fs::create_dir_all(archive.state.join("cache"))?;
-        fs::write(archive.state.join("apt.conf"), configuration(&archive.state))?;
-        fs::write(archive.state.join("status"), assumed_installed())?;
+        fs::write(
+            archive.state.join("apt.conf"),
+            configuration(&archive.state, architecture),
+        )?;
+        fs::write(archive.state.join("status"), assumed_installed(architecture))?;
         let keys = keyring()?;
         let mut refusal = None;
         for mirror in mirrors()? {
@@ -118,7 +156,8 @@ impl Archive {
                 .iter()
                 .map(|suite| {
                     format!(
-                        "deb [arch=amd64 target=Packages signed-by={}] {mirror} {suite} main\n",
+                        "deb [arch={} target=Packages signed-by={}] {mirror} {suite} main\n",
+                        architecture.name(),
                         keys.display()
                     )
                 })
@@ -210,8 +249,8 @@ impl Archive {
 }
 
 /// The part of apt's configuration that differs from the host's; proxies and the like stay as the host has them.
-fn configuration(state: &Path) -> String {
-    let state = state.display();
+fn configuration(state: &Path, architecture: Architecture) -> String {
+    let (state, architecture) = (state.display(), architecture.name());
     format!(
         r#"Dir::State "{state}";
 Dir::State::lists "{state}/lists";
@@ -223,8 +262,8 @@ Dir::Etc::sourcelist "{state}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
-APT::Architecture "amd64";
-APT::Architectures "amd64";
+APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
 // apt's own user could not write below a folder that only this user may enter.
 APT::Sandbox::User "root";
 // Downloads into separate folders run at the same time.
@@ -236,10 +275,11 @@ Acquire::Retries "3";
 }
 
 /// A dpkg status file that claims [`NOT_WANTED`], each newer than any dependency asks for.
-fn assumed_installed() -> String {
+fn assumed_installed(architecture: Architecture) -> String {
+    let architecture = architecture.name();
     let entry = |package: &&str| {
         format!(
-            "Package: {package}\nStatus: install ok installed\nVersion: 9999:1\nArchitecture: amd64\n\
+            "Package: {package}\nStatus: install ok installed\nVersion: 9999:1\nArchitecture: {architecture}\n\
              Multi-Arch: foreign\nMaintainer: none\nDescription: not wanted\n\n"
         )
     };
@@ -352,6 +392,9 @@ mod tests {
 
     #[test]
     fn the_status_file_has_a_paragraph_for_each_package() {
-        assert_eq!(assumed_installed().matches("\n\n").count(), NOT_WANTED.len());
+        assert_eq!(
+            assumed_installed(Architecture::Riscv64).matches("\n\n").count(),
+            NOT_WANTED.len()
+        );
     }
 }

@@ -12,12 +12,13 @@
 //!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
 //!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
+//! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
 //! kernels/uml-6.1/linux        User Mode Linux, to be started by bin/linux.uml-6.1
 //! kernels/uml-6.12/linux       the same, by bin/linux.uml-6.12
 //! kernels/*/release            what `uname -r` prints in it
 //! kernels/*/modules/           modules of that kernel, see [`kernel`]
-//! guest/x86_64/busybox         static, for any of these guests
-//! guest/x86_64/e2fsprogs/      mke2fs, e2fsck, ld.so, lib/: in the guest, `./ld.so --library-path lib ./mke2fs`
+//! guest/PROCESSOR/busybox      static, for any of these guests
+//! guest/PROCESSOR/e2fsprogs/   mke2fs, e2fsck, ld.so, lib/: in the guest, `./ld.so --library-path lib ./mke2fs`
 //! uapi/linux/virtio_ids.h ...  the newest kernel headers; RINGWRIGHT_UAPI points at this folder
 //! apt/ roots/ stamps/ lock     private to this module
 //! ```
@@ -147,7 +148,7 @@ fn missing(peers: &Peers, scope: Scope) -> Vec<&'static Piece> {
 fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
     let started = std::time::Instant::now();
     let lists = peers.folder.join("apt");
-    let mut archives: Vec<(&str, Archive)> = Vec::new();
+    let mut archives: Vec<(String, Archive)> = Vec::new();
     for piece in wanted {
         let name = piece.release.state();
         if archives.iter().all(|(known, _)| *known != name) {

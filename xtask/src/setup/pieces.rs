@@ -1,5 +1,6 @@
 //! The pieces of the peers folder: a table, and how each is finished.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Scope::{Bench, Boot, Test};
+use super::apt::Architecture::Riscv64;
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
 use super::{kernel, wrapper};
@@ -23,7 +25,10 @@ pub const PIECES: &[Piece] = &[
         scopes: &[Boot, Test, Bench],
         release: Release::Trixie,
         packages: &["busybox-static", "e2fsprogs", "patchelf"],
-        finish: guest_programs,
+        finish: |unpacked| {
+            guest_programs(unpacked, "x86_64")?;
+            try_mke2fs(unpacked)
+        },
     },
     Piece {
         name: "qemu",
@@ -39,7 +44,23 @@ pub const PIECES: &[Piece] = &[
         scopes: &[Boot, Test, Bench],
         release: Release::Trixie,
         packages: &["linux-image-cloud-amd64"],
-        finish: linux,
+        finish: |unpacked| linux(unpacked, "x86_64"),
+    },
+    Piece {
+        name: "riscv64-tools",
+        what: "BusyBox and e2fsprogs for RISC-V guests",
+        scopes: &[Boot, Test],
+        release: Release::TrixieFor(Riscv64),
+        packages: &["busybox-static", "e2fsprogs"],
+        finish: |unpacked| guest_programs(unpacked, "riscv64"),
+    },
+    Piece {
+        name: "riscv64-linux",
+        what: "Linux 6.12 for RISC-V",
+        scopes: &[Boot, Test],
+        release: Release::TrixieFor(Riscv64),
+        packages: &["linux-image-riscv64"],
+        finish: |unpacked| linux(unpacked, "riscv64"),
     },
     Piece {
         name: "uml-6.12",
@@ -88,29 +109,40 @@ pub const PIECES: &[Piece] = &[
     },
 ];
 
-fn guest_programs(unpacked: &Unpacked) -> Result<()> {
-    let guest = unpacked.empty_folder("guest/x86_64")?;
+/// BusyBox, and e2fsprogs with the libraries they load: read from their files, as a guest's programs may not run here.
+fn guest_programs(unpacked: &Unpacked, processor: &str) -> Result<()> {
+    let libraries = unpacked.root.join(format!("usr/lib/{processor}-linux-gnu"));
+    let guest = unpacked.empty_folder(&format!("guest/{processor}"))?;
     fs::copy(unpacked.root.join("usr/bin/busybox"), guest.join("busybox"))?;
     let e2fsprogs = guest.join("e2fsprogs");
     fs::create_dir_all(e2fsprogs.join("lib"))?;
-    fs::copy(wrapper::loader(unpacked)?, e2fsprogs.join("ld.so"))?;
+    let mut files = Vec::new();
     for name in ["mke2fs", "e2fsck"] {
         let program = unpacked.root.join("usr/sbin").join(name);
         fs::copy(&program, e2fsprogs.join(name))?;
-        for library in wrapper::libraries(unpacked, &program)? {
-            let file = library.file_name().context("a library without a name")?;
-            fs::copy(&library, e2fsprogs.join("lib").join(file))?;
+        files.push(program);
+    }
+    let mut known = BTreeSet::new();
+    while let Some(file) = files.pop() {
+        let needed = output(patchelf(unpacked)?.arg("--print-needed").arg(&file))?;
+        for name in needed.lines().filter(|name| known.insert(name.to_string())) {
+            let place = match name.starts_with("ld-linux") {
+                true => e2fsprogs.join("ld.so"),
+                false => e2fsprogs.join("lib").join(name),
+            };
+            let library = libraries.join(name);
+            fs::copy(&library, place).with_context(|| format!("cannot copy {}", library.display()))?;
+            files.push(library);
         }
     }
-    let mut mke2fs = Command::new(e2fsprogs.join("ld.so"));
-    output(
-        mke2fs
-            .arg("--library-path")
-            .arg(e2fsprogs.join("lib"))
-            .arg(e2fsprogs.join("mke2fs"))
-            .arg("-V"),
-    )?;
     Ok(())
+}
+
+fn try_mke2fs(unpacked: &Unpacked) -> Result<()> {
+    let e2fsprogs = unpacked.peers.folder().join("guest/x86_64/e2fsprogs");
+    let mut mke2fs = Command::new(e2fsprogs.join("ld.so"));
+    mke2fs.arg("--library-path").arg(e2fsprogs.join("lib"));
+    output(mke2fs.arg(e2fsprogs.join("mke2fs")).arg("-V")).map(drop)
 }
 
 fn qemu(unpacked: &Unpacked) -> Result<()> {
@@ -133,14 +165,15 @@ fn qemu(unpacked: &Unpacked) -> Result<()> {
         .try_for_each(|program| try_out(unpacked, program, &["--version"]).map(drop))
 }
 
-fn linux(unpacked: &Unpacked) -> Result<()> {
-    let kernel = unpacked.empty_folder("kernels/x86_64")?;
+fn linux(unpacked: &Unpacked, processor: &str) -> Result<()> {
+    let kernel = unpacked.empty_folder(&format!("kernels/{processor}"))?;
     let modules = kernel::only_entry(&unpacked.root.join("usr/lib/modules"))?;
     let release = kernel::name_of(&modules)?;
-    fs::copy(
-        unpacked.root.join(format!("boot/vmlinuz-{release}")),
-        kernel.join("vmlinuz"),
-    )?;
+    // A kernel that is not compressed has the other name.
+    let files = ["vmlinuz", "vmlinux"].map(|name| unpacked.root.join(format!("boot/{name}-{release}")));
+    let file = files.iter().find(|file| file.exists());
+    let file = file.with_context(|| format!("the package has no kernel {release}"))?;
+    fs::copy(file, kernel.join("vmlinuz"))?;
     kernel::modules(&unpacked.root, &modules, &busybox(unpacked), &kernel)?;
     Ok(fs::remove_dir_all(&unpacked.root)?)
 }
@@ -213,17 +246,21 @@ fn major_link(folder: &Path, library: &str) -> Result<String> {
 
 /// Makes the executable itself name the dynamic loader and the libraries unpacked with it.
 fn patch(unpacked: &Unpacked, executable: &Path) -> Result<()> {
-    let tools = Unpacked {
-        peers: unpacked.peers,
-        root: unpacked.peers.folder().join("roots").join(TOOLS),
-    };
-    let mut patchelf = wrapper::command(&tools, "patchelf")?;
+    let mut patchelf = patchelf(unpacked)?;
     patchelf.arg("--set-interpreter").arg(wrapper::loader(unpacked)?);
     patchelf
         .arg("--force-rpath")
         .arg("--set-rpath")
         .arg(wrapper::library_folder(unpacked));
     output(patchelf.arg(executable)).map(drop)
+}
+
+fn patchelf(unpacked: &Unpacked) -> Result<Command> {
+    let tools = Unpacked {
+        peers: unpacked.peers,
+        root: unpacked.peers.folder().join("roots").join(TOOLS),
+    };
+    wrapper::command(&tools, "patchelf")
 }
 
 fn busybox(unpacked: &Unpacked) -> std::path::PathBuf {

@@ -8,7 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::piece::Unpacked;
-use crate::command::output;
 
 /// The folder with the shared libraries.
 pub fn library_folder(unpacked: &Unpacked) -> PathBuf {
@@ -36,26 +35,6 @@ pub fn command(unpacked: &Unpacked, program: &str) -> Result<Command> {
         .arg(library_folder(unpacked));
     command.arg(unpacked.root.join("usr/bin").join(program));
     Ok(command)
-}
-
-/// The shared libraries that `program` loads.
-pub fn libraries(unpacked: &Unpacked, program: &Path) -> Result<Vec<PathBuf>> {
-    let mut list = Command::new(loader(unpacked)?);
-    list.arg("--inhibit-cache")
-        .arg("--library-path")
-        .arg(library_folder(unpacked))
-        .arg("--list")
-        .arg(program);
-    // A line reads: name => path (address).
-    let listing = output(&mut list)?;
-    let paths = listing
-        .lines()
-        .filter_map(|line| line.split_once(" => "))
-        .map(|(_, path)| path);
-    Ok(paths
-        .filter_map(|path| path.trim().split(' ').next())
-        .map(PathBuf::from)
-        .collect())
 }
 
 /// Writes `bin/PROGRAM`. `environment` is a `NAME=value` that it sets, `arguments` go before the user's.
