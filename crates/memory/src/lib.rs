@@ -13,6 +13,7 @@
 //! - [`Translate`] and [`Iotlb`] stand before a `Memory` when VIRTIO_F_ACCESS_PLATFORM is negotiated.
 //! - [`Slices`] is a view over segments: copies in and out, [`Reader`] and [`Writer`] cursors, and (feature `std`)
 //!   file and socket transfers with no copy in between.
+//! - [`Words`] is a region as a processor uses it: aligned words, and atomic updates of them.
 //! - [`DirtyLog`] remembers which pages the device wrote.
 //!
 //! Driver end: [`Area`] is memory the device can reach, and [`Buffer`] an owned piece of it. [`MappedRegisters`] and, on
@@ -49,6 +50,7 @@ mod translate;
 #[cfg(feature = "vm-memory")]
 pub mod vm_memory;
 mod window;
+mod words;
 
 pub use cursor::{Reader, Writer};
 pub use dirty::{DirtyLog, Taken};
@@ -66,3 +68,4 @@ pub use segment::{Atomic, Full, Segment, Sink};
 pub use slices::{Segments, Slices};
 pub use translate::{Iotlb, Translate};
 pub use window::Window;
+pub use words::{Word, Words};
