@@ -96,6 +96,11 @@ catalogue! {
         groups: Command Revision;
         layouts: SenseId RevInfo VqConfigBlock VqInfoBlock VqInfoBlockLegacy FeatureDesc ThinintArea;
     }
+    ccw::channel {
+        groups: CcwFlags OrbControl OrbModes ScswFlags ScswControl DeviceStatus SubchannelStatus Sense PmcwFlags
+            PmcwCharacteristics ConditionCode;
+        layouts: Ccw1 Ccw0 Orb Scsw Pmcw Schib Irb;
+    }
     balloon {
         groups: StatTag CmdId;
         layouts: Config Stat;

@@ -1,5 +1,7 @@
 //! Virtio over channel I/O (section 4.3): channel commands and their big-endian structures.
 
+pub mod channel;
+
 use crate::data::{Be16, Be32, Be64, Le32};
 
 /// Control unit type that SENSE ID returns (`drv:ccw:basic-concepts:01`).
