@@ -13,6 +13,7 @@ use ringwright_device::block::{Block, Options, backend};
 use ringwright_device::entropy::{self, Entropy};
 use ringwright_memory::{Mapping, Region};
 use ringwright_ring::{ByteOrder, Layout, State};
+use ringwright_socket::Error;
 use ringwright_spec::feature;
 use ringwright_vhost_user::backend::{Backend, BackendOptions, OFFERED};
 use ringwright_vhost_user::message::{
@@ -467,7 +468,7 @@ impl Client {
     fn note(&mut self, outcome: Result<(), SocketError>) {
         match outcome {
             Ok(()) => {}
-            Err(SocketError::Closed | SocketError::Truncated { .. } | SocketError::Os { .. }) => {
+            Err(SocketError::Stream(Error::Closed | Error::Truncated { .. } | Error::Os { .. })) => {
                 self.socket = None;
             }
             Err(error) => panic!("{error}"),

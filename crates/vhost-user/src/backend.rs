@@ -19,22 +19,20 @@ mod requests;
 mod ring;
 mod vrings;
 
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use ringwright_device::{Device, Host, HostOptions};
 use ringwright_memory::Memory;
+use ringwright_socket::accept;
 use ringwright_spec::{Features, feature};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 
 pub use error::BackendError;
 pub use memory::MAX_SLOTS;
 
 use crate::message::ProtocolFeatures;
-use crate::socket::{Socket, SocketError, Stop};
+use crate::socket::{Socket, Stop};
 use channel::Channel;
 use connection::Connection;
 
@@ -121,22 +119,11 @@ impl Backend {
     /// Accepts one front-end after the other until `stop` is raised. What a front-end does wrong ends its connection
     /// only. An error is one of the listening socket.
     pub fn serve(&mut self, listener: &UnixListener, stop: &Stop) -> Result<(), BackendError> {
-        listener
-            .set_nonblocking(true)
-            .map_err(listen("non-blocking mode"))?;
-        while !stop.is_raised() {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    tracing::info!("front-end connected");
-                    match self.serve_connection(stream, stop) {
-                        Ok(()) => tracing::info!("front-end disconnected"),
-                        Err(error) => tracing::error!(%error, "vhost-user connection closed"),
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => wait(listener, stop)?,
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(listen("accept")(error)),
+        while let Some(stream) = accept(listener, stop).map_err(BackendError::Listen)? {
+            tracing::info!("front-end connected");
+            match self.serve_connection(stream, stop) {
+                Ok(()) => tracing::info!("front-end disconnected"),
+                Err(error) => tracing::error!(%error, "vhost-user connection closed"),
             }
         }
         Ok(())
@@ -157,27 +144,4 @@ impl Backend {
             outcome => outcome,
         }
     }
-}
-
-/// Waits until a front-end connects or `stop` is raised.
-fn wait(listener: &UnixListener, stop: &Stop) -> Result<(), BackendError> {
-    let (listener, stop) = (listener.as_fd(), stop.as_fd());
-    match poll(
-        &mut [
-            PollFd::new(&listener, PollFlags::IN),
-            PollFd::new(&stop, PollFlags::IN),
-        ],
-        None,
-    ) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(source) => Err(SocketError::Os {
-            operation: "poll",
-            source,
-        }
-        .into()),
-    }
-}
-
-fn listen(operation: &'static str) -> impl Fn(std::io::Error) -> BackendError {
-    move |source| BackendError::Listen { operation, source }
 }

@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use ringwright_driver::Interrupt;
 use ringwright_memory::{Area, Mapping, Region};
+use ringwright_socket::{Error, readable};
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::io::Errno;
+use rustix::event::{EventfdFlags, eventfd};
 use zerocopy::IntoBytes;
 
 pub use error::FrontendError;
@@ -38,7 +38,7 @@ use crate::message::{
     Config, LOG_ALL, MAX_TABLE_REGIONS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES, ProtocolFeatures,
     Request, SingleRegion,
 };
-use crate::socket::{Socket, SocketError, timespec};
+use crate::socket::Socket;
 use dialogue::Dialogue;
 use queue::Queue;
 
@@ -278,27 +278,15 @@ impl Frontend {
         let chosen = |index: usize| queue.is_none_or(|queue| usize::from(queue) == index);
         let calls = self.queues.iter().enumerate().filter(|(index, _)| chosen(*index));
         let channel = self.dialogue.channel.as_ref();
-        let mut ready: Vec<PollFd<'_>> = calls
-            .map(|(_, queue)| PollFd::new(&queue.call, PollFlags::IN))
-            .collect();
-        ready.push(PollFd::new(&self.error, PollFlags::IN));
-        ready.extend(channel.map(|channel| PollFd::new(channel, PollFlags::IN)));
+        let mut descriptors: Vec<BorrowedFd<'_>> = calls.map(|(_, queue)| queue.call.as_fd()).collect();
+        descriptors.push(self.error.as_fd());
+        descriptors.extend(channel.map(AsFd::as_fd));
         // Nothing is due on the main socket now but its end.
-        ready.push(PollFd::new(&self.dialogue, PollFlags::IN));
-        match poll(&mut ready, timespec(Some(timeout)).as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(source) => {
-                return Err(SocketError::Os {
-                    operation: "poll",
-                    source,
-                }
-                .into());
-            }
-        }
+        descriptors.push(self.dialogue.as_fd());
+        let mut ready = readable(&descriptors, Some(timeout))?;
         match ready.pop() {
-            Some(socket) if !socket.revents().is_empty() => Err(SocketError::Closed.into()),
-            _ => Ok(ready.iter().map(|one| !one.revents().is_empty()).collect()),
+            Some(true) => Err(Error::Closed.into()),
+            _ => Ok(ready),
         }
     }
 

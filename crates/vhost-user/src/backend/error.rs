@@ -2,6 +2,7 @@
 
 use ringwright_device::HostError;
 use ringwright_memory::{MapError, MappingError};
+use ringwright_socket::Error;
 use ringwright_spec::Features;
 
 use crate::message::{ProtocolFeatures, Request};
@@ -15,13 +16,8 @@ pub enum BackendError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// Listening failed.
-    #[error("{operation} on the listening socket: {source}")]
-    Listen {
-        /// What was tried.
-        operation: &'static str,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error("listening for a front-end: {0}")]
+    Listen(#[source] Error),
     /// The request has a number that the protocol does not name.
     #[error("request {0} is not known")]
     UnknownRequest(u32),
@@ -190,7 +186,10 @@ pub enum BackendError {
 impl BackendError {
     /// Whether the front-end simply went away between two messages, or this end was told to stop.
     pub fn is_end(&self) -> bool {
-        matches!(self, Self::Socket(SocketError::Closed | SocketError::Stopped))
+        matches!(
+            self,
+            Self::Socket(SocketError::Stream(Error::Closed | Error::Stopped))
+        )
     }
 
     /// Whether the message was well formed but cannot be carried out, so that the connection may go on once the

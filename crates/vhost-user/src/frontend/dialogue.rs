@@ -2,13 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use ringwright_socket::readable;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::FrontendError;
 use crate::message::{BackendRequest, Header, Request};
-use crate::socket::{Message, Socket, SocketError};
+use crate::socket::{Message, Socket};
 
 /// Most requests of the back-end that are taken at a time, so that one that never ends does not hold up the driver.
 const CHANNEL_SHARE: usize = 16;
@@ -116,23 +115,8 @@ impl Dialogue {
     /// Waits for the answer to `request`. A back-end that waits for an answer of ours first is not left waiting.
     fn reply(&mut self, request: Request) -> Result<Message, FrontendError> {
         while let Some(channel) = &self.channel {
-            let (main, channel) = (self.socket.as_fd(), channel.as_fd());
-            let mut ready = [
-                PollFd::new(&main, PollFlags::IN),
-                PollFd::new(&channel, PollFlags::IN),
-            ];
-            let timeout = self.socket.timespec();
-            match poll(&mut ready, timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(source) => {
-                    return Err(SocketError::Os {
-                        operation: "poll",
-                        source,
-                    }
-                    .into());
-                }
-            }
-            let [main, channel] = ready.map(|one| !one.revents().is_empty());
+            let ready = readable(&[self.socket.as_fd(), channel.as_fd()], self.socket.timeout())?;
+            let (main, channel) = (ready[0], ready[1]);
             if main || !channel {
                 break;
             }

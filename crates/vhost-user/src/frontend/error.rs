@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ringwright_driver::TransportError;
 use ringwright_memory::MappingError;
+use ringwright_socket::Error;
 
 use crate::message::Request;
 use crate::socket::SocketError;
@@ -84,12 +85,16 @@ impl From<FrontendError> for TransportError {
     fn from(error: FrontendError) -> Self {
         tracing::debug!(%error, "vhost-user front-end");
         match error {
-            FrontendError::Socket(SocketError::Closed | SocketError::Truncated { .. }) => Self::Gone,
-            FrontendError::Socket(SocketError::Os { source, .. }) => Self::Os(source.raw_os_error()),
+            FrontendError::Socket(SocketError::Stream(Error::Closed | Error::Truncated { .. })) => Self::Gone,
+            FrontendError::Socket(SocketError::Stream(Error::Os { source, .. })) => {
+                Self::Os(source.raw_os_error())
+            }
             FrontendError::Connect { source, .. } | FrontendError::Resources(source) => {
                 Self::Os(source.raw_os_error().unwrap_or_default())
             }
-            FrontendError::Socket(SocketError::TimedOut(_)) => Self::Protocol("no answer in time"),
+            FrontendError::Socket(SocketError::Stream(Error::TimedOut(_))) => {
+                Self::Protocol("no answer in time")
+            }
             FrontendError::Socket(_) | FrontendError::Answer { .. } => Self::Protocol("a wrong answer"),
             FrontendError::Refused { .. } => Self::Protocol("a request was refused"),
             FrontendError::Config { offset, length } => Self::Config { offset, length },
@@ -102,5 +107,11 @@ impl From<FrontendError> for TransportError {
             | FrontendError::NoArea(_)
             | FrontendError::Memory(_) => Self::Unsupported("this memory"),
         }
+    }
+}
+
+impl From<Error> for FrontendError {
+    fn from(error: Error) -> Self {
+        Self::Socket(error.into())
     }
 }

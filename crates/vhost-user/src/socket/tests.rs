@@ -45,7 +45,7 @@ fn a_message_arrives_as_it_was_sent() {
         (6, 0, 0)
     );
     drop(a);
-    assert!(matches!(b.receive(), Err(SocketError::Closed)));
+    assert!(matches!(b.receive(), Err(SocketError::Stream(Error::Closed))));
 }
 
 #[test]
@@ -63,7 +63,10 @@ fn a_message_in_pieces_is_put_together() {
         (9, [1, 2, 3, 4].as_slice())
     );
     drop(writer.join().unwrap());
-    assert!(matches!(socket.receive(), Err(SocketError::Closed)));
+    assert!(matches!(
+        socket.receive(),
+        Err(SocketError::Stream(Error::Closed))
+    ));
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn an_end_within_a_message_is_told() {
         peer.write_all(&message[..length]).unwrap();
         drop(peer);
         match socket.receive() {
-            Err(SocketError::Truncated { found, .. }) => assert_eq!(found, length),
+            Err(SocketError::Stream(Error::Truncated { found, .. })) => assert_eq!(found, length),
             other => panic!("{length}: {other:?}"),
         }
     }
@@ -101,54 +104,17 @@ fn version_and_size_are_checked() {
 }
 
 #[test]
-fn too_many_descriptors_are_refused_and_closed() {
-    for count in [MAX_DESCRIPTORS + 1, 40] {
-        let (socket, peer) = pair();
-        let (reader, writer) = std::io::pipe().unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(40))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = vec![writer.as_fd(); count];
-        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        sendmsg(
-            &peer,
-            &[IoSlice::new(&bytes(5, 1, 0))],
-            &mut control,
-            SendFlags::empty(),
-        )
-        .unwrap();
-        drop(writer);
-        assert!(matches!(socket.receive(), Err(SocketError::TooManyDescriptors)));
-        // A pipe ends when the last descriptor of its writing end is closed.
-        assert!(readable(reader.as_fd(), Some(Duration::ZERO)).unwrap());
-    }
-}
-
-#[test]
-fn stop_ends_waiting_for_a_message_and_for_room() {
-    let (ours, peer) = UnixStream::pair().unwrap();
-    let stop = Stop::new().unwrap();
-    let socket = Socket::new(ours).with_stop(stop.clone());
-    let waiter = std::thread::spawn(move || {
-        let received = socket.receive().unwrap_err();
-        let sent = loop {
-            if let Err(error) = socket.send(1, 0, &[&[0; MAX_PAYLOAD]], &[]) {
-                break error;
-            }
-        };
-        (received, sent)
-    });
-    assert!(!stop.is_raised());
-    stop.raise();
-    assert!(stop.is_raised());
-    let (received, sent) = waiter.join().unwrap();
-    assert!(matches!(received, SocketError::Stopped) && matches!(sent, SocketError::Stopped));
-    drop(peer);
-}
-
-#[test]
-fn a_silent_peer_times_out() {
-    let (ours, _peer) = UnixStream::pair().unwrap();
-    let socket = Socket::new(ours).with_timeout(Duration::from_millis(5));
-    assert!(matches!(socket.receive(), Err(SocketError::TimedOut(_))));
-    assert!(!socket.is_readable(Duration::ZERO).unwrap());
+fn more_descriptors_than_the_protocol_has_are_refused() {
+    let (socket, peer) = pair();
+    let file = tempfile::tempfile().unwrap();
+    let peer = Stream::new(peer);
+    let send = |count| peer.send(&bytes(5, 1, 0), &vec![file.as_fd(); count]).unwrap();
+    send(MAX_DESCRIPTORS);
+    assert_eq!(socket.receive().unwrap().descriptors.len(), MAX_DESCRIPTORS);
+    send(MAX_DESCRIPTORS + 1);
+    let refusal = socket.receive().unwrap_err();
+    assert!(matches!(
+        refusal,
+        SocketError::Stream(Error::TooManyDescriptors { most: 8 })
+    ));
 }
