@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ringwright_ring::ByteOrder;
 use ringwright_spec::{DeviceType, Features};
 
 use crate::mailbox::Mailbox;
@@ -78,8 +79,10 @@ pub trait Device: Send {
 
 /// What a device knows while a driver uses it: from the first queue started until the device is reset.
 pub struct Session {
-    /// The negotiated features.
+    /// The negotiated features. Without VERSION_1 the driver uses the legacy interface.
     pub features: Features,
+    /// Byte order of the integers in requests: little-endian, except on legacy interfaces, where it is the guest's.
+    pub byte_order: ByteOrder,
     /// Where the device reports changes of its configuration space, and errors.
     pub outlet: Outlet,
     pub(crate) mailbox: Mailbox,

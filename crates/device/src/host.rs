@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwright_memory::Memory;
-use ringwright_ring::{DeviceQueue, Layout, State};
-use ringwright_spec::{Features, feature};
+use ringwright_ring::{ByteOrder, DeviceQueue, Layout, State};
+use ringwright_spec::{FeatureBit, Features, feature};
 
 use crate::counters::Counters;
 use crate::event_loop::EventLoop;
@@ -54,12 +54,28 @@ pub struct Host {
 }
 
 /// How a host runs its device.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HostOptions {
     /// How long a thread looks for work before it sleeps. Zero: not at all.
     pub busy_poll: Duration,
     /// Device-independent features that the transport adds to the offer, because it is the one to support them.
     pub transport_features: Features,
+    /// Features that are not offered even if all others would; nor are those that require them.
+    pub masked_features: Features,
+    /// Byte order of a guest whose driver uses the legacy interface (section 2.2.3).
+    pub legacy_byte_order: ByteOrder,
+}
+
+impl Default for HostOptions {
+    /// No busy polling, everything that the device and its rings have, a guest of this machine's byte order.
+    fn default() -> Self {
+        Self {
+            busy_poll: Duration::ZERO,
+            transport_features: Features::NONE,
+            masked_features: Features::NONE,
+            legacy_byte_order: ByteOrder::NATIVE,
+        }
+    }
 }
 
 /// What a queue needs to start.
@@ -116,9 +132,19 @@ impl Host {
         &self.description
     }
 
-    /// Everything a driver may negotiate: the bits of the device, of the rings, and of the transport.
+    /// Everything a driver may negotiate: the bits of the device, of the rings, and of the transport, without those that
+    /// are masked. None of them requires one that is not there (`dev:core:feature-bits:01`).
     pub fn offered_features(&self) -> Features {
-        self.description.features | RING_FEATURES | self.options.transport_features
+        let all = self.description.features | RING_FEATURES | self.options.transport_features;
+        self.supported(all - self.options.masked_features)
+    }
+
+    /// `features` without those that require others which are not among them.
+    pub fn supported(&self, mut features: Features) -> Features {
+        while let Some((unmet, _)) = unmet(features, &self.description) {
+            features = features - Features::bit(unmet.bit);
+        }
+        features
     }
 
     /// The negotiated features, once there are.
@@ -185,7 +211,8 @@ impl Host {
                 .map_or_else(Kick::eventfd, Kick::new)
                 .map_err(HostError::Kick)?,
         );
-        let ring = DeviceQueue::new(setup.layout, features, memory, setup.state)
+        let order = self.byte_order(features);
+        let ring = DeviceQueue::with_byte_order(setup.layout, features, memory, setup.state, order)
             .map_err(|source| HostError::Ring { index, source })?;
         let queue = Box::new(Virtqueue::new(index, ring, setup.notify, counters));
 
@@ -224,15 +251,17 @@ impl Host {
         }
     }
 
+    /// The whole configuration space. Bytes that this device leaves out, but its device type has, are zero.
+    pub fn config(&self) -> Vec<u8> {
+        let mut config = self.device.config();
+        config.resize(self.config_size(), 0);
+        config
+    }
+
     /// Reads the configuration space. Bytes that this device leaves out, but its device type has, read as zero.
     pub fn read_config(&self, offset: usize, data: &mut [u8]) -> Result<(), ConfigError> {
-        let config = self.device.config();
         self.check_config_range(offset, data.len())?;
-        let present = config.get(offset..).unwrap_or_default();
-        let length = present.len().min(data.len());
-        let (known, rest) = data.split_at_mut(length);
-        known.copy_from_slice(&present[..length]);
-        rest.fill(0);
+        data.copy_from_slice(&self.config()[offset..][..data.len()]);
         Ok(())
     }
 
@@ -358,6 +387,7 @@ impl Host {
         let (mailbox, inbox) = mailbox().map_err(HostError::Thread)?;
         let session = Session {
             features,
+            byte_order: self.byte_order(features),
             outlet: self.outlet.clone(),
             mailbox: mailbox.clone(),
         };
@@ -394,11 +424,21 @@ impl Host {
         }
     }
 
+    /// Little-endian, except on legacy interfaces.
+    fn byte_order(&self, features: Features) -> ByteOrder {
+        match features.contains(feature::VERSION_1) {
+            true => ByteOrder::Little,
+            false => self.options.legacy_byte_order,
+        }
+    }
+
+    fn config_size(&self) -> usize {
+        let description = &self.description;
+        description.config_size.max(description.device_type.config_size)
+    }
+
     fn check_config_range(&self, offset: usize, length: usize) -> Result<(), ConfigError> {
-        let size = self
-            .description
-            .config_size
-            .max(self.description.device_type.config_size);
+        let size = self.config_size();
         match offset.checked_add(length) {
             Some(end) if end <= size => Ok(()),
             _ => Err(ConfigError::OutOfBounds { offset, length, size }),
@@ -424,12 +464,19 @@ impl fmt::Debug for Host {
 
 /// Every feature has those that it requires (`dev:core:feature-bits:01`, `dev:core:feature-bits:02`).
 fn check_features(features: Features, description: &Description) -> Result<(), HostError> {
-    let tables = [description.device_type.features, feature::ALL];
-    match tables.iter().find_map(|table| feature::unmet(features, table)) {
+    match unmet(features, description) {
         None => Ok(()),
         Some((unmet, missing)) => Err(HostError::Unmet {
             feature: unmet.name,
             missing,
         }),
     }
+}
+
+/// A feature that requires another one which is not there, and that.
+fn unmet(features: Features, description: &Description) -> Option<(&'static FeatureBit, Features)> {
+    let tables = [description.device_type.features, feature::ALL];
+    tables
+        .into_iter()
+        .find_map(|table| feature::unmet(features, table))
 }

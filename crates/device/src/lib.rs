@@ -13,6 +13,7 @@ pub mod block;
 pub mod console;
 pub mod entropy;
 pub mod network;
+pub mod transport;
 
 mod context;
 mod counters;

@@ -34,55 +34,23 @@ pub fn formats() -> Vec<Features> {
     ]
 }
 
-/// A host with its memory, and what it has reported.
-pub struct Bench {
-    pub host: Host,
-    pub events: Arc<Events>,
+/// A guest: its memory, and the features that it uses virtqueues with.
+#[derive(Clone)]
+pub struct Guest {
     pub region: Region,
     area: Arc<Area>,
-    features: Features,
+    pub features: Features,
 }
 
-impl Bench {
-    pub fn new(device: impl Device + 'static, features: Features) -> Self {
-        Self::with_options(device, features, HostOptions::default())
-    }
-
-    pub fn with_options(device: impl Device + 'static, features: Features, options: HostOptions) -> Self {
+impl Guest {
+    pub fn new(features: Features) -> Self {
         let region = Region::new(BASE, Arc::new(Mapping::memfd("test", SIZE).unwrap()));
         let area = Area::from_region(region.clone()).unwrap();
-        Self::in_region(device, features, options, region, area)
-    }
-
-    /// Another host for the same driver.
-    pub fn successor(&self, device: impl Device + 'static) -> Self {
-        let (region, area) = (self.region.clone(), self.area.clone());
-        Self::in_region(device, self.features, HostOptions::default(), region, area)
-    }
-
-    fn in_region(
-        device: impl Device + 'static,
-        features: Features,
-        options: HostOptions,
-        region: Region,
-        area: Arc<Area>,
-    ) -> Self {
-        let events = Arc::new(Events::default());
-        let mut host = Host::new(Box::new(device), options, events.clone()).unwrap();
-        host.set_features(features).unwrap();
-        let bench = Self {
-            host,
-            events,
-            area,
+        Self {
             region,
+            area,
             features,
-        };
-        bench.with_memory()
-    }
-
-    fn with_memory(mut self) -> Self {
-        self.host.set_memory(self.memory()).unwrap();
-        self
+        }
     }
 
     /// The memory, anew.
@@ -100,6 +68,46 @@ impl Bench {
             kick: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
             call: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
         }
+    }
+}
+
+/// A host with its guest, and what it has reported.
+pub struct Bench {
+    pub host: Host,
+    pub events: Arc<Events>,
+    pub guest: Guest,
+}
+
+impl Bench {
+    pub fn new(device: impl Device + 'static, features: Features) -> Self {
+        Self::with_options(device, features, HostOptions::default())
+    }
+
+    pub fn with_options(device: impl Device + 'static, features: Features, options: HostOptions) -> Self {
+        Self::for_guest(device, options, Guest::new(features))
+    }
+
+    /// Another host for the same driver.
+    pub fn successor(&self, device: impl Device + 'static) -> Self {
+        Self::for_guest(device, HostOptions::default(), self.guest.clone())
+    }
+
+    fn for_guest(device: impl Device + 'static, options: HostOptions, guest: Guest) -> Self {
+        let events = Arc::new(Events::default());
+        let mut host = Host::new(Box::new(device), options, events.clone()).unwrap();
+        host.set_features(guest.features).unwrap();
+        host.set_memory(guest.memory()).unwrap();
+        Self { host, events, guest }
+    }
+
+    /// The memory, anew.
+    pub fn memory(&self) -> Arc<Memory> {
+        self.guest.memory()
+    }
+
+    /// A virtqueue that is not started yet.
+    pub fn queue(&self, index: u16, size: u16) -> Queue {
+        self.guest.queue(index, size)
     }
 
     /// A virtqueue that runs.
@@ -155,6 +163,10 @@ impl Queue {
         }
     }
 
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
     pub fn layout(&self) -> Layout {
         self.ring.layout()
     }
@@ -188,6 +200,11 @@ impl Queue {
         if self.ring.publish() {
             self.kick();
         }
+    }
+
+    /// Publishes what was added, and says whether the device wants to be notified.
+    pub fn publish_only(&mut self) -> bool {
+        self.ring.publish()
     }
 
     pub fn kick(&self) {
@@ -224,17 +241,26 @@ impl Queue {
     pub fn wait(&mut self) -> Completed {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            self.ring.disable_notifications();
-            if let Some(completed) = self.poll() {
+            if let Some(completed) = self.poll_or_arm() {
                 return completed;
-            }
-            if self.ring.enable_notifications() {
-                continue;
             }
             assert!(
                 self.notified(deadline.saturating_duration_since(Instant::now())),
                 "no used buffer in time"
             );
+        }
+    }
+
+    /// A chain that has come back already; without one the device will notify of the next.
+    pub fn poll_or_arm(&mut self) -> Option<Completed> {
+        loop {
+            self.ring.disable_notifications();
+            if let Some(completed) = self.poll() {
+                return Some(completed);
+            }
+            if !self.ring.enable_notifications() {
+                return None;
+            }
         }
     }
 

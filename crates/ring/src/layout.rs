@@ -43,10 +43,16 @@ impl Layout {
     /// `page_size` bytes, with the used ring aligned to `queue_align` bytes (both 4096 on PCI). `None` if an alignment
     /// is not a power of 2 or the area does not end within 64 bits.
     pub fn legacy(page_frame_number: u32, page_size: u32, size: u16, queue_align: u32) -> Option<Self> {
+        let start = u64::from(page_frame_number) * u64::from(page_size);
+        page_size.is_power_of_two().then_some(())?;
+        Self::in_one_piece(start, size, queue_align)
+    }
+
+    /// As [`legacy`](Self::legacy), from the address `start` on.
+    pub fn in_one_piece(start: u64, size: u16, queue_align: u32) -> Option<Self> {
         let parts = LegacyLayout::new(size, queue_align)?;
-        let start = u64::from(page_frame_number).checked_mul(u64::from(page_size))?;
         start.checked_add(parts.size)?;
-        page_size.is_power_of_two().then_some(Self {
+        Some(Self {
             size,
             descriptor_area: start,
             driver_area: start + parts.avail,

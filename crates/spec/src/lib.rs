@@ -19,6 +19,7 @@ pub mod ccw;
 pub mod data;
 pub mod device_type;
 pub mod feature;
+pub mod legacy;
 pub mod mmio;
 pub mod notification;
 pub mod packed;
