@@ -5,14 +5,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
-use ringwright_memory::{Area, Buffer};
-use ringwright_ring::{AddError, DriverQueue, Used};
+use ringwright_memory::{Area, Buffer, Width};
+use ringwright_ring::{AddError, ByteOrder, DriverQueue, Used};
 use ringwright_spec::Features;
 use ringwright_spec::console::{Config, DEVICE, features, receiveq, transmitq};
-use ringwright_spec::data::{Le16, Le32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::init::{Session, Setup, post};
+use crate::field::Field;
+use crate::init::Setup;
+use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 
 /// Features of the device type that this driver understands.
@@ -54,9 +54,9 @@ impl<T: Transport> Console<T> {
         let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
         let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
         let session = setup.session();
-        let idle = session.buffers(&transmit, BUFFERS, BUFFER_BYTES)?;
+        let idle = session.buffers(&transmit, 1, BUFFERS, BUFFER_BYTES)?;
         // drv:console:device-operation:01: these are device-writable only.
-        for buffer in session.buffers(&receive, BUFFERS, BUFFER_BYTES)? {
+        for buffer in session.buffers(&receive, 1, BUFFERS, BUFFER_BYTES)? {
             post(&mut receive, buffer);
         }
         let mut session = setup.finish()?;
@@ -79,20 +79,12 @@ impl<T: Transport> Console<T> {
     /// Size of the console, if the device says. It can change: look again when the device notifies of a change of its
     /// configuration.
     pub fn size(&mut self) -> Result<Option<Size>, DriverError> {
-        #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-        #[repr(C)]
-        struct Dimensions {
-            columns: Le16,
-            rows: Le16,
-        }
         if !self.session.has(features::SIZE) {
             return Ok(None);
         }
-        let Dimensions { columns, rows } = self.session.config(offset_of!(Config, cols))?;
-        Ok(Some(Size {
-            columns: columns.get(),
-            rows: rows.get(),
-        }))
+        // Both at once, so that they belong together.
+        let [columns, rows] = self.session.config(offset_of!(Config, cols))?;
+        Ok(Some(Size { columns, rows }))
     }
 
     /// Moves input into the start of `into`; returns how many bytes, 0 if there are none yet.
@@ -177,13 +169,22 @@ impl<T: Transport> Console<T> {
     }
 }
 
+/// Puts `buffer` into `receive`, the receive virtqueue.
+fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
+    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
+    let _ = receive.add(&[], &[buffer.segment()], buffer);
+}
+
 /// Writes one character through the configuration space, which works before and without any initialization
 /// (section 5.3.5); `false` if the device does not offer it.
 pub fn emergency_write(transport: &mut impl Transport, character: u8) -> Result<bool, DriverError> {
     let offered = transport.device_features()?.contains(features::EMERG_WRITE);
     if offered {
-        let value = Le32::new(character.into());
-        transport.write_config(offset_of!(Config, emerg_wr), value.as_bytes())?;
+        let order = transport
+            .legacy()
+            .map_or(ByteOrder::Little, |legacy| legacy.byte_order);
+        let value = u32::from(character).in_order(order).to_ne_bytes();
+        transport.write_config(offset_of!(Config, emerg_wr), Width::Four, &value)?;
     }
     Ok(offered)
 }

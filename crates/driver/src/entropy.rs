@@ -7,7 +7,8 @@ use ringwright_ring::{AddError, DriverQueue};
 use ringwright_spec::Features;
 use ringwright_spec::entropy::{DEVICE, REQUESTQ};
 
-use crate::init::{Session, Setup};
+use crate::init::Setup;
+use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 
 /// A source of random bytes.

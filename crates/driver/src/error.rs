@@ -27,8 +27,8 @@ pub enum DriverError {
         /// Device id that the transport reports.
         found: u32,
     },
-    /// The device does not offer `VIRTIO_F_VERSION_1`, and this driver does not speak the legacy interface.
-    #[error("the device offers only the legacy interface (no VIRTIO_F_VERSION_1)")]
+    /// The device does not offer `VIRTIO_F_VERSION_1`, and this transport has no legacy interface to drive it through.
+    #[error("the device does not offer VIRTIO_F_VERSION_1, and this transport has no legacy interface")]
     Legacy,
     /// The device cleared FEATURES_OK: it does not accept the subset (`drv:init:device-initialization:03`).
     #[error("the device refused the features {0:?}")]
@@ -36,11 +36,18 @@ pub enum DriverError {
     /// The status field did not become 0 after a reset.
     #[error("the device did not finish its reset (status {0:?})")]
     ResetTimeout(ringwright_spec::status::Status),
+    /// A virtqueue that was told to be reset never was (`drv:core:virtqueue-reset:01`).
+    #[error("the device did not finish the reset of virtqueue {0}")]
+    QueueResetTimeout(u16),
+    /// The device was told to suspend or to resume and did neither that nor give up (`drv:init:device-suspend:02`,
+    /// `drv:init:device-suspend:06`).
+    #[error("the device did not suspend or resume (status {0:?})")]
+    SuspendTimeout(ringwright_spec::status::Status),
     /// The device has set DEVICE_NEEDS_RESET.
     #[error("the device needs a reset")]
     NeedsReset,
-    /// The device has been reset, and this driver has not set it up since.
-    #[error("the device has been reset and is not set up")]
+    /// The device has been reset and not been set up since, or it is suspended.
+    #[error("the device is not live: it has been reset and not set up since, or it is suspended")]
     NotLive,
     /// A virtqueue of the device type is absent, or too small for a single request.
     #[error("virtqueue {index} has at most {found} descriptors, this driver needs {needed}")]

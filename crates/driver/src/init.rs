@@ -1,16 +1,15 @@
-//! Bringing a device up (section 3.1), once for all drivers, and the live session that results.
+//! Bringing a device up (section 3.1), once for all drivers.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use ringwright_memory::{Area, Buffer};
+use ringwright_memory::Area;
 use ringwright_ring::{DriverOptions, DriverQueue};
 use ringwright_spec::split::MAX_QUEUE_SIZE;
 use ringwright_spec::status::Status;
 use ringwright_spec::{DeviceType, Features, feature};
-use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{DriverError, Transport, TransportError};
+use crate::session::{Progress, Session};
+use crate::{DriverError, Transport};
 
 /// The device-independent features that every driver here accepts when they are offered.
 pub const RING_FEATURES: Features = Features(
@@ -22,21 +21,23 @@ pub const RING_FEATURES: Features = Features(
         | feature::IN_ORDER.0
         | feature::ORDER_PLATFORM.0
         | feature::NOTIFICATION_DATA.0
-        | feature::RING_RESET.0,
+        | feature::NOTIF_CONFIG_DATA.0
+        | feature::RING_RESET.0
+        | feature::SUSPEND.0,
 );
 
-/// Status reads after which a reset that has not finished is taken for one that never will.
-const RESET_READS: u32 = 1_000_000;
-
-/// Reads of the configuration space after which a device that changes it each time is taken for broken.
-const CONFIG_READS: u32 = 100;
+/// The same over legacy interfaces, of which ANY_LAYOUT must be accepted (section 6.3).
+pub const LEGACY_FEATURES: Features =
+    Features(RING_FEATURES.0 & feature::LEGACY_BITS.0 | feature::ANY_LAYOUT.0);
 
 /// What the user of a driver may choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Features that may be accepted; a feature outside this set is left alone even if the device offers it.
+    /// Features that may be accepted; a feature outside this set is left alone even if the device offers it, except those
+    /// that the document has every driver accept.
     pub accept: Features,
-    /// Greatest size of a virtqueue; a smaller one is taken if the device has no more.
+    /// Greatest size of a virtqueue; a smaller one is taken if the device has no more. Where a legacy interface leaves no
+    /// choice it is the device's that counts.
     pub queue_size: u16,
     /// Most descriptors in one indirect table, for which memory is set aside; 0 to use none.
     pub indirect: u16,
@@ -56,29 +57,6 @@ impl Default for Options {
 pub struct Setup<T: Transport> {
     session: Session<T>,
     options: Options,
-}
-
-/// A device that this driver has taken.
-///
-/// When it is dropped, a live device is reset, so that the memory of its virtqueues may be reused; one that has not
-/// become live is told FAILED (`drv:init:device-initialization:04`). If a live device does not finish that reset, it may
-/// write to its virtqueues' memory at any time: the area is then never given back to its owner.
-pub struct Session<T: Transport> {
-    transport: T,
-    area: Arc<Area>,
-    features: Features,
-    progress: Progress,
-}
-
-/// How far a device has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// It is being initialized.
-    Initializing,
-    /// It has been told DRIVER_OK, or may have been.
-    Live,
-    /// It has been reset, and nothing has been asked of it since.
-    Reset,
 }
 
 impl<T: Transport> Setup<T> {
@@ -126,23 +104,8 @@ impl<T: Transport> Setup<T> {
 
     /// Sets up virtqueue `index`, of as many descriptors as the options and the device allow.
     pub fn queue<D>(&mut self, index: u16, needed: u16) -> Result<DriverQueue<D>, DriverError> {
-        let Session {
-            transport,
-            area,
-            features,
-            ..
-        } = &mut self.session;
-        let most = transport
-            .queue_max_size(index)?
-            .min(self.options.queue_size)
-            .min(MAX_QUEUE_SIZE);
-        // The size of a packed virtqueue need not be a power of 2 (section 2.8.10.1).
-        let packed = features.contains(feature::RING_PACKED);
-        let size = if packed || most == 0 {
-            most
-        } else {
-            1 << most.ilog2()
-        };
+        let found = self.session.transport.queue_max_size(index)?;
+        let size = self.queue_size(found);
         if size < needed {
             return Err(DriverError::QueueTooSmall {
                 index,
@@ -150,13 +113,15 @@ impl<T: Transport> Setup<T> {
                 needed,
             });
         }
+        let (features, order) = (self.session.features, self.session.byte_order());
         let indirect = if features.contains(feature::INDIRECT_DESC) {
             self.options.indirect
         } else {
             0
         };
-        let queue = DriverQueue::new(area, size, *features, DriverOptions { indirect })?;
-        transport.enable_queue(index, &queue.layout())?;
+        let options = DriverOptions { indirect };
+        let queue = DriverQueue::with_byte_order(&self.session.area, size, features, options, order)?;
+        self.session.transport.enable_queue(index, &queue.layout())?;
         Ok(queue)
     }
 
@@ -171,143 +136,58 @@ impl<T: Transport> Setup<T> {
     fn negotiate(&mut self, device: &DeviceType, understood: Features) -> Result<(), DriverError> {
         let session = &mut self.session;
         let offered = session.transport.device_features()?;
-        if !offered.contains(feature::VERSION_1) {
+        let legacy = session.transport.legacy().is_some();
+        // Section 2.2.3: without VERSION_1 it is a legacy device, and used through that interface or not at all.
+        if !legacy && !offered.contains(feature::VERSION_1) {
             return Err(DriverError::Legacy);
         }
-        // drv:core:feature-bits:01: nothing that is not offered, and nothing whose requirements are not accepted.
-        let mut accepted =
-            offered & (RING_FEATURES | understood) & (self.options.accept | feature::VERSION_1);
+        let (known, demanded) = match legacy {
+            true => (
+                LEGACY_FEATURES | understood & feature::LEGACY_BITS,
+                feature::ANY_LAYOUT,
+            ),
+            false => (RING_FEATURES | understood, feature::VERSION_1),
+        };
+        // drv:core:feature-bits:01, drv:core:feature-bits:03: nothing that is not offered, that is not for this transport,
+        // or whose requirements are not accepted.
+        let possible = offered & (known - session.transport.unsupported_features());
+        let mut accepted = possible & (self.options.accept | demanded);
         for table in [feature::ALL, device.features] {
             while let Some((lacking, _)) = feature::unmet(accepted, table) {
                 accepted = accepted - Features::bit(lacking.bit);
             }
         }
         session.transport.set_driver_features(accepted)?;
+        session.features = accepted;
+        if legacy {
+            // Section 3.1.2: without FEATURES_OK.
+            return Ok(());
+        }
         session.add_status(Status::FEATURES_OK)?;
         if !session.transport.status()?.contains(Status::FEATURES_OK) {
             return Err(DriverError::FeaturesRefused(accepted));
         }
-        session.features = accepted;
-        Ok(())
-    }
-}
-
-impl<T: Transport> Session<T> {
-    /// The negotiated features.
-    pub fn features(&self) -> Features {
-        self.features
-    }
-
-    /// Whether all of `features` are negotiated.
-    pub fn has(&self, features: Features) -> bool {
-        self.features.contains(features)
-    }
-
-    /// The transport, for what is the transport's own: waiting for an interrupt, for example.
-    pub fn transport(&mut self) -> &mut T {
-        &mut self.transport
-    }
-
-    /// Buffers of `length` bytes for `queue`: one for each of its descriptors, `most` at the most.
-    pub fn buffers<D>(
-        &self,
-        queue: &DriverQueue<D>,
-        most: u16,
-        length: usize,
-    ) -> Result<Vec<Buffer>, DriverError> {
-        (0..queue.free().min(most))
-            .map(|_| self.allocate(length))
-            .collect()
-    }
-
-    /// Memory that the device reaches, `length` bytes long. Its content is whatever it was.
-    pub fn allocate(&self, length: usize) -> Result<Buffer, DriverError> {
-        self.area
-            .allocate(length, 16)
-            .ok_or(DriverError::OutOfMemory(length))
-    }
-
-    /// Makes the chains added to `queue`, which is virtqueue `index`, available to the device, and notifies it unless
-    /// it asked not to be. [`DriverError::NotLive`] before DRIVER_OK and after a [`reset`](Self::reset).
-    #[inline]
-    pub fn publish<D>(&mut self, index: u16, queue: &mut DriverQueue<D>) -> Result<(), DriverError> {
-        // drv:init:device-initialization:06
-        if self.progress != Progress::Live {
-            return Err(DriverError::NotLive);
-        }
-        if queue.publish() {
-            self.transport.notify(index, queue.notification_data(index))?;
-        }
         Ok(())
     }
 
-    /// Fails if the device has asked to be reset.
-    pub fn check(&mut self) -> Result<(), DriverError> {
-        match self.transport.status()?.contains(Status::DEVICE_NEEDS_RESET) {
-            true => Err(DriverError::NeedsReset),
-            false => Ok(()),
+    /// The size of a virtqueue that may have up to `found` descriptors; 0 if there is none that can be used.
+    fn queue_size(&self, found: u16) -> u16 {
+        let session = &self.session;
+        if session
+            .transport
+            .legacy()
+            .is_some_and(|legacy| legacy.fixed_queue_size)
+        {
+            return match found.is_power_of_two() && found <= MAX_QUEUE_SIZE {
+                true => found,
+                false => 0,
+            };
         }
-    }
-
-    /// The structure `C` at `offset` of the configuration space, read again until the device did not change it
-    /// meanwhile (`drv:core:device-configuration-space:01`).
-    pub fn config<C: FromBytes + IntoBytes>(&mut self, offset: usize) -> Result<C, DriverError> {
-        let mut config = C::new_zeroed();
-        for _ in 0..CONFIG_READS {
-            let before = self.transport.config_generation()?;
-            self.transport.read_config(offset, config.as_mut_bytes())?;
-            if self.transport.config_generation()? == before {
-                return Ok(config);
-            }
-        }
-        Err(DriverError::Device {
-            device: "configuration space",
-            what: "it changes during every read",
-        })
-    }
-
-    /// Resets the device, and waits until it says that it has finished (`drv:core:device-reset:01`). What was outstanding
-    /// is lost; the device is used again by making another driver for it.
-    pub fn reset(&mut self) -> Result<(), DriverError> {
-        self.transport.set_status(Status::NONE)?;
-        let mut status = Status::NONE;
-        for _ in 0..RESET_READS {
-            status = self.transport.status()?;
-            if status == Status::NONE {
-                self.progress = Progress::Reset;
-                return Ok(());
-            }
-            core::hint::spin_loop();
-        }
-        Err(DriverError::ResetTimeout(status))
-    }
-
-    fn add_status(&mut self, step: Status) -> Result<(), DriverError> {
-        // drv:core:device-status-field:02: bits are only ever added.
-        let status = self.transport.status()?;
-        self.transport.set_status(status | step)?;
-        Ok(())
-    }
-}
-
-/// Puts `buffer` into `receive`, a virtqueue of device-writable buffers that are one descriptor each.
-pub(crate) fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
-    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
-    let _ = receive.add(&[], &[buffer.segment()], buffer);
-}
-
-impl<T: Transport> Drop for Session<T> {
-    fn drop(&mut self) {
-        match self.progress {
-            Progress::Initializing => {
-                // Nobody is left to hear of an error.
-                let _ = self.add_status(Status::FAILED);
-            }
-            Progress::Live => match self.reset() {
-                Ok(()) | Err(DriverError::Transport(TransportError::Gone)) => {}
-                Err(_) => core::mem::forget(self.area.clone()),
-            },
-            Progress::Reset => {}
+        let most = found.min(self.options.queue_size).min(MAX_QUEUE_SIZE);
+        // The size of a packed virtqueue need not be a power of 2 (section 2.8.10.1).
+        match session.has(feature::RING_PACKED) {
+            false if most != 0 => 1 << most.ilog2(),
+            _ => most,
         }
     }
 }

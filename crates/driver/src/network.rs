@@ -4,15 +4,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
-use ringwright_memory::{Area, Buffer};
+use ringwright_memory::{Area, Buffer, DmaSegment};
 use ringwright_ring::{AddError, DriverQueue, Used};
-use ringwright_spec::data::Le16;
 use ringwright_spec::network::config::Status;
 use ringwright_spec::network::{Config, DEVICE, Hdr, features, receiveq, transmitq};
 use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
-use crate::init::{Session, Setup, post};
+use crate::field::Field;
+use crate::init::Setup;
+use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 
 /// Features of the device type that this driver understands.
@@ -22,9 +23,6 @@ const UNDERSTOOD: Features =
 /// Virtqueues of the first pair.
 const RECEIVEQ: u16 = receiveq(0).unwrap();
 const TRANSMITQ: u16 = transmitq(0).unwrap();
-
-/// Length of the header before each frame; both directions, as none of the features understood here makes it longer.
-const HEADER: usize = Hdr::size(feature::VERSION_1);
 
 /// Link-layer header with one VLAN tag, which the MTU does not count.
 const ETHERNET_HEADER: usize = 18;
@@ -42,8 +40,18 @@ pub struct Network<T: Transport> {
     receive: DriverQueue<Buffer>,
     transmit: DriverQueue<Buffer>,
     idle: Vec<Buffer>,
+    framing: Framing,
     mac: Option<[u8; 6]>,
     mtu: u16,
+}
+
+/// How a frame lies in its buffer.
+#[derive(Clone, Copy)]
+struct Framing {
+    /// Length of the header before each frame, in both directions.
+    header: usize,
+    /// Whether the header has a descriptor of its own (section 5.1.9.13).
+    apart: bool,
 }
 
 /// What became of a frame given to [`Network::send`].
@@ -63,20 +71,22 @@ impl<T: Transport> Network<T> {
         let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
         let session = setup.session();
         let mac = match session.has(features::MAC) {
-            true => Some(session.config::<[u8; 6]>(offset_of!(Config, mac))?),
+            true => Some(session.config(offset_of!(Config, mac))?),
             false => None,
         };
         let mtu = match session.has(features::MTU) {
-            true => session.config::<Le16>(offset_of!(Config, mtu))?.get(),
+            true => session.config(offset_of!(Config, mtu))?,
             false => DEFAULT_MTU,
         };
-        let (mut receive, transmit) = (setup.queue(RECEIVEQ, 1)?, setup.queue(TRANSMITQ, 1)?);
+        let framing = Framing::new(session.features());
+        let each = framing.descriptors();
+        let (mut receive, transmit) = (setup.queue(RECEIVEQ, each)?, setup.queue(TRANSMITQ, each)?);
         // drv:net:device-configuration-layout:07: each receive buffer holds a frame of the MTU.
-        let length = HEADER + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
+        let length = framing.header + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
         let session = setup.session();
-        let idle = session.buffers(&transmit, BUFFERS, length)?;
-        for buffer in session.buffers(&receive, BUFFERS, length)? {
-            post(&mut receive, buffer);
+        let idle = session.buffers(&transmit, each, BUFFERS, length)?;
+        for buffer in session.buffers(&receive, each, BUFFERS, length)? {
+            framing.post(&mut receive, buffer);
         }
         let mut session = setup.finish()?;
         session.publish(RECEIVEQ, &mut receive)?;
@@ -85,6 +95,7 @@ impl<T: Transport> Network<T> {
             receive,
             transmit,
             idle,
+            framing,
             mac,
             mtu,
         })
@@ -110,8 +121,8 @@ impl<T: Transport> Network<T> {
         if !self.session.has(features::STATUS) {
             return Ok(true);
         }
-        let status: Le16 = self.session.config(offset_of!(Config, status))?;
-        Ok(Status(status.get()).contains(Status::LINK_UP))
+        let status = Status(self.session.config(offset_of!(Config, status))?);
+        Ok(status.contains(Status::LINK_UP))
     }
 
     /// Copies the next frame that has arrived to the start of `frame`; returns its length, of which what does not fit
@@ -124,21 +135,22 @@ impl<T: Transport> Network<T> {
         else {
             return Ok(None);
         };
+        let framing = self.framing;
         let mut header = Hdr::default();
         let held = (written as usize)
-            .checked_sub(HEADER)
+            .checked_sub(framing.header)
             .ok_or(broken("a frame is shorter than its header"))?;
-        read(&buffer, 0, &mut header.as_mut_bytes()[..HEADER]);
+        read(&buffer, 0, &mut header.as_mut_bytes()[..framing.header]);
         let count = if self.session.has(features::MRG_RXBUF) {
-            header.num_buffers.get()
+            u16::from_ne_bytes(header.num_buffers.to_bytes()).in_order(self.session.byte_order())
         } else {
             1
         };
         if count == 0 {
             return Err(broken("num_buffers of a frame is 0"));
         }
-        let mut length = copy(&buffer, HEADER, held, frame);
-        post(&mut self.receive, buffer);
+        let mut length = copy(&buffer, framing.header, held, frame);
+        framing.post(&mut self.receive, buffer);
         for _ in 1..count {
             // dev:net:processing-of-incoming-packets:04: all buffers of a frame are used together.
             let next = self
@@ -147,7 +159,7 @@ impl<T: Transport> Network<T> {
                 .ok_or(broken("fewer buffers are used than num_buffers says"))?;
             let rest = frame.get_mut(length..).unwrap_or_default();
             length += copy(&next.data, 0, next.written as usize, rest);
-            post(&mut self.receive, next.data);
+            framing.post(&mut self.receive, next.data);
         }
         Ok(Some(length))
     }
@@ -164,10 +176,11 @@ impl<T: Transport> Network<T> {
             return Ok(Sent::Full);
         };
         // Without offloads every field is 0: drv:net:packet-transmission:02, :03 and :21.
-        write(&buffer, 0, &Hdr::default().as_bytes()[..HEADER]);
-        write(&buffer, HEADER, frame);
-        let segment = buffer.segment_at(0, HEADER + frame.len()).expect(FITS);
-        match self.transmit.add(&[segment], &[], buffer) {
+        let Framing { header, .. } = self.framing;
+        write(&buffer, 0, &Hdr::default().as_bytes()[..header]);
+        write(&buffer, header, frame);
+        let segments = self.framing.segments(&buffer, header + frame.len());
+        match self.transmit.add(segments.elements(), &[], buffer) {
             Ok(_) => Ok(Sent::Queued),
             Err(AddError { data, .. }) => {
                 self.idle.push(data);
@@ -191,6 +204,54 @@ impl<T: Transport> Network<T> {
     /// sent some already.
     pub fn enable_send_notifications(&mut self) -> bool {
         self.transmit.enable_notifications()
+    }
+}
+
+impl Framing {
+    fn new(features: Features) -> Self {
+        Self {
+            header: Hdr::size(features),
+            apart: !features.intersects(feature::VERSION_1 | feature::ANY_LAYOUT),
+        }
+    }
+
+    /// Descriptors of each buffer.
+    fn descriptors(self) -> u16 {
+        1 + u16::from(self.apart)
+    }
+
+    /// The first `length` bytes of `buffer`, which include the header.
+    fn segments(self, buffer: &Buffer, length: usize) -> Elements {
+        let segment = |offset, length| buffer.segment_at(offset, length).expect(FITS);
+        match self.apart && length > self.header {
+            false => Elements::One([segment(0, length)]),
+            true => Elements::Two([
+                segment(0, self.header),
+                segment(self.header, length - self.header),
+            ]),
+        }
+    }
+
+    /// Puts `buffer` into `receive`, the receive virtqueue.
+    fn post(self, receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
+        let segments = self.segments(&buffer, buffer.len());
+        // There are never more buffers than there is room for, so this cannot fail; if it did, the buffer would be freed.
+        let _ = receive.add(&[], segments.elements(), buffer);
+    }
+}
+
+/// The elements of a frame's buffer.
+enum Elements {
+    One([DmaSegment; 1]),
+    Two([DmaSegment; 2]),
+}
+
+impl Elements {
+    fn elements(&self) -> &[DmaSegment] {
+        match self {
+            Self::One(elements) => elements,
+            Self::Two(elements) => elements,
+        }
     }
 }
 

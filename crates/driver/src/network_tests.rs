@@ -9,6 +9,9 @@ use crate::testing::{Device, FORMATS, Fake};
 
 const LENGTH: usize = 4 << 20;
 
+/// Length of the header before each frame.
+const HEADER: usize = 12;
+
 /// Length of each receive buffer where the device says no MTU.
 const BUFFER: usize = HEADER + ETHERNET_HEADER + DEFAULT_MTU as usize;
 

@@ -1,6 +1,8 @@
 //! A transport without a device behind it: it checks the order of what a driver does, records it, and answers what a
 //! test wants.
 
+pub mod stairs;
+
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::cell::{RefCell, RefMut};
@@ -8,13 +10,14 @@ use core::ops::Range;
 use std::vec;
 use std::vec::Vec;
 
-use ringwright_memory::{Area, Mapping, Memory, Region, Slices};
-use ringwright_ring::{DeviceQueue, Layout, State};
+use ringwright_memory::{Area, Mapping, Memory, Region, Slices, Width};
+use ringwright_ring::{ByteOrder, DeviceQueue, Layout, State};
 use ringwright_spec::packed::DescFlags;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
-use crate::{Interrupt, Options, Transport, TransportError};
+use crate::field::Field;
+use crate::{Interrupt, Legacy, Options, Transport, TransportError};
 
 /// Both formats, with and without what changes how notifications and completions work.
 pub const FORMATS: [Features; 4] = [
@@ -32,8 +35,8 @@ pub const FORMATS: [Features; 4] = [
 /// Device address of the area.
 const BASE: u64 = 0x1000_0000;
 
-/// Reads of the status after which a reset is done.
-const RESET_READS: u32 = 3;
+/// Questions after which the device has done what takes it time: a reset, a suspend.
+const READS: u32 = 3;
 
 /// What a driver has done to its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,9 @@ pub enum Call {
     Features(Features),
     Status(u8),
     Enable(u16),
+    Reset(u16),
     Notify(u16),
+    Config,
 }
 
 /// The transport; clones are the same one.
@@ -57,11 +62,18 @@ pub struct Board {
     pub accepted: Features,
     /// With one of these the device does not accept the features.
     pub unacceptable: Features,
+    pub legacy: Option<Legacy>,
+    pub unsupported: Features,
     pub status: Status,
-    /// Reads of the status until a reset is done.
-    resetting: u32,
-    /// Resets take for ever.
-    pub never_resets: bool,
+    /// What the status will be, and the reads of it until then.
+    next: Status,
+    changing: u32,
+    /// Resets, suspending and resuming take for ever.
+    pub never_changes: bool,
+    /// The device answers suspending and resuming by DEVICE_NEEDS_RESET.
+    pub gives_up: bool,
+    /// Virtqueue that is being reset, and the questions until it is.
+    resetting: Option<(u16, u32)>,
     /// Greatest size of each virtqueue.
     pub sizes: Vec<u16>,
     layouts: Vec<Option<Layout>>,
@@ -94,9 +106,14 @@ impl Fake {
             offered,
             accepted: Features::NONE,
             unacceptable: Features::NONE,
+            legacy: None,
+            unsupported: feature::NOT_ON_MMIO,
             status: Status::ACKNOWLEDGE | Status::FAILED,
-            resetting: 0,
-            never_resets: false,
+            next: Status::NONE,
+            changing: 0,
+            never_changes: false,
+            gives_up: false,
+            resetting: None,
             sizes: sizes.to_vec(),
             layouts: vec![None; sizes.len()],
             config: vec![0; 64],
@@ -116,6 +133,11 @@ impl Fake {
 
     pub fn area(&self) -> Arc<Area> {
         self.board().area.clone()
+    }
+
+    /// Where virtqueue `index` lies, if it is enabled.
+    pub fn layout(&self, index: u16) -> Option<Layout> {
+        self.board().layouts[usize::from(index)]
     }
 
     /// Whether nothing of the area is allocated.
@@ -151,8 +173,20 @@ impl Fake {
         let board = self.board();
         assert!(board.status.contains(Status::DRIVER_OK), "the device is live");
         let layout = board.layouts[usize::from(index)].expect("the virtqueue is enabled");
-        let queue = DeviceQueue::new(layout, board.accepted, board.memory.clone(), State::default());
-        Device(queue.unwrap())
+        let order = board.byte_order();
+        let queue = DeviceQueue::with_byte_order(
+            layout,
+            board.accepted,
+            board.memory.clone(),
+            State::default(),
+            order,
+        );
+        Device {
+            queue: queue.unwrap(),
+            shapes: Vec::new(),
+            fake: self.clone(),
+            index,
+        }
     }
 
     /// Says, as a device does that breaks the rules, that it has used a buffer: the first of virtqueue `index`.
@@ -188,41 +222,89 @@ impl Fake {
 }
 
 impl Board {
+    fn byte_order(&self) -> ByteOrder {
+        self.legacy.map_or(ByteOrder::Little, |legacy| legacy.byte_order)
+    }
+
     fn set_status(&mut self, status: Status) {
         self.log.push(Call::Status(status.0));
         if status == Status::NONE {
             self.layouts.fill(None);
-            self.resetting = if self.status == Status::NONE {
-                0
-            } else {
-                RESET_READS
-            };
+            self.become_soon(Status::NONE);
             return;
         }
         assert!(
             status.contains(self.status),
             "drv:core:device-status-field:02: no bit is cleared"
         );
-        self.status = status;
-        if status.contains(Status::FEATURES_OK) && self.accepted.intersects(self.unacceptable) {
+        assert!(
+            self.legacy.is_none() || !status.contains(Status::FEATURES_OK),
+            "legacy devices have no FEATURES_OK (section 3.1.2)"
+        );
+        let added = status - self.status;
+        let outcome = match self.gives_up {
+            true => status | Status::DEVICE_NEEDS_RESET,
+            false => status,
+        };
+        if added.contains(Status::SUSPEND) {
+            self.become_soon(outcome - Status::DRIVER_OK);
+        } else if self.status.contains(Status::SUSPEND) {
+            self.become_soon(outcome - Status::SUSPEND);
+        } else if status.contains(Status::FEATURES_OK) && self.accepted.intersects(self.unacceptable) {
             self.status = status - Status::FEATURES_OK;
+        } else {
+            self.status = status;
         }
     }
 
+    fn become_soon(&mut self, status: Status) {
+        self.next = status;
+        self.changing = if self.status == status { 0 } else { READS };
+    }
+
     fn read_status(&mut self) -> Status {
-        if self.resetting > 0 && !self.never_resets {
-            self.resetting -= 1;
-            if self.resetting == 0 {
-                self.status = Status::NONE;
+        if self.changing > 0 && !self.never_changes {
+            self.changing -= 1;
+            if self.changing == 0 {
+                self.status = self.next;
             }
         }
         self.status
+    }
+
+    fn queue_is_reset(&mut self, index: u16) -> bool {
+        let (resetting, left) = self.resetting.expect("a virtqueue is being reset");
+        assert_eq!(index, resetting);
+        self.resetting = match left {
+            0 => None,
+            _ if self.never_changes => Some((index, left)),
+            _ => Some((index, left - 1)),
+        };
+        self.resetting.is_none()
+    }
+
+    /// The bytes of the configuration space that an access is about.
+    fn config_range(&self, offset: usize, width: Width, length: usize) -> Range<usize> {
+        let width = width.bytes();
+        assert!(
+            offset.is_multiple_of(width) && length.is_multiple_of(width),
+            "{length} bytes at {offset} are no fields of {width} bytes"
+        );
+        offset..offset + length
     }
 }
 
 impl Transport for Fake {
     fn device_id(&self) -> u32 {
         self.board().id
+    }
+
+    fn legacy(&self) -> Option<Legacy> {
+        self.board().legacy
+    }
+
+    fn unsupported_features(&self) -> Features {
+        self.board().unsupported
     }
 
     fn device_features(&mut self) -> Result<Features, TransportError> {
@@ -254,14 +336,27 @@ impl Transport for Fake {
 
     fn enable_queue(&mut self, index: u16, layout: &Layout) -> Result<(), TransportError> {
         self.call(|board| {
-            assert!(board.status.contains(Status::FEATURES_OK), "features come first");
+            assert!(
+                board.status.contains(Status::FEATURES_OK) || board.legacy.is_some(),
+                "features come first"
+            );
+            assert_eq!(board.resetting, None, "drv:core:virtqueue-reset:01");
             board.log.push(Call::Enable(index));
             board.layouts[usize::from(index)] = Some(*layout);
         })
     }
 
-    fn reset_queue(&mut self, _index: u16) -> Result<(), TransportError> {
-        unreachable!("no driver here resets a virtqueue")
+    fn reset_queue(&mut self, index: u16) -> Result<(), TransportError> {
+        self.call(|board| {
+            assert!(board.accepted.contains(feature::RING_RESET));
+            board.log.push(Call::Reset(index));
+            board.layouts[usize::from(index)] = None;
+            board.resetting = Some((index, READS));
+        })
+    }
+
+    fn queue_is_reset(&mut self, index: u16) -> Result<bool, TransportError> {
+        self.call(|board| board.queue_is_reset(index))
     }
 
     fn notify(&mut self, index: u16, _data: u32) -> Result<(), TransportError> {
@@ -270,17 +365,25 @@ impl Transport for Fake {
                 board.status.contains(Status::DRIVER_OK),
                 "drv:init:device-initialization:06: no notification before DRIVER_OK"
             );
+            assert!(
+                !board.status.contains(Status::SUSPEND),
+                "drv:init:device-suspend:04"
+            );
             board.log.push(Call::Notify(index));
         })
     }
 
     fn config_generation(&mut self) -> Result<u32, TransportError> {
-        self.call(|board| board.generation)
+        self.call(|board| {
+            assert!(board.legacy.is_none(), "legacy devices have no generation");
+            board.generation
+        })
     }
 
-    fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
+    fn read_config(&mut self, offset: usize, width: Width, data: &mut [u8]) -> Result<(), TransportError> {
         self.call(|board| {
-            data.copy_from_slice(&board.config[offset..offset + data.len()]);
+            let range = board.config_range(offset, width, data.len());
+            data.copy_from_slice(&board.config[range]);
             if board.changes > 0 {
                 board.changes -= 1;
                 board.generation += 1;
@@ -289,8 +392,16 @@ impl Transport for Fake {
         })
     }
 
-    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
-        self.call(|board| board.config[offset..offset + data.len()].copy_from_slice(data))
+    fn write_config(&mut self, offset: usize, width: Width, data: &[u8]) -> Result<(), TransportError> {
+        self.call(|board| {
+            assert!(
+                !board.status.contains(Status::SUSPEND),
+                "drv:init:device-suspend:05"
+            );
+            board.log.push(Call::Config);
+            let range = board.config_range(offset, width, data.len());
+            board.config[range].copy_from_slice(data);
+        })
     }
 
     fn take_interrupt(&mut self) -> Result<Interrupt, TransportError> {
@@ -303,25 +414,49 @@ impl Transport for Fake {
 }
 
 /// The device end of one virtqueue.
-pub struct Device(DeviceQueue);
+pub struct Device {
+    queue: DeviceQueue,
+    /// Lengths of the elements, readable and writable, of the chains that were served.
+    pub shapes: Vec<[Vec<usize>; 2]>,
+    fake: Fake,
+    index: u16,
+}
 
 impl Device {
     /// Serves up to `most` chains: `answer` gets what the driver has written and where to write, and says how much it
     /// has written. Returns how many there were.
     pub fn serve(&mut self, most: usize, mut answer: impl FnMut(&[u8], Slices<'_>) -> u32) -> usize {
         for served in 0..most {
-            let Some(chain) = self.0.pop().unwrap() else {
-                self.0.publish();
+            let Some(chain) = self.queue.pop().unwrap() else {
+                self.queue.publish();
                 return served;
             };
+            let lengths = |slices: Slices<'_>| slices.segments().map(|segment| segment.len()).collect();
+            self.shapes
+                .push([lengths(chain.readable()), lengths(chain.writable())]);
             let mut readable = vec![0; chain.readable().len()];
             chain.readable().read(0, &mut readable).unwrap();
             let written = answer(&readable, chain.writable());
             let token = chain.into_token();
-            self.0.complete(token, written).unwrap();
+            self.queue.complete(token, written).unwrap();
         }
-        self.0.publish();
+        self.queue.publish();
         most
+    }
+
+    /// Says of the last chain used that `written` bytes were written, as legacy devices do; split virtqueues only.
+    pub fn overstate(&self, written: u32) {
+        let layout = self.fake.layout(self.index).unwrap();
+        let board = self.fake.board();
+        let order = board.byte_order();
+        let mut used = [0; 2];
+        board.memory.read(layout.device_area + 2, &mut used).unwrap();
+        let last = u16::from_ne_bytes(used).in_order(order).wrapping_sub(1) % layout.size;
+        let length = written.in_order(order).to_ne_bytes();
+        board
+            .memory
+            .write(layout.device_area + 4 + 8 * u64::from(last) + 4, &length)
+            .unwrap();
     }
 
     /// Fills the next buffer with `bytes`, which it has room for.

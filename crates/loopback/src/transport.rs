@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ringwright_device::{ConfigError, HostError, QueueSetup};
 use ringwright_driver::{Interrupt, Transport, TransportError};
+use ringwright_memory::Width;
 use ringwright_ring::{Layout, State};
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
@@ -87,6 +88,10 @@ impl Transport for Loopback {
         Ok(())
     }
 
+    fn queue_is_reset(&mut self, index: u16) -> Result<bool, TransportError> {
+        Ok(!self.host.is_running(index))
+    }
+
     fn notify(&mut self, index: u16, _data: u32) -> Result<(), TransportError> {
         self.host.kick(index);
         Ok(())
@@ -97,11 +102,11 @@ impl Transport for Loopback {
         Ok(0)
     }
 
-    fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
+    fn read_config(&mut self, offset: usize, _width: Width, data: &mut [u8]) -> Result<(), TransportError> {
         self.host.read_config(offset, data).map_err(config_error)
     }
 
-    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
+    fn write_config(&mut self, offset: usize, _width: Width, data: &[u8]) -> Result<(), TransportError> {
         self.host.write_config(offset, data).map_err(config_error)
     }
 

@@ -8,6 +8,7 @@ use common::*;
 use ringwright_driver::block::Block;
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::{DriverError, Options, Transport, TransportError};
+use ringwright_memory::Width;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 use ringwright_vhost_user::backend::{Backend, BackendOptions, OFFERED};
@@ -113,18 +114,18 @@ fn configuration_space_reads_and_refuses_writes() {
     let server = Server::start(memory_disk(3, 1));
     let mut frontend = server.frontend(BLOCK);
     let mut capacity = [0; 8];
-    frontend.read_config(0, &mut capacity).unwrap();
+    frontend.read_config(0, Width::One, &mut capacity).unwrap();
     assert_eq!(u64::from_le_bytes(capacity), 3 << 11);
     // A read that begins within the space and ends beyond it brings zeroes, one that begins beyond it nothing.
     let mut long = [0xff; 250];
-    frontend.read_config(0, &mut long).unwrap();
+    frontend.read_config(0, Width::One, &mut long).unwrap();
     assert_eq!((&long[..8], long[249]), (&capacity[..], 0));
     assert!(matches!(
-        frontend.read_config(4000, &mut long),
+        frontend.read_config(4000, Width::One, &mut long),
         Err(TransportError::Config { .. })
     ));
-    assert!(frontend.write_config(0, &[1]).is_err());
-    frontend.read_config(0, &mut capacity).unwrap();
+    assert!(frontend.write_config(0, Width::One, &[1]).is_err());
+    frontend.read_config(0, Width::One, &mut capacity).unwrap();
     assert_eq!(u64::from_le_bytes(capacity), 3 << 11);
 }
 

@@ -3,9 +3,8 @@
 use core::mem::offset_of;
 
 use ringwright_spec::block::{Config, SECTOR_SIZE, features};
-use ringwright_spec::data::{Le32, Le64};
 
-use crate::init::Session;
+use crate::session::Session;
 use crate::{DriverError, Transport};
 
 /// What the device says of itself.
@@ -27,9 +26,9 @@ impl Geometry {
     /// Reads the fields of the configuration space whose features are negotiated
     /// (`drv:core:device-configuration-space:02`).
     pub(super) fn read<T: Transport>(session: &mut Session<T>) -> Result<Self, DriverError> {
-        let capacity = session.config::<Le64>(offset_of!(Config, capacity))?.get();
+        let capacity = session.config(offset_of!(Config, capacity))?;
         let mut field = |feature, offset, absent| match session.has(feature) {
-            true => session.config::<Le32>(offset).map(Le32::get),
+            true => session.config(offset),
             false => Ok(absent),
         };
         let segment_size = field(features::SIZE_MAX, offset_of!(Config, size_max), u32::MAX)?;

@@ -17,12 +17,12 @@ use ringwright_spec::Features;
 use ringwright_spec::block::{
     self as spec, Config, DEVICE, ID_BYTES, REQUESTQ1, ReqType, SECTOR_SIZE, Status, features,
 };
-use ringwright_spec::data::Le16;
 use thiserror::Error;
 
 pub use self::geometry::Geometry;
 use self::slots::Slots;
-use crate::init::{Session, Setup};
+use crate::init::Setup;
+use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 
 /// Features of the device type that this driver understands.
@@ -164,6 +164,8 @@ pub enum Refusal {
 struct Queue {
     ring: DriverQueue<Pending>,
     slots: Slots,
+    /// Legacy devices often give wrong lengths, which are not to be relied on (section 5.2.6.3).
+    trusts_length: bool,
 }
 
 /// What travels with a chain.
@@ -185,18 +187,20 @@ impl<T: Transport> Block<T> {
         let features = setup.features();
         let geometry = Geometry::read(setup.session())?;
         let offered = match features.contains(features::MQ) {
-            true => setup
-                .session()
-                .config::<Le16>(offset_of!(Config, num_queues))?
-                .get(),
+            true => setup.session().config(offset_of!(Config, num_queues))?,
             false => 1,
         };
         let count = spec::queue_count(features, offered).min(queues).max(1);
         let queues = (0..count)
             .map(|index| {
                 let ring = setup.queue(REQUESTQ1 + index, 3)?;
-                let slots = Slots::new(setup.session(), ring.free())?;
-                Ok(Queue { ring, slots })
+                let session = setup.session();
+                let slots = Slots::new(session, ring.free())?;
+                Ok(Queue {
+                    ring,
+                    slots,
+                    trusts_length: !session.is_legacy(),
+                })
             })
             .collect::<Result<_, DriverError>>()?;
         Ok(Self {
@@ -362,7 +366,7 @@ impl Queue {
             return Ok(None);
         };
         let result = match self.slots.status(slot) {
-            Status::OK if written >= expected => Ok(()),
+            Status::OK if written >= expected || !self.trusts_length => Ok(()),
             Status::OK => Err(BlockError::Short {
                 expected,
                 found: written,

@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 use core::mem::size_of;
 
 use ringwright_memory::{Buffer, DmaSegment};
+use ringwright_ring::ByteOrder;
 use ringwright_spec::block::{ReqHead, ReqType, Status};
 use ringwright_spec::data::{Le32, Le64};
 use zerocopy::IntoBytes;
 
-use crate::init::Session;
+use crate::field::Field;
+use crate::session::Session;
 use crate::{DriverError, Transport};
 
 /// Distance of two slots, so that none crosses a cache line of 64 bytes.
@@ -23,6 +25,7 @@ const UNWRITTEN: Status = Status(0xff);
 /// One header and one status for each request that may be outstanding.
 pub(super) struct Slots {
     memory: Buffer,
+    order: ByteOrder,
     free: Vec<u16>,
 }
 
@@ -32,6 +35,7 @@ impl Slots {
         let memory = session.allocate(STRIDE * count as usize)?;
         Ok(Self {
             memory,
+            order: session.byte_order(),
             free: (0..count).rev().collect(),
         })
     }
@@ -51,10 +55,11 @@ impl Slots {
     /// Writes the header of a request; returns where the device finds it and where it writes the status.
     #[inline]
     pub(super) fn prepare(&self, slot: u16, kind: ReqType, sector: u64) -> (DmaSegment, DmaSegment) {
+        // Little-endian, or on legacy interfaces as the guest is (section 5.2.6.3).
         let head = ReqHead {
-            r#type: Le32::new(kind.0),
+            r#type: Le32::from_bytes(kind.0.in_order(self.order).to_ne_bytes()),
             reserved: Le32::ZERO,
-            sector: Le64::new(sector),
+            sector: Le64::from_bytes(sector.in_order(self.order).to_ne_bytes()),
         };
         let at = STRIDE * slot as usize;
         let mut bytes = [0; STATUS + 1];

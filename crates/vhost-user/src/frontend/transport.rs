@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringwright_driver::{Interrupt, Transport, TransportError};
+use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
@@ -77,6 +78,11 @@ impl Transport for Frontend {
         Ok(self.stop_queue(index).map(drop)?)
     }
 
+    /// Stopping a vring is waited for.
+    fn queue_is_reset(&mut self, _index: u16) -> Result<bool, TransportError> {
+        Ok(true)
+    }
+
     /// The data has no way to the back-end, which is why it does not offer NOTIFICATION_DATA.
     fn notify(&mut self, index: u16, _data: u32) -> Result<(), TransportError> {
         Ok(self.kick(index)?)
@@ -88,12 +94,12 @@ impl Transport for Frontend {
         Ok(self.dialogue.generation)
     }
 
-    fn read_config(&mut self, offset: usize, data: &mut [u8]) -> Result<(), TransportError> {
+    fn read_config(&mut self, offset: usize, _width: Width, data: &mut [u8]) -> Result<(), TransportError> {
         self.need_config(offset, data.len())?;
         Ok(self.config(offset, data)?)
     }
 
-    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), TransportError> {
+    fn write_config(&mut self, offset: usize, _width: Width, data: &[u8]) -> Result<(), TransportError> {
         self.need_config(offset, data.len())?;
         for (start, chunk) in (offset..).step_by(CONFIG_CHUNK).zip(data.chunks(CONFIG_CHUNK)) {
             let head = Config {
