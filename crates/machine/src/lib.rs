@@ -7,10 +7,14 @@
 //! - [`Clock`] is the time that all harts read.
 #![forbid(unsafe_code)]
 
+pub mod boot;
 mod bus;
 mod clock;
 pub mod hart;
+pub mod interrupts;
+pub mod map;
 mod ram;
+pub mod rtc;
 
 pub use bus::{AccessFault, Bus};
 pub use clock::{Clock, TIMEBASE_HZ};

@@ -11,8 +11,9 @@ pub trait InterruptFile: Send + Sync {
     /// What `stopei` reads: identity and priority of the top interrupt, or 0.
     fn top(&self) -> u64;
 
-    /// A write to `stopei`: makes the top interrupt no longer pending.
-    fn claim(&self);
+    /// A write to `stopei`: makes the top interrupt no longer pending, and gives what a read of the same instruction sees,
+    /// so that no other interrupt can come in between.
+    fn claim(&self) -> u64;
 }
 
 /// What a CSR instruction does to the value of a register.

@@ -14,6 +14,14 @@ use crate::{Bus, Clock, Ram};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The extensions to RV64I that a hart has, by the names that a device tree has for them: single letters first.
+pub const EXTENSIONS: &[&str] = &[
+    "i", "m", "a", "f", "d", "c", "zicntr", "zicsr", "zifencei", "ssaia", "sstc",
+];
+
+/// The largest page table that a hart walks, by the name that a device tree has for it.
+pub const MMU: &str = "riscv,sv48";
+
 /// One hart. It belongs to the thread that runs it; other threads reach it through its [`Signals`].
 pub struct Hart {
     id: u64,
