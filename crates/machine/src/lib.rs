@@ -7,16 +7,22 @@
 //! - [`Clock`] is the time that all harts read.
 #![forbid(unsafe_code)]
 
+mod board;
 pub mod boot;
 mod bus;
 mod clock;
+mod control;
 pub mod hart;
 pub mod interrupts;
+mod machine;
 pub mod map;
 mod ram;
 pub mod rtc;
+mod sbi;
 
 pub use bus::{AccessFault, Bus};
 pub use clock::{Clock, TIMEBASE_HZ};
+pub use control::Outcome;
 pub use hart::{Exit, Fatal, Fence, Hart, Interrupt, InterruptFile, Signals, State, Update};
+pub use machine::{Kernel, Machine, MachineError, Options, Running};
 pub use ram::{Ram, RamError};

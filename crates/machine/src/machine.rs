@@ -1,0 +1,243 @@
+//! The machine: put together, given a kernel, and set going.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use ringwright_device::transport::mmio::{self, Mmio};
+use ringwright_device::{Device, HostError};
+use ringwright_memory::{MapError, Memory};
+
+use crate::board::{Board, MmioSlot, Wire};
+use crate::boot::{self, Description, Image, ImageError, LoadError};
+use crate::control::{Control, Outcome};
+use crate::interrupts::{Aplic, Imsic};
+use crate::rtc::Rtc;
+use crate::sbi::Sbi;
+use crate::{Clock, Exit, Hart, Ram, RamError, Signals, map};
+
+/// Instructions between two looks of a hart's thread at what the machine wants.
+const BUDGET: u64 = 1 << 22;
+
+/// How large a machine is.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of memory, a multiple of 4096.
+    pub memory: u64,
+    /// How many harts, each with a thread of this process: from 1 to [`MAX_HARTS`](map::MAX_HARTS).
+    pub harts: usize,
+}
+
+/// What a machine starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<'a> {
+    /// The bytes of the kernel's file: an [`Image`].
+    pub file: &'a [u8],
+    /// The initial file system; may be empty.
+    pub initrd: &'a [u8],
+    /// The command line.
+    pub arguments: &'a str,
+    /// Randomness for the kernel to begin with.
+    pub seed: [u8; 32],
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// Its memory.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// Devices cannot be given the memory.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The number of harts.
+    #[error("{0} harts: from 1 to {most} are possible", most = map::MAX_HARTS)]
+    Harts(usize),
+    /// The number of devices.
+    #[error("no place is left for another device on {0}")]
+    Full(&'static str),
+    /// A device cannot be run.
+    #[error(transparent)]
+    Device(#[from] HostError),
+    /// The kernel's file.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Kernel and initial file system do not go into memory.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The operating system refuses a thread or an event.
+    #[error("a machine needs threads and events of the operating system: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A machine that does not run yet.
+pub struct Machine {
+    ram: Arc<Ram>,
+    memory: Arc<Memory>,
+    control: Arc<Control>,
+    board: Board,
+}
+
+/// A machine that runs. It ends when this is dropped.
+pub struct Running {
+    control: Arc<Control>,
+    harts: Vec<JoinHandle<()>>,
+}
+
+impl Machine {
+    /// A machine without devices and with nothing in its memory.
+    pub fn new(options: Options) -> Result<Self, MachineError> {
+        if !(1..=map::MAX_HARTS).contains(&options.harts) {
+            return Err(MachineError::Harts(options.harts));
+        }
+        let ram = Ram::new(map::RAM.base, options.memory)?;
+        let signals: Vec<_> = (0..options.harts).map(|_| Arc::new(Signals::default())).collect();
+        let imsic = Arc::new(Imsic::new(&signals));
+        Ok(Self {
+            memory: Arc::new(Memory::new(vec![ram.region().clone()])?),
+            ram: Arc::new(ram),
+            control: Arc::new(Control::new(signals)?),
+            board: Board {
+                aplic: Arc::new(Aplic::new(imsic.clone())),
+                imsic,
+                rtc: Rtc::default(),
+                mmio: Vec::new(),
+            },
+        })
+    }
+
+    /// Puts `device` into the next virtio-mmio slot.
+    pub fn attach_mmio(
+        &mut self,
+        device: Box<dyn Device>,
+        options: mmio::Options,
+    ) -> Result<(), MachineError> {
+        let slot = self.board.mmio.len();
+        if slot == map::MMIO_SLOTS {
+            return Err(MachineError::Full("virtio-mmio"));
+        }
+        let wire = Wire {
+            aplic: self.board.aplic.clone(),
+            source: map::mmio_source(slot),
+        };
+        let mut model = Mmio::new(device, options, Arc::new(wire))?;
+        model.set_memory(self.memory.clone());
+        self.board.mmio.push(MmioSlot::new(model));
+        Ok(())
+    }
+
+    /// Loads `kernel`, for the first hart to start with.
+    pub fn load(&mut self, kernel: &Kernel<'_>) -> Result<(), MachineError> {
+        let image = Image::new(kernel.file)?;
+        let layout = boot::Layout::new(&self.ram, &image, kernel.initrd.len() as u64)?;
+        let slots: Vec<usize> = (0..self.board.mmio.len()).collect();
+        let tree = Description {
+            memory: self.ram.len(),
+            harts: self.control.signals().len(),
+            arguments: kernel.arguments,
+            initrd: layout.initrd,
+            seed: &kernel.seed,
+            mmio_slots: &slots,
+            pci: false,
+        };
+        boot::load(&self.ram, &layout, &image, kernel.initrd, &tree.flatten())?;
+        self.control.start(0, layout.kernel, layout.device_tree);
+        Ok(())
+    }
+
+    /// Sets the machine going. What the kernel writes to the debug console goes to `console`.
+    pub fn start(self, console: Box<dyn Write + Send>) -> Result<Running, MachineError> {
+        let clock = Clock::starting_at(0);
+        let board = Arc::new(self.board);
+        let sbi = Arc::new(Sbi::new(console));
+        let mut running = Running {
+            control: self.control,
+            harts: Vec::new(),
+        };
+        for (id, signals) in running.control.signals().iter().enumerate() {
+            let mut hart = Hart::new(id as u64, self.ram.clone(), board.clone(), signals.clone(), clock);
+            if let Some(file) = board.imsic.file(id) {
+                hart = hart.with_interrupt_file(file);
+            }
+            let (control, sbi, ram) = (running.control.clone(), sbi.clone(), self.ram.clone());
+            let thread = std::thread::Builder::new().name(format!("hart-{id}"));
+            running
+                .harts
+                .push(thread.spawn(move || run(hart, &control, &sbi, &ram))?);
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Waits for the end, until `deadline` if there is one. The descriptor of [`Running`] is readable then.
+    pub fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
+        self.control.wait_for_end(deadline)
+    }
+
+    /// Instructions that the harts have retired, up to a moment ago.
+    pub fn instructions(&self) -> u64 {
+        self.control.instructions()
+    }
+
+    /// The registers of all harts that have been started, for a person to read.
+    pub fn dump(&self) -> String {
+        let goes_on = self.control.pause();
+        let dump = self.control.dump();
+        if goes_on {
+            self.control.resume();
+        }
+        dump
+    }
+
+    /// Ends the machine, if it has not ended by itself, and says how it ended.
+    pub fn end(&mut self) -> Outcome {
+        self.control.end(Outcome::Ended);
+        for hart in self.harts.drain(..) {
+            // A thread that panicked has said so.
+            let _ = hart.join();
+        }
+        self.control.outcome().unwrap_or(Outcome::Ended)
+    }
+}
+
+/// Readable once the machine has ended.
+impl AsFd for Running {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The thread of a hart.
+fn run(mut hart: Hart, control: &Control, sbi: &Sbi, ram: &Ram) {
+    let number = hart.id() as usize;
+    let _ending = EndOnPanic(control);
+    while control.may_run(&mut hart) {
+        match hart.run(BUDGET) {
+            Exit::Budget | Exit::Left => {}
+            Exit::Wfi => hart.sleep(None),
+            Exit::Ecall => sbi.call(&mut hart, control, ram),
+            Exit::Fatal(fatal) => control.end(Outcome::Fatal { hart: number, fatal }),
+        }
+    }
+}
+
+/// Lets no machine wait for a hart whose thread has panicked.
+struct EndOnPanic<'a>(&'a Control);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Outcome::Panicked);
+        }
+    }
+}
