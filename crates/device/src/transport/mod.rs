@@ -10,6 +10,7 @@
 
 mod core;
 pub mod mmio;
+pub mod pci;
 #[cfg(test)]
 mod testing;
 

@@ -5,6 +5,7 @@ use core::ops::RangeInclusive;
 use crate::data::{Le16, Le32};
 
 pub mod common_cfg;
+pub mod header;
 pub mod legacy;
 
 pub use common_cfg::CommonCfg;

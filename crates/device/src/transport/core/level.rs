@@ -11,8 +11,12 @@ pub(crate) struct Level {
     pending: AtomicU32,
     /// The line may be asserted at all.
     enabled: AtomicBool,
-    /// The level of the line, and the way to set it.
-    line: Mutex<(bool, Box<dyn Fn(bool) + Send + Sync>)>,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    asserted: bool,
+    set: Box<dyn Fn(bool) + Send + Sync>,
 }
 
 impl Level {
@@ -21,7 +25,10 @@ impl Level {
         Self {
             pending: AtomicU32::new(0),
             enabled: AtomicBool::new(true),
-            line: Mutex::new((false, Box::new(set))),
+            line: Mutex::new(Line {
+                asserted: false,
+                set: Box::new(set),
+            }),
         }
     }
 
@@ -55,8 +62,8 @@ impl Level {
     fn update(&self) {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         let asserted = self.pending() != 0 && self.enabled.load(Ordering::Acquire);
-        if std::mem::replace(&mut line.0, asserted) != asserted {
-            (line.1)(asserted);
+        if std::mem::replace(&mut line.asserted, asserted) != asserted {
+            (line.set)(asserted);
         }
     }
 }

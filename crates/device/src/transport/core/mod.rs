@@ -138,6 +138,11 @@ impl Core {
         self.host.description()
     }
 
+    /// Bytes of the configuration space.
+    pub fn config_size(&self) -> u64 {
+        self.host.config().len() as u64
+    }
+
     /// What has gone through each queue, by index.
     pub fn counters(&self) -> Vec<QueueCounters> {
         self.host.counters()

@@ -11,7 +11,7 @@ impl Core {
         let all = self.host.offered_features();
         match self.interface {
             // Bits of the legacy interface are not to be found on the other one.
-            Interface::Modern => self.host.supported(all - self.legacy_features()),
+            Interface::Modern => self.host.supported(all - self.legacy_only(all)),
             Interface::Legacy => self.host.supported((all & LEGACY_BITS) | feature::ANY_LAYOUT),
         }
     }
@@ -57,18 +57,16 @@ impl Core {
         }
     }
 
-    fn legacy_features(&self) -> Features {
-        let tables = [self.description().device_type.features, feature::ALL];
-        let bits = tables.into_iter().flatten();
-        // Bit 41 is a legacy bit of network devices and one of all others, so a modern meaning comes first.
-        bits.filter(|bit| {
-            bit.legacy
-                && !self
-                    .description()
-                    .device_type
-                    .feature(bit.bit)
-                    .is_some_and(|bit| !bit.legacy)
-        })
-        .fold(Features::NONE, |all, bit| all | Features::bit(bit.bit))
+    /// Those of `features` that only legacy interfaces know.
+    fn legacy_only(&self, features: Features) -> Features {
+        let device_type = self.description().device_type;
+        let legacy = |bit: &u32| device_type.feature(*bit).is_some_and(|feature| feature.legacy);
+        Features(
+            features
+                .bits()
+                .filter(legacy)
+                .map(|bit| Features::bit(bit).0)
+                .sum(),
+        )
     }
 }

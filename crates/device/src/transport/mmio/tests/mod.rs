@@ -9,32 +9,32 @@ use ringwright_spec::{Features, Status, mmio};
 
 use super::*;
 use crate::testing::{Completed, Guest, Queue};
-use crate::transport::testing::Line;
+use crate::transport::testing::Board;
 
-impl InterruptLine for Line {
+impl InterruptLine for Board {
     fn set_level(&self, asserted: bool) {
         self.set(asserted);
     }
 }
 
-/// A device behind registers, its line, and the guest that drives it.
-pub struct Board {
+/// A device behind registers, and the guest that drives it.
+pub struct Driver {
     pub mmio: Mmio,
-    pub line: Arc<Line>,
+    pub board: Arc<Board>,
     pub guest: Guest,
 }
 
-impl Board {
+impl Driver {
     pub fn new(device: impl Device + 'static, features: Features) -> Self {
         Self::with_options(device, features, Options::default())
     }
 
     pub fn with_options(device: impl Device + 'static, features: Features, options: Options) -> Self {
-        let line = Arc::new(Line::default());
-        let mut mmio = Mmio::new(Box::new(device), options, line.clone()).unwrap();
+        let board = Arc::new(Board::default());
+        let mut mmio = Mmio::new(Box::new(device), options, board.clone()).unwrap();
         let guest = Guest::new(features);
         mmio.set_memory(guest.memory());
-        Self { mmio, line, guest }
+        Self { mmio, board, guest }
     }
 
     pub fn read(&mut self, register: u64) -> u32 {
@@ -116,7 +116,7 @@ impl Board {
             if let Some(completed) = queue.poll_or_arm() {
                 return completed;
             }
-            self.line.wait();
+            self.board.wait_asserted();
             let pending = self.read(mmio::INTERRUPT_STATUS);
             assert_ne!(pending, 0);
             self.write(mmio::INTERRUPT_ACK, pending);
