@@ -81,7 +81,9 @@ impl<T: Transport> Setup<T> {
             transport,
             area: area.clone(),
             features: Features::NONE,
-            progress: Progress::Initializing,
+            // If the reset does not end, FAILED is not set either:
+            // drv:pci:common-configuration-structure-layout:05.
+            progress: Progress::Reset,
         };
         session.reset()?;
         session.progress = Progress::Initializing;

@@ -39,7 +39,7 @@ pub(crate) enum Progress {
     Live,
     /// It has been told SUSPEND, or may have been.
     Suspended,
-    /// It has been reset, and nothing has been asked of it since.
+    /// Nothing has been asked of it since it was reset, or found.
     Reset,
 }
 

@@ -1,6 +1,8 @@
 //! A transport without a device behind it: it checks the order of what a driver does, records it, and answers what a
 //! test wants.
 
+pub mod lives;
+pub mod model;
 pub mod stairs;
 
 use alloc::rc::Rc;

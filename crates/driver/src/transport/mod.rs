@@ -1,15 +1,22 @@
 //! The bus as a driver sees it (chapter 4, and appendix "Creating New Transports").
 
+#[cfg(feature = "device-tree")]
+pub mod device_tree;
+pub mod mmio;
+
+mod config;
 mod error;
+mod legacy;
 mod lent;
 mod registers;
 
 use ringwright_memory::Width;
-use ringwright_ring::{ByteOrder, Layout};
+use ringwright_ring::Layout;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
 pub use error::TransportError;
+pub use legacy::Legacy;
 pub use registers::Registers;
 
 /// One device on some bus: what every transport of the document offers to its driver.
@@ -88,13 +95,4 @@ pub struct Interrupt {
     pub queue: bool,
     /// The device configuration has changed.
     pub config: bool,
-}
-
-/// What a driver has to know of a legacy interface (the sections named so, and 2.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Legacy {
-    /// The guest's byte order: that of virtqueues, requests and the device configuration space.
-    pub byte_order: ByteOrder,
-    /// Whether virtqueues have the size that the device says, no smaller one (on PCI, section 4.1.5.1.3.1).
-    pub fixed_queue_size: bool,
 }
