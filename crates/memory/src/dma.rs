@@ -9,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 /// The address and length, as the device sees them, of a piece of memory that the driver owns: what a descriptor
 /// says (2.7.5, 2.8.1). Only a [`Buffer`] gives one, so that no driver lets a device into other memory by mistake.
@@ -190,6 +191,14 @@ impl Buffer {
     #[inline]
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), OutOfBounds> {
         self.slices().write(offset, from)
+    }
+
+    /// Puts `value` at `offset` in one atomic step and gives what was there before. `None` beyond the end. Sequentially
+    /// consistent.
+    pub fn swap(&self, offset: usize, value: u8) -> Option<u8> {
+        // SAFETY: the area keeps the memory for as long as this buffer, and its memory is writable.
+        let byte = unsafe { self.segment.atomic::<AtomicU8>(offset) };
+        Some(byte?.swap(value, SeqCst))
     }
 
     /// The view of all of the buffer.

@@ -73,6 +73,17 @@ fn a_buffer_outlives_its_area() {
     assert_eq!(buffer.write(0, &[1; 8]), Ok(()));
 }
 
+#[test]
+fn bytes_are_swapped() {
+    let buffer = area(64).allocate(4, 1).unwrap();
+    buffer.write(0, &[1, 2, 3, 4]).unwrap();
+    assert_eq!(buffer.swap(3, 9), Some(4));
+    assert_eq!(buffer.swap(4, 9), None);
+    let mut bytes = [0; 4];
+    buffer.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [1, 2, 3, 9]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 8 } else { 256 }, failure_persistence: None, ..Default::default() })]
 

@@ -1,12 +1,14 @@
 //! A set of regions and the resolution of addresses in it.
 //!
-//! `unsafe` is needed here to wrap segments of the regions into views for the copies of the control path.
+//! `unsafe` is needed here to wrap segments of the regions into views for the copies of the control path, and into atomics
+//! for single bytes.
 
 use crate::translate::Pieces;
 use crate::{Access, DirtyLog, Fault, MapError, Region, Segment, Sink, Slices, Translate, Window};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering::SeqCst};
 #[cfg(debug_assertions)]
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -181,6 +183,18 @@ impl Memory {
         debug_assert!(copied.is_ok(), "the segments of a range are as long as the range");
         self.mark_written(&segments, from.len());
         Ok(())
+    }
+
+    /// Sets `bits` of the byte at `address` in one atomic step, marks its page in the dirty log, and gives what the byte was
+    /// before. Sequentially consistent.
+    pub fn set_bits(&self, address: u64, bits: u8) -> Result<u8, Fault> {
+        let segment = self.resolve_one(address, 1, Access::ReadWrite)?;
+        // SAFETY: the segment is of this memory, which is borrowed for longer than the reference lives, and was resolved
+        // for writing.
+        let byte = unsafe { segment.atomic::<AtomicU8>(0) };
+        let before = byte.ok_or(Fault::Unmapped { address })?.fetch_or(bits, SeqCst);
+        self.mark_written(&[segment], 1);
+        Ok(before)
     }
 
     /// Marks the pages of the first `written` bytes of `segments`, which this memory resolved, in the dirty log.

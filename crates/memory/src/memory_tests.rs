@@ -209,6 +209,25 @@ fn a_sink_may_refuse() {
 }
 
 #[test]
+fn bits_are_set_in_one_byte() {
+    let log = Arc::new(DirtyLog::new(0x4000));
+    let regions = vec![region(0x1000, 0x1000), read_only_region(0x2000, 0x1000)];
+    let memory = Memory::new(regions).unwrap().with_dirty_log(log.clone());
+    assert_eq!(memory.set_bits(0x1fff, 0x81), Ok(0));
+    assert_eq!(memory.set_bits(0x1fff, 0x03), Ok(0x81));
+    let mut bytes = [0; 2];
+    memory.read(0x1ffe, &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 0x83]);
+    assert_eq!(log.take().collect::<Vec<_>>(), [(PAGE, PAGE)]);
+    assert_eq!(memory.set_bits(0xfff, 1), Err(Fault::Unmapped { address: 0xfff }));
+    let denied = Fault::Denied {
+        address: 0x2000,
+        access: Access::ReadWrite,
+    };
+    assert_eq!(memory.set_bits(0x2000, 1), Err(denied));
+}
+
+#[test]
 fn written_pages_are_logged_at_every_address_they_have() {
     let heap = Heap::new(3 * PAGE as usize);
     // The second page of the heap is seen twice.

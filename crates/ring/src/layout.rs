@@ -72,7 +72,7 @@ impl Layout {
 
     /// Whether size and alignments are legal for the format (`drv:split:virtqueues:01`,
     /// `drv:packed:packed-virtqueues:01`).
-    pub(crate) fn check(&self, is_packed: bool) -> Result<(), SetupError> {
+    pub fn check(&self, is_packed: bool) -> Result<(), SetupError> {
         let Self {
             size,
             descriptor_area,

@@ -8,6 +8,7 @@
 //! A model belongs to one thread at a time. Two things happen beside that: a [`Notifier`] lets processors send available
 //! buffer notifications without waiting for whoever has the model, and interrupts come from the device's own threads.
 
+pub mod ccw;
 mod core;
 pub mod mmio;
 pub mod pci;

@@ -7,6 +7,11 @@ use ringwright_spec::legacy::config_integers;
 use super::{Core, Interface};
 
 impl Core {
+    /// Which face the device shows.
+    pub fn interface(&self) -> Interface {
+        self.interface
+    }
+
     /// Shows the other face, to a driver that has just turned out to know only that one. Nothing happens once the driver
     /// has negotiated features.
     pub fn set_interface(&mut self, interface: Interface) {
