@@ -19,10 +19,11 @@ pub mod map;
 mod ram;
 pub mod rtc;
 mod sbi;
+mod softfloat;
 
 pub use bus::{AccessFault, Bus};
 pub use clock::{Clock, TIMEBASE_HZ};
 pub use control::Outcome;
-pub use hart::{Exit, Fatal, Fence, Hart, Interrupt, InterruptFile, Signals, State, Update};
+pub use hart::{Exception, Exit, Fatal, Fence, Hart, Interrupt, InterruptFile, Signals, State, Update};
 pub use machine::{Kernel, Machine, MachineError, Options, Running};
 pub use ram::{Ram, RamError};

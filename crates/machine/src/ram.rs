@@ -109,6 +109,11 @@ impl Ram {
             .ok_or(AccessFault)
     }
 
+    /// The memory as words at offsets from [`base`](Self::base).
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
     /// Whether all of the `length` bytes at `address` are memory.
     fn check(&self, address: u64, length: usize) -> Result<(), AccessFault> {
         let offset = address.checked_sub(self.base).ok_or(AccessFault)?;

@@ -107,6 +107,7 @@ impl Description<'_> {
                     property("riscv,isa", isa()),
                     property("riscv,isa-base", "rv64i"),
                     property("riscv,isa-extensions", hart::EXTENSIONS),
+                    property("riscv,cboz-block-size", hart::ZERO_BLOCK),
                     property("mmu-type", hart::MMU),
                 ],
             );

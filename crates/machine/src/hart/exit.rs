@@ -1,5 +1,7 @@
 //! Why a hart stopped running.
 
+use super::exception::Exception;
+
 /// Why [`Hart::run`](crate::Hart::run) came back. Unless fatal, calling it again goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,7 +26,7 @@ pub enum Fatal {
     /// The trap handler's first instruction traps itself.
     #[error(
         "the trap handler at {handler:#x} (stvec) traps itself: cause {cause} ({}), stval {value:#x}",
-        cause_name(*.cause)
+        Exception::name(*.cause)
     )]
     TrapLoop {
         /// Address of the handler.
@@ -37,7 +39,7 @@ pub enum Fatal {
     /// The supervisor took very many exceptions from its own code and returned from none.
     #[error(
         "{count} exceptions in supervisor mode without a return from any: the last at {pc:#x}, cause {cause} ({}), stval {value:#x}",
-        cause_name(*.cause)
+        Exception::name(*.cause)
     )]
     TrapStorm {
         /// How many.
@@ -55,24 +57,4 @@ pub enum Fatal {
         /// Address of the jump.
         pc: u64,
     },
-}
-
-/// What the privileged architecture calls exception `cause`.
-pub(crate) fn cause_name(cause: u64) -> &'static str {
-    match cause {
-        0 => "instruction address misaligned",
-        1 => "instruction access fault",
-        2 => "illegal instruction",
-        3 => "breakpoint",
-        4 => "load address misaligned",
-        5 => "load access fault",
-        6 => "store/AMO address misaligned",
-        7 => "store/AMO access fault",
-        8 => "environment call from U-mode",
-        9 => "environment call from S-mode",
-        12 => "instruction page fault",
-        13 => "load page fault",
-        15 => "store/AMO page fault",
-        _ => "reserved",
-    }
 }

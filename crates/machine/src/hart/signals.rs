@@ -90,6 +90,14 @@ impl Signals {
             || self.attention.load(SeqCst) & (attention::FENCE_I | attention::SFENCE_VMA) == 0
     }
 
+    /// Waits, outside of [`run`](crate::Hart::run), for [`fenced`](Self::fenced): no longer than the hart takes for a few
+    /// instructions, unless the host gives it no time.
+    pub fn wait_fenced(&self) {
+        while !self.fenced() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Sleeps until something happens that a hart or its host has to look at, or until `timeout` has passed.
     pub fn sleep(&self, timeout: Option<Duration>) {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -1,0 +1,89 @@
+//! Translations that were used lately.
+
+/// Bits of an address within a page.
+pub(super) const PAGE_BITS: u32 = 12;
+
+/// Bytes of a page.
+pub(super) const PAGE: u64 = 1 << PAGE_BITS;
+
+/// Entries of a buffer, a power of two.
+const ENTRIES: usize = 512;
+
+/// Translations for one kind of access, direct mapped: from pages of virtual addresses to offsets in memory. What is here
+/// allows the access; what is not needs a walk, be it because it is not mapped, not allowed, or not memory.
+pub(super) struct Tlb(Box<[Entry; ENTRIES]>);
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Virtual address of the page, and in its low bits the [`Context`] that the entry is good for.
+    tag: u64,
+    /// What, added to a virtual address in the page, gives the offset in memory.
+    distance: u64,
+}
+
+/// An entry that no address matches: the bits of `tag` between context and page are 0 in a key.
+const EMPTY: Entry = Entry {
+    tag: 1 << 11,
+    distance: 0,
+};
+
+/// What besides the address decides whether an access is allowed, as bits that fit into a tag beside the three that tell
+/// of misalignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Context(u64);
+
+impl Context {
+    /// The context in user mode or not, with the bits SUM and MXR of `sstatus`.
+    pub(super) fn new(user: bool, sum: bool, mxr: bool) -> Self {
+        Self(u64::from(user) << 3 | u64::from(sum && !user) << 4 | u64::from(mxr) << 5)
+    }
+
+    /// Whether in user mode.
+    #[inline(always)]
+    pub(super) fn is_user(self) -> bool {
+        self.0 & 1 << 3 != 0
+    }
+
+    /// Whether the supervisor may access user pages.
+    pub(super) fn sum(self) -> bool {
+        self.0 & 1 << 4 != 0
+    }
+
+    /// Whether executable pages are readable.
+    pub(super) fn mxr(self) -> bool {
+        self.0 & 1 << 5 != 0
+    }
+}
+
+impl Tlb {
+    pub(super) fn new() -> Self {
+        Self(Box::new([EMPTY; ENTRIES]))
+    }
+
+    /// The offset in memory of the `size` bytes (a power of two, at most 8) at `address`, if they are aligned and the
+    /// translation is here.
+    #[inline(always)]
+    pub(super) fn find(&self, address: u64, size: u64, context: Context) -> Option<u64> {
+        let entry = &self.0[index(address)];
+        let key = address & (!(PAGE - 1) | (size - 1)) | context.0;
+        (entry.tag == key).then(|| address.wrapping_add(entry.distance))
+    }
+
+    /// Adds the translation of the page of `address`, which is at `offset` in memory.
+    pub(super) fn insert(&mut self, address: u64, offset: u64, context: Context) {
+        self.0[index(address)] = Entry {
+            tag: address & !(PAGE - 1) | context.0,
+            distance: offset.wrapping_sub(address),
+        };
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.0.fill(EMPTY);
+    }
+}
+
+#[inline(always)]
+fn index(address: u64) -> usize {
+    (address >> PAGE_BITS) as usize % ENTRIES
+}
