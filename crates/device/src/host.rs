@@ -306,6 +306,11 @@ impl Host {
         self.suspended
     }
 
+    /// Whether a configuration change notification is held back until the device resumes.
+    pub fn holds_config_change(&self) -> bool {
+        self.outlet.is_holding()
+    }
+
     /// The state of the device and of the queues that are started, versioned. The device must be suspended, or all its
     /// queues stopped.
     pub fn save(&self) -> Result<Vec<u8>, HostError> {
@@ -314,7 +319,7 @@ impl Host {
         }
         let mut saved = Saved {
             device_id: self.description.device_type.id,
-            features: self.features.unwrap_or_default(),
+            features: self.features,
             device: self.device.save(),
             ..Saved::default()
         };
@@ -347,7 +352,9 @@ impl Host {
         for (index, _) in &saved.queues {
             self.entry(*index)?;
         }
-        self.set_features(saved.features)?;
+        if let Some(features) = saved.features {
+            self.set_features(features)?;
+        }
         self.device.restore(&saved.device).map_err(HostError::Device)?;
         let workers = saved
             .workers

@@ -15,6 +15,7 @@ pub mod entropy;
 pub mod network;
 pub mod transport;
 
+mod codec;
 mod context;
 mod counters;
 mod device;

@@ -64,6 +64,14 @@ impl Outlet {
         }
     }
 
+    /// Whether a configuration change notification is held back.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .config_changed
+    }
+
     /// Forgets what was held back, as a reset does.
     pub(crate) fn clear(&self) {
         *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = Hold::default();

@@ -3,6 +3,8 @@
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
+use crate::block::backend::Null;
+use crate::block::{Block, Options};
 use crate::entropy::Entropy;
 use crate::testing::DEADLINE;
 
@@ -71,6 +73,12 @@ impl Board {
 /// An entropy device whose bytes are all 7.
 pub fn sevens() -> Entropy {
     Entropy::new(std::sync::Arc::new(Sevens))
+}
+
+/// A disk that reads as zeroes.
+pub fn disk() -> Block {
+    let backend = std::sync::Arc::new(Null { capacity: 1 << 20 });
+    Block::new(backend, Options::default()).unwrap()
 }
 
 struct Sevens;

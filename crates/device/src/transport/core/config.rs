@@ -1,7 +1,9 @@
 //! The configuration space (section 2.5) and its generation.
 
-use super::{Core, Interface};
 use ringwright_ring::ByteOrder;
+
+use super::{Core, Interface};
+use crate::codec::{Rest, put_bytes};
 
 /// Tells whether the configuration space has changed between two reads.
 ///
@@ -24,6 +26,22 @@ impl Generation {
             seen: false,
             config,
         }
+    }
+
+    /// For a saved state.
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.count.to_le_bytes());
+        bytes.push(self.seen.into());
+        put_bytes(bytes, &self.config);
+    }
+
+    /// From a saved state.
+    pub fn restore(rest: &mut Rest<'_>) -> Option<Self> {
+        Some(Self {
+            count: rest.u32()?,
+            seen: rest.flag()?,
+            config: rest.bytes()?.to_vec(),
+        })
     }
 
     fn look_at(&mut self, config: Vec<u8>) {

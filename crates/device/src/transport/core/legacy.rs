@@ -64,11 +64,9 @@ impl Core {
         if self.host.features().is_none() {
             return;
         }
-        let resting = self.rest_queues();
+        self.rest_queues();
         self.finish_legacy_negotiation();
-        for index in resting {
-            self.start_queue(index);
-        }
+        self.start_queues();
     }
 
     /// The configuration space, its integers in the byte order that the driver expects.

@@ -45,6 +45,12 @@ impl Level {
         }
     }
 
+    /// These events are pending, and no others.
+    pub fn restore(&self, events: u32) {
+        self.pending.store(events, Ordering::Release);
+        self.update();
+    }
+
     /// These events are not pending any more. Returns what was.
     pub fn clear(&self, events: u32) -> u32 {
         let before = self.pending.fetch_and(!events, Ordering::AcqRel);

@@ -8,6 +8,7 @@ mod negotiation;
 mod notifier;
 mod queues;
 mod signal;
+mod snapshot;
 mod status;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use self::notifier::Notifier;
 use self::queues::Queue;
 pub(crate) use self::queues::{set_high, set_low};
 use self::signal::Signal;
+pub use self::snapshot::SnapshotError;
 
 /// How a transport presents a device, whichever it is.
 #[derive(Clone, Debug)]
@@ -90,6 +92,8 @@ pub(crate) struct Core {
     generation: Generation,
     /// Whether the device may reach memory; else its virtqueues rest.
     dma: bool,
+    /// The monitor has paused the device.
+    paused: bool,
 }
 
 impl Core {
@@ -120,6 +124,7 @@ impl Core {
             status: Status::NONE,
             driver_features: Features::NONE,
             dma: true,
+            paused: false,
             interface,
             notifier,
             signal,
@@ -159,7 +164,7 @@ impl Core {
     /// Lets the device reach memory, or not; virtqueues that run rest meanwhile.
     pub fn set_dma(&mut self, dma: bool) {
         if !std::mem::replace(&mut self.dma, dma) && dma {
-            self.start_enabled_queues();
+            self.start_queues();
         } else if !dma {
             self.rest_queues();
         }

@@ -5,6 +5,7 @@ use ringwright_spec::feature;
 
 use super::{Core, Interface};
 use crate::QueueSetup;
+use crate::codec::{Rest, put_state};
 
 /// A virtqueue as the driver has set it up.
 #[derive(Debug)]
@@ -14,7 +15,9 @@ pub(super) struct Queue {
     layout: Layout,
     enabled: bool,
     /// Where the virtqueue begins when it is started.
-    pub state: State,
+    state: State,
+    /// It ran, and is to run again as soon as it may.
+    resting: bool,
 }
 
 impl Queue {
@@ -24,7 +27,46 @@ impl Queue {
             layout: Layout::default(),
             enabled: false,
             state: State::default(),
+            resting: false,
         }
+    }
+
+    /// For a saved state.
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.layout.size.to_le_bytes());
+        bytes.extend(self.layout.descriptor_area.to_le_bytes());
+        bytes.extend(self.layout.driver_area.to_le_bytes());
+        bytes.extend(self.layout.device_area.to_le_bytes());
+        bytes.push(self.enabled.into());
+        bytes.push(self.resting.into());
+        put_state(bytes, self.state);
+    }
+
+    /// From a saved state.
+    pub fn restore(max_size: u16, rest: &mut Rest<'_>) -> Option<Self> {
+        Some(Self {
+            max_size,
+            layout: Layout {
+                size: rest.u16()?,
+                descriptor_area: rest.u64()?,
+                driver_area: rest.u64()?,
+                device_area: rest.u64()?,
+            },
+            enabled: rest.flag()?,
+            resting: rest.flag()?,
+            state: rest.state()?,
+        })
+    }
+
+    /// What the device accepts.
+    pub fn max_size(&self) -> u16 {
+        self.max_size
+    }
+
+    /// It ran up to here, and is to go on.
+    pub fn rest_at(&mut self, state: State) {
+        self.state = state;
+        self.resting = true;
     }
 }
 
@@ -93,7 +135,7 @@ impl Core {
         {
             queue.enabled = true;
             queue.state = State::default();
-            self.start_enabled_queues();
+            self.start_queues();
         }
     }
 
@@ -114,7 +156,7 @@ impl Core {
     pub fn disable_queue(&mut self, index: u16) {
         self.stop_queue(index);
         if let Some(queue) = self.queues.get_mut(usize::from(index)) {
-            queue.enabled = false;
+            (queue.enabled, queue.resting) = (false, false);
         }
     }
 
@@ -130,18 +172,20 @@ impl Core {
         self.queues.get(usize::from(index))
     }
 
-    /// Starts every virtqueue that is enabled and does not run, if the device is live and may reach memory.
-    pub(super) fn start_enabled_queues(&mut self) {
+    /// Starts every virtqueue that is to run and does not: all that are enabled if the device is live, else those that
+    /// were put to rest.
+    pub(super) fn start_queues(&mut self) {
         for index in 0..self.queue_count() {
-            if self.is_live() {
+            if self.is_live() || self.queue(index).is_some_and(|queue| queue.resting) {
                 self.start_queue(index);
             }
         }
     }
 
-    /// Starts the virtqueue, if it is enabled and does not run.
+    /// Starts the virtqueue, if it is enabled and does not run, and the device can do so now.
     pub(super) fn start_queue(&mut self, index: u16) {
-        if !self.dma || !self.queue_is_enabled(index) || self.host.is_running(index) {
+        let possible = self.dma && !self.paused && !self.signal.is_broken();
+        if !possible || !self.queue_is_enabled(index) || self.host.is_running(index) {
             return;
         }
         if let Err(reason) = self.try_start_queue(index) {
@@ -149,26 +193,26 @@ impl Core {
         }
     }
 
-    /// Stops every virtqueue that runs, and says which. They stay enabled, and remember where they stand.
-    pub(super) fn rest_queues(&mut self) -> Vec<u16> {
-        let running = (0..self.queue_count()).filter(|index| self.host.is_running(*index));
-        let running: Vec<_> = running.collect();
-        for index in &running {
-            self.stop_queue(*index);
+    /// Stops every virtqueue that runs, until [`Core::start_queues`].
+    pub(super) fn rest_queues(&mut self) {
+        for index in 0..self.queue_count() {
+            if let Some(state) = self.stop_queue(index) {
+                self.queues[usize::from(index)].rest_at(state);
+            }
         }
-        running
     }
 
-    /// Stops the virtqueue if it runs.
-    fn stop_queue(&mut self, index: u16) {
+    /// Stops the virtqueue if it runs, and says where it stands.
+    fn stop_queue(&mut self, index: u16) -> Option<State> {
         if !self.host.is_running(index) {
-            return;
+            return None;
         }
         self.notifier.set_open(index, false);
-        match self.host.stop_queue(index) {
-            Ok(state) => self.queues[usize::from(index)].state = state,
-            Err(error) => self.break_device(&format!("queue {index} cannot be stopped: {error}")),
+        let outcome = self.host.stop_queue(index);
+        if let Err(error) = &outcome {
+            self.break_device(&format!("queue {index} cannot be stopped: {error}"));
         }
+        outcome.ok()
     }
 
     /// Back to what it is after reset.
@@ -195,6 +239,7 @@ impl Core {
             .start_queue(index, setup)
             .map_err(|error| error.to_string())?;
         self.notifier.set_open(index, true);
+        self.queues[usize::from(index)].resting = false;
         Ok(())
     }
 

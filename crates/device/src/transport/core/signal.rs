@@ -39,6 +39,17 @@ impl Signal {
         }
     }
 
+    /// Whether there is a configuration change notification to send later.
+    pub fn is_holding(&self) -> bool {
+        self.held.load(SeqCst)
+    }
+
+    /// Takes up what another one has left: whether DEVICE_NEEDS_RESET is set, and whether a notification is held.
+    pub fn restore(&self, broken: bool, held: bool) {
+        self.needs_reset.store(broken, SeqCst);
+        self.held.store(held, SeqCst);
+    }
+
     /// Forgets everything, as a reset does.
     pub fn clear(&self) {
         self.live.store(false, SeqCst);

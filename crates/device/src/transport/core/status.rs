@@ -68,7 +68,7 @@ impl Core {
             self.status = self.status - Status::SUSPEND;
         }
         self.status = self.status | Status::DRIVER_OK;
-        self.start_enabled_queues();
+        self.start_queues();
         self.signal.set_live(true);
     }
 

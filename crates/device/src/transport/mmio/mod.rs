@@ -1,6 +1,7 @@
 //! Virtio over MMIO (section 4.2), the device's side.
 
 mod registers;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

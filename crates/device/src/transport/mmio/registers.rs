@@ -6,6 +6,7 @@ use ringwright_spec::{Status, feature};
 
 use super::super::core::{set_high, set_low};
 use super::{Mmio, Version};
+use crate::codec::{Rest, put_length};
 
 /// Bytes of a register.
 const WIDTH: usize = 4;
@@ -31,6 +32,31 @@ impl Selectors {
             queue_align: vec![0; queues.into()],
             ..Self::default()
         }
+    }
+
+    /// For a saved state.
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.device_features.to_le_bytes());
+        bytes.extend(self.driver_features.to_le_bytes());
+        bytes.extend(self.queue.map_or(u32::MAX, u32::from).to_le_bytes());
+        bytes.extend(self.shared_memory.to_le_bytes());
+        bytes.extend(self.guest_page_size.to_le_bytes());
+        put_length(bytes, self.queue_align.len());
+        for align in &self.queue_align {
+            bytes.extend(align.to_le_bytes());
+        }
+    }
+
+    /// From a saved state.
+    pub fn restore(rest: &mut Rest<'_>) -> Option<Self> {
+        Some(Self {
+            device_features: rest.u32()?,
+            driver_features: rest.u32()?,
+            queue: u16::try_from(rest.u32()?).ok(),
+            shared_memory: rest.u32()?,
+            guest_page_size: rest.u32()?,
+            queue_align: (0..rest.length()?).map(|_| rest.u32()).collect::<Option<_>>()?,
+        })
     }
 }
 

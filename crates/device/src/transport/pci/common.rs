@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 use super::{Function, set_high, set_low};
 
 /// What the driver has last written to the fields that others depend on.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Selectors {
     pub device_feature: u32,
     pub driver_feature: u32,

@@ -12,14 +12,11 @@ impl Function {
     pub fn config_read(&mut self, offset: u64, data: &mut [u8]) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         self.read_through_window(offset, data.len());
-        let pending = if self.interrupts.is_pending() {
-            status::INTERRUPT
-        } else {
-            0
-        };
-        let status = self.space.u16(header::STATUS) & !status::INTERRUPT | pending;
-        self.space.set(header::STATUS, &status.to_le_bytes());
         self.space.read(offset, data);
+        let status = header::STATUS.checked_sub(offset).and_then(|at| data.get_mut(at));
+        if let Some(status) = status.filter(|_| self.interrupts.is_pending()) {
+            *status |= status::INTERRUPT as u8;
+        }
         if self.hidden {
             hide_bars(offset, data);
         }

@@ -7,6 +7,7 @@ use ringwright_spec::pci::{Isr, MSI_NO_VECTOR};
 
 use super::PciInterrupts;
 use super::msix::Msix;
+use crate::codec::Rest;
 use crate::transport::core::{Level, Sink};
 
 /// Takes the device's notifications to the driver. Shared with the device's threads.
@@ -76,6 +77,27 @@ impl Interrupts {
         for queue in 0..self.queue_vectors.len() {
             self.set_queue_vector(queue as u16, MSI_NO_VECTOR);
         }
+    }
+
+    /// For a saved state.
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.isr.pending() as u8);
+        bytes.extend(self.config_vector().to_le_bytes());
+        for queue in 0..self.queue_vectors.len() {
+            bytes.extend(self.queue_vector(queue as u16).to_le_bytes());
+        }
+        self.msix.save(bytes);
+    }
+
+    /// From a saved state of as many queues, while no interrupt can be sent.
+    pub fn restore(&self, rest: &mut Rest<'_>) -> Option<()> {
+        let [isr] = rest.array()?;
+        self.isr.restore(isr.into());
+        self.set_config_vector(rest.u16()?);
+        for queue in 0..self.queue_vectors.len() {
+            self.set_queue_vector(queue as u16, rest.u16()?);
+        }
+        self.msix.restore(rest)
     }
 
     fn existing(&self, vector: u16) -> u16 {

@@ -12,6 +12,7 @@ mod legacy;
 mod msix;
 mod notify;
 mod options;
+mod snapshot;
 mod space;
 mod structures;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ringwright_spec::pci::header::msix::{MASK, VECTOR_SIZE};
 
 use super::PciInterrupts;
+use crate::codec::{Rest, put_length};
 
 /// Sends messages, or remembers that they are to be sent.
 pub(super) struct Msix {
@@ -124,6 +125,34 @@ impl Msix {
         for index in 0..self.size() {
             self.change(index, |vector| *vector = Vector::default());
         }
+    }
+
+    /// For a saved state.
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        put_length(bytes, self.vectors.len());
+        for vector in (0..self.size()).filter_map(|index| self.vector(index)) {
+            bytes.extend(vector.address.to_le_bytes());
+            bytes.extend(vector.data.to_le_bytes());
+            bytes.push(vector.masked.into());
+            bytes.push(vector.pending.into());
+        }
+    }
+
+    /// From a saved state: takes up the table, while no message can be sent. `None` if it is not of this size.
+    pub fn restore(&self, rest: &mut Rest<'_>) -> Option<()> {
+        if rest.length()? != self.vectors.len() {
+            return None;
+        }
+        for index in 0..self.size() {
+            let saved = Vector {
+                address: rest.u64()?,
+                data: rest.u32()?,
+                masked: rest.flag()?,
+                pending: rest.flag()?,
+            };
+            self.change(index, |vector| *vector = saved);
+        }
+        Some(())
     }
 
     /// Changes a vector; if then a message is pending that can be sent, sends it.

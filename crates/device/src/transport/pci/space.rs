@@ -118,6 +118,20 @@ impl ConfigSpace {
         u32::from(self.u16(offset)) | u32::from(self.u16(offset + 2)) << 16
     }
 
+    /// Takes up the bytes of another one; `None` if that is not one of the same function: it differs in what the driver
+    /// cannot write.
+    pub fn restore(&mut self, bytes: &[u8]) -> Option<()> {
+        let fixed = |bytes: &[u8]| {
+            let bits = bytes.iter().zip(&self.writable);
+            bits.map(|(byte, writable)| byte & !writable).collect::<Vec<_>>()
+        };
+        if bytes.len() != self.bytes.len() || fixed(bytes) != fixed(&self.initial) {
+            return None;
+        }
+        self.bytes = bytes.to_vec();
+        Some(())
+    }
+
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,6 +1,7 @@
 //! The registers as a driver sees them.
 
 mod operation;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -30,9 +31,13 @@ impl Driver {
     }
 
     pub fn with_options(device: impl Device + 'static, features: Features, options: Options) -> Self {
+        Self::for_guest(device, options, Guest::new(features))
+    }
+
+    /// Another model for the same guest.
+    pub fn for_guest(device: impl Device + 'static, options: Options, guest: Guest) -> Self {
         let board = Arc::new(Board::default());
         let mut mmio = Mmio::new(Box::new(device), options, board.clone()).unwrap();
-        let guest = Guest::new(features);
         mmio.set_memory(guest.memory());
         Self { mmio, board, guest }
     }
@@ -112,6 +117,11 @@ impl Driver {
     pub fn request(&mut self, queue: &mut Queue, readable: &[&[u8]], writable: &[usize]) -> Completed {
         queue.add(readable, writable);
         self.publish(queue);
+        self.complete(queue)
+    }
+
+    /// The next chain that comes back, with its interrupt.
+    pub fn complete(&mut self, queue: &mut Queue) -> Completed {
         loop {
             if let Some(completed) = queue.poll_or_arm() {
                 return completed;

@@ -1,6 +1,7 @@
 //! A function as a driver sees it.
 
 mod operation;
+mod snapshot;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -61,6 +62,18 @@ impl Driver {
             &(command::IO | command::MEMORY | command::BUS_MASTER).to_le_bytes(),
         );
         driver
+    }
+
+    /// A function after reset.
+    pub fn for_guest(device: impl Device + 'static, options: Options, guest: Guest) -> Self {
+        let board = Arc::new(Board::default());
+        let mut function = Function::new(Box::new(device), options, board.clone()).unwrap();
+        function.set_memory(guest.memory());
+        Self {
+            function,
+            board,
+            guest,
+        }
     }
 
     /// Reads a field of the common configuration structure.
@@ -181,14 +194,14 @@ impl Driver {
     }
 
     /// One request from submission to completion, with the interrupt that `wait` waits for.
-    pub fn request(
-        &mut self,
-        queue: &mut Queue,
-        writable: usize,
-        mut wait: impl FnMut(&mut Self),
-    ) -> Completed {
+    pub fn request(&mut self, queue: &mut Queue, writable: usize, wait: impl FnMut(&mut Self)) -> Completed {
         queue.add(&[], &[writable]);
         self.publish(queue);
+        self.complete(queue, wait)
+    }
+
+    /// The next chain that comes back.
+    pub fn complete(&mut self, queue: &mut Queue, mut wait: impl FnMut(&mut Self)) -> Completed {
         loop {
             if let Some(completed) = queue.poll_or_arm() {
                 return completed;
