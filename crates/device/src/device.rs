@@ -59,6 +59,11 @@ pub trait Device: Send {
         })
     }
 
+    /// The same through the legacy interface, where some device types let the driver write more.
+    fn write_legacy_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        self.write_config(offset, data)
+    }
+
     /// The half that serves the queues of `group`. It is moved to the group's thread and dropped there when the device
     /// is reset; a later session asks for a new one, so what must outlive a session is lent, see [`crate::Lender`].
     fn worker(&mut self, group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError>;

@@ -274,6 +274,13 @@ impl Host {
         self.device.write_config(offset, data)
     }
 
+    /// Writes to the configuration space as [`Host::write_config`] does, for a driver that uses the legacy interface.
+    /// Integers are little-endian here as well.
+    pub fn write_legacy_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        self.check_config_range(offset, data.len())?;
+        self.device.write_legacy_config(offset, data)
+    }
+
     /// Resets the device: all queues stop where they are, all workers end, features are to be negotiated anew. When this
     /// returns, the device touches no queue and sends no notification (`dev:core:device-reset:02`). The memory stays.
     pub fn reset(&mut self) {

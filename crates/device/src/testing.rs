@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ringwright_memory::{Area, Buffer, Mapping, Memory, Region};
-use ringwright_ring::{DriverOptions, DriverQueue, Layout, State};
+use ringwright_ring::{ByteOrder, DriverOptions, DriverQueue, Layout, State};
 use ringwright_spec::{Features, feature};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -40,16 +40,23 @@ pub struct Guest {
     pub region: Region,
     area: Arc<Area>,
     pub features: Features,
+    /// Of its virtqueues; little-endian unless the interface is a legacy one.
+    pub order: ByteOrder,
 }
 
 impl Guest {
     pub fn new(features: Features) -> Self {
+        Self::with_byte_order(features, ByteOrder::Little)
+    }
+
+    pub fn with_byte_order(features: Features, order: ByteOrder) -> Self {
         let region = Region::new(BASE, Arc::new(Mapping::memfd("test", SIZE).unwrap()));
         let area = Area::from_region(region.clone()).unwrap();
         Self {
             region,
             area,
             features,
+            order,
         }
     }
 
@@ -63,7 +70,7 @@ impl Guest {
         let options = DriverOptions { indirect: 8 };
         Queue {
             index,
-            ring: DriverQueue::new(&self.area, size, self.features, options).unwrap(),
+            ring: DriverQueue::with_byte_order(&self.area, size, self.features, options, self.order).unwrap(),
             area: self.area.clone(),
             kick: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
             call: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
@@ -85,6 +92,15 @@ impl Bench {
 
     pub fn with_options(device: impl Device + 'static, features: Features, options: HostOptions) -> Self {
         Self::for_guest(device, options, Guest::new(features))
+    }
+
+    /// A driver that uses the legacy interface.
+    pub fn legacy(device: impl Device + 'static, features: Features, order: ByteOrder) -> Self {
+        let options = HostOptions {
+            legacy_byte_order: order,
+            ..HostOptions::default()
+        };
+        Self::for_guest(device, options, Guest::with_byte_order(features, order))
     }
 
     /// Another host for the same driver.

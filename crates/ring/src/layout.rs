@@ -36,6 +36,30 @@ impl ByteOrder {
     } else {
         Self::Little
     };
+
+    /// The integer that these bytes are.
+    pub const fn u32(self, bytes: [u8; 4]) -> u32 {
+        match self {
+            Self::Little => u32::from_le_bytes(bytes),
+            Self::Big => u32::from_be_bytes(bytes),
+        }
+    }
+
+    /// The integer that these bytes are.
+    pub const fn u64(self, bytes: [u8; 8]) -> u64 {
+        match self {
+            Self::Little => u64::from_le_bytes(bytes),
+            Self::Big => u64::from_be_bytes(bytes),
+        }
+    }
+
+    /// The bytes of an integer.
+    pub const fn bytes16(self, integer: u16) -> [u8; 2] {
+        match self {
+            Self::Little => integer.to_le_bytes(),
+            Self::Big => integer.to_be_bytes(),
+        }
+    }
 }
 
 impl Layout {

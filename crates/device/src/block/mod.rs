@@ -3,6 +3,8 @@
 //! Each request queue is a group of its own, so that every queue has its thread; they share the backend.
 
 pub mod backend;
+#[cfg(test)]
+mod legacy_tests;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -168,7 +170,7 @@ impl Device for Block {
         Ok(Box::new(RequestQueue::new(
             self.backend.clone(),
             self.serial,
-            session.features,
+            session,
         )))
     }
 }

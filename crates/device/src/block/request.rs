@@ -4,16 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use ringwright_memory::Slices;
-use ringwright_ring::Chain;
-use ringwright_spec::Features;
+use ringwright_ring::{ByteOrder, Chain};
 use ringwright_spec::block::{
     DiscardWriteZeroes, DiscardWriteZeroesFlags, ID_BYTES, ReqHead, ReqType, SECTOR_SIZE, Status, features,
 };
+use ringwright_spec::{Features, feature};
 use zerocopy::FromBytes;
 
 use super::backend::Backend;
 use super::{MAX_DISCARD_SECTORS, MAX_DISCARD_SEG};
-use crate::{Context, DeviceError, Worker};
+use crate::{Context, DeviceError, Session, Worker};
 
 /// Serves the requests of one queue.
 pub(super) struct RequestQueue {
@@ -21,6 +21,8 @@ pub(super) struct RequestQueue {
     serial: [u8; ID_BYTES],
     capacity: u64,
     features: Features,
+    /// Of the integers of a request's head.
+    byte_order: ByteOrder,
     /// Every write is made stable before it is completed.
     write_through: bool,
 }
@@ -44,12 +46,14 @@ impl Worker for RequestQueue {
 }
 
 impl RequestQueue {
-    pub fn new(backend: Arc<dyn Backend>, serial: [u8; ID_BYTES], features: Features) -> Self {
+    pub fn new(backend: Arc<dyn Backend>, serial: [u8; ID_BYTES], session: &Session) -> Self {
+        let features = session.features;
         Self {
             capacity: backend.capacity(),
             backend,
             serial,
             features,
+            byte_order: session.byte_order,
             // A driver that did not accept FLUSH never flushes (dev:blk:device-operation:11).
             write_through: !features.contains(features::FLUSH),
         }
@@ -87,23 +91,23 @@ impl RequestQueue {
         let head = ReqHead::ref_from_bytes(&head).map_err(|_| Failure::Refused("no complete head"))?;
         let to_device = || readable.part(HEAD, readable.len() - HEAD).map_err(short);
         let to_driver = writable.part(0, length).map_err(short)?;
-        match ReqType(head.r#type.get()) {
+        let sector = self.byte_order.u64(head.sector.to_bytes());
+        match ReqType(self.byte_order.u32(head.r#type.to_bytes())) {
             ReqType::IN => {
-                let offset = self.offset(head.sector.get(), to_driver.len() as u64)?;
+                let offset = self.offset(sector, to_driver.len() as u64)?;
                 self.backend.read(offset, to_driver)?;
                 Ok(to_driver.len())
             }
             ReqType::OUT => {
                 self.refuse_read_only()?;
                 let from = to_device()?;
-                let offset = self.offset(head.sector.get(), from.len() as u64)?;
+                let offset = self.offset(sector, from.len() as u64)?;
                 self.backend.write(offset, from)?;
                 self.settle_write()
             }
-            ReqType::FLUSH => {
-                self.backend.flush()?;
-                Ok(0)
-            }
+            ReqType::FLUSH => self.flush(),
+            // Section 5.2.6.3.
+            ReqType::FLUSH_OUT if !self.features.contains(feature::VERSION_1) => self.flush(),
             ReqType::GET_ID => {
                 let id = &self.serial[..to_driver.len().min(ID_BYTES)];
                 to_driver.write(0, id).map_err(short)?;
@@ -184,6 +188,11 @@ impl RequestQueue {
             true => Err(Failure::Refused("the disk is read-only")),
             false => Ok(()),
         }
+    }
+
+    fn flush(&self) -> Outcome {
+        self.backend.flush()?;
+        Ok(0)
     }
 
     fn settle_write(&self) -> Outcome {

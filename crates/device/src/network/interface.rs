@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringwright_memory::Slices;
-use ringwright_ring::Token;
+use ringwright_ring::{ByteOrder, Token};
+use ringwright_spec::data::Le16;
 use ringwright_spec::network::header::GsoType;
 use ringwright_spec::network::{Hdr, features};
 use zerocopy::IntoBytes;
@@ -34,15 +35,23 @@ pub(super) struct Interface {
     outlet: Outlet,
     /// The negotiated MTU.
     mtu: Option<u16>,
-    /// Frames may be spread over several buffers.
-    mergeable: bool,
-    header_size: usize,
+    format: Format,
     /// There are buffers for frames, but no frame yet.
     wants_receive: bool,
     /// There are frames that the backend does not take yet.
     wants_transmit: bool,
     /// The buffers of the frame in hand.
     tokens: Vec<Token>,
+}
+
+/// How frames lie in buffers.
+#[derive(Clone, Copy)]
+struct Format {
+    /// Frames may be spread over several buffers.
+    mergeable: bool,
+    header_size: usize,
+    /// Of the integers of a frame's header.
+    byte_order: ByteOrder,
 }
 
 /// What became of a frame for the driver.
@@ -67,8 +76,11 @@ impl Interface {
             shared,
             outlet: session.outlet.clone(),
             mtu,
-            mergeable: session.features.contains(features::MRG_RXBUF),
-            header_size: Hdr::size(session.features),
+            format: Format {
+                mergeable: session.features.contains(features::MRG_RXBUF),
+                header_size: Hdr::size(session.features),
+                byte_order: session.byte_order,
+            },
             wants_receive: false,
             wants_transmit: false,
             tokens: Vec::with_capacity(MAX_BUFFERS),
@@ -88,7 +100,7 @@ impl Interface {
             };
             let placed = match frame.len() < ETHERNET || exceeds(frame, self.mtu) {
                 true => Placed::Never,
-                false => place(queue, frame, self.header_size, self.mergeable, &mut self.tokens),
+                false => place(queue, frame, self.format, &mut self.tokens),
             };
             match placed {
                 Placed::Yes => {}
@@ -106,7 +118,7 @@ impl Interface {
             return;
         };
         while let Some(chain) = queue.pop() {
-            let taken = match frame(chain.readable(), self.header_size) {
+            let taken = match frame(chain.readable(), self.format.header_size) {
                 Some(frame) if self.backend.connected() => self.backend.send(frame),
                 _ => {
                     count(&self.shared.dropped_transmit);
@@ -197,13 +209,12 @@ fn frame(readable: Slices<'_>, header_size: usize) -> Option<Slices<'_>> {
 
 /// Puts a frame with its header into as many of the driver's buffers as it needs, if there are as many. `tokens` is
 /// scratch space.
-fn place(
-    queue: &mut Virtqueue,
-    mut frame: &[u8],
-    header_size: usize,
-    mergeable: bool,
-    tokens: &mut Vec<Token>,
-) -> Placed {
+fn place(queue: &mut Virtqueue, mut frame: &[u8], format: Format, tokens: &mut Vec<Token>) -> Placed {
+    let Format {
+        mergeable,
+        header_size,
+        byte_order,
+    } = format;
     let needed = header_size + frame.len();
     let most = if mergeable { MAX_BUFFERS } else { 1 };
 
@@ -230,7 +241,7 @@ fn place(
     // With one buffer only, as it always is without MRG_RXBUF, num_buffers is 1
     // (dev:net:processing-of-incoming-packets:01, dev:net:processing-of-incoming-packets:02).
     let header = Hdr {
-        num_buffers: (buffers as u16).into(),
+        num_buffers: Le16::from_bytes(byte_order.bytes16(buffers as u16)),
         ..Hdr::default()
     };
     let mut header = &header.as_bytes()[..header_size];

@@ -3,6 +3,8 @@
 pub mod backend;
 mod interface;
 #[cfg(test)]
+mod legacy_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use ringwright_spec::network::config::{MIN_MTU, Status};
 use ringwright_spec::network::{Config, DEVICE, features};
 use zerocopy::IntoBytes;
 
-use crate::{Description, Device, DeviceError, Lender, QueueDescription, Session, Worker};
+use crate::{ConfigError, Description, Device, DeviceError, Lender, QueueDescription, Session, Worker};
 use backend::Backend;
 use interface::Interface;
 
@@ -46,6 +48,8 @@ pub enum OptionsError {
 pub struct Network {
     backend: Lender<Box<dyn Backend>>,
     options: Options,
+    /// The MAC address, which legacy drivers may change until the device is reset.
+    mac: Option<[u8; 6]>,
     shared: Arc<Shared>,
 }
 
@@ -88,6 +92,7 @@ impl Network {
         };
         Ok(Self {
             backend: Lender::new(backend),
+            mac: options.mac,
             options,
             shared: Arc::new(shared),
         })
@@ -125,13 +130,44 @@ impl Device for Network {
             false => Status::NONE,
         };
         let config = Config {
-            mac: self.options.mac.unwrap_or_default(),
+            mac: self.mac.unwrap_or_default(),
             status: status.0.into(),
             max_virtqueue_pairs: 1.into(),
             mtu: self.options.mtu.unwrap_or_default().into(),
             ..Config::default()
         };
         config.as_bytes().to_vec()
+    }
+
+    /// Legacy drivers set the MAC address here (section 5.1.4.3).
+    fn write_legacy_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        let length = data.len();
+        let mut mac = self.mac.unwrap_or_default();
+        let place = mac.get_mut(offset..offset + length);
+        place
+            .ok_or(ConfigError::ReadOnly { offset, length })?
+            .copy_from_slice(data);
+        self.mac = Some(mac);
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.mac = self.options.mac;
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.mac.map(Vec::from).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceError> {
+        self.mac = match state {
+            [] => None,
+            _ => Some(state.try_into().map_err(|_| DeviceError::SavedState {
+                expected: "a MAC address or nothing",
+                found: format!("{} bytes", state.len()),
+            })?),
+        };
+        Ok(())
     }
 
     fn worker(&mut self, _group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError> {

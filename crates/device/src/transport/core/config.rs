@@ -80,13 +80,13 @@ impl Core {
     /// The driver writes to the configuration space. What the device does not take is ignored.
     pub fn write_config(&mut self, offset: u64, data: &[u8]) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let outcome = match self.config_order() {
-            ByteOrder::Little => self.host.write_config(offset, data),
-            ByteOrder::Big => {
+        let outcome = match self.interface {
+            Interface::Modern => self.host.write_config(offset, data),
+            Interface::Legacy => {
                 let Some((offset, data)) = self.config_from_driver(offset, data) else {
                     return;
                 };
-                self.host.write_config(offset, &data)
+                self.host.write_legacy_config(offset, &data)
             }
         };
         if let Err(error) = outcome {

@@ -76,9 +76,12 @@ impl Core {
         config
     }
 
-    /// What a driver of the other byte order writes to the configuration space, and where: the whole of every integer that
-    /// is touched. `None` if it exceeds the configuration space.
+    /// What the driver writes to the configuration space, and where: if it has the other byte order, the whole of every
+    /// integer that is touched. `None` if it exceeds the configuration space.
     pub(super) fn config_from_driver(&self, offset: usize, data: &[u8]) -> Option<(usize, Vec<u8>)> {
+        if self.config_order() == ByteOrder::Little {
+            return Some((offset, data.to_vec()));
+        }
         let mut config = self.config_for_driver();
         let (mut start, mut end) = (offset, offset.checked_add(data.len())?);
         config.get_mut(start..end)?.copy_from_slice(data);
