@@ -48,10 +48,15 @@ impl Hostile {
 
     /// Marks a buffer used, whatever its id and length; of packed virtqueues at `self.used`.
     fn use_buffer(&mut self, id: u32, written: u32) {
+        self.use_buffer_with(id, written, DescFlags::WRITE);
+    }
+
+    /// As `use_buffer`; of packed virtqueues, with these flags beside the state.
+    fn use_buffer_with(&mut self, id: u32, written: u32, others: DescFlags) {
         let layout = self.driver.layout();
         if self.packed {
             let address = layout.descriptor_area + 16 * u64::from(self.used) + 8;
-            let flags = DescFlags::AVAIL.0 | DescFlags::USED.0 | DescFlags::WRITE.0;
+            let flags = DescFlags::AVAIL.0 | DescFlags::USED.0 | others.0;
             self.write(address, &written.to_le_bytes());
             self.write(address + 4, &(id as u16).to_le_bytes());
             self.write(address + 6, &flags.to_le_bytes());
@@ -124,6 +129,18 @@ fn buffer_used_twice() {
         let used = device.driver.pop().unwrap().unwrap();
         assert_eq!((used.data, used.written), (0, 3));
         assert_eq!(device.caught().0, Violation::UsedId { id: 0 });
+    }
+}
+
+#[test]
+fn used_length_counts_without_the_write_flag_unless_it_cannot_be_right() {
+    for in_order in [Features::NONE, feature::IN_ORDER] {
+        for (said, taken) in [(0, 0), (10, 10), (11, 0), (u32::MAX, 0)] {
+            let mut device = Hostile::new(PACKED | in_order, 1);
+            device.use_buffer_with(0, said, DescFlags::NONE);
+            let used = device.driver.pop().unwrap().unwrap();
+            assert_eq!((used.data, used.written), (0, taken), "length {said}");
+        }
     }
 }
 

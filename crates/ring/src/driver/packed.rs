@@ -247,6 +247,10 @@ impl<P: Part, T> Packed<P, T> {
             return Err(self.fail(Violation::UsedId { id: id.into() }));
         }
         if u64::from(written) >= limit {
+            // Whoever does not say that anything was written may have anything as the length.
+            if tail & WRITE == 0 {
+                return Ok(Some((id, 0)));
+            }
             return Err(self.fail(Violation::UsedLength {
                 id,
                 written,
@@ -297,11 +301,11 @@ impl<P: Part, T> Packed<P, T> {
     }
 }
 
-/// Id and bytes written in a used descriptor's second word: without flag WRITE the length means nothing (section 2.8.4).
+/// Id and bytes written in a used descriptor's second word.
+///
+/// Flag WRITE should say whether anything was written, and without it the length should mean nothing (section 2.8.4). But
+/// QEMU's devices never set it, and give the length all the same.
 #[inline(always)]
 fn used(tail: u64) -> (u16, u32) {
-    (
-        (tail >> 32) as u16,
-        if tail & WRITE != 0 { tail as u32 } else { 0 },
-    )
+    ((tail >> 32) as u16, tail as u32)
 }
