@@ -31,7 +31,7 @@ const LENGTH: usize = 4 << 20;
 /// Memory that driver and device share.
 pub struct Shared {
     pub area: Arc<Area>,
-    memory: Arc<Memory>,
+    pub memory: Arc<Memory>,
     /// Byte order of a guest that uses a legacy interface.
     pub guest: ByteOrder,
 }

@@ -1,5 +1,6 @@
 //! The bus as a driver sees it (chapter 4, and appendix "Creating New Transports").
 
+pub mod ccw;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 pub mod mmio;
