@@ -56,6 +56,7 @@ pub use cursor::{Reader, Writer};
 pub use dirty::{DirtyLog, Taken};
 pub use dma::{Area, Buffer, DmaSegment};
 pub use fault::{Access, Fault, MapError, OutOfBounds};
+pub use lock::{Guard, Lock};
 pub use map::MemoryMap;
 #[cfg(feature = "std")]
 pub use mapping::{Mapping, MappingError};

@@ -7,9 +7,10 @@ use core::hint;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// A value for one thread at a time. Held for a few table steps only, never per request.
+/// A value for one thread at a time, which others wait for by spinning. To be held for a few steps only, never per
+/// request.
 #[derive(Debug, Default)]
-pub(crate) struct Lock<T> {
+pub struct Lock<T> {
     taken: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -18,7 +19,8 @@ pub(crate) struct Lock<T> {
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// A lock that no one holds.
+    pub fn new(value: T) -> Self {
         Self {
             taken: AtomicBool::new(false),
             value: UnsafeCell::new(value),
@@ -26,7 +28,7 @@ impl<T> Lock<T> {
     }
 
     /// Waits until no one else has the value.
-    pub(crate) fn lock(&self) -> Guard<'_, T> {
+    pub fn lock(&self) -> Guard<'_, T> {
         while self
             .taken
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -44,7 +46,7 @@ impl<T> Lock<T> {
 }
 
 /// The locked value; unlocked on drop.
-pub(crate) struct Guard<'l, T> {
+pub struct Guard<'l, T> {
     lock: &'l Lock<T>,
 }
 

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::{DriverError, Options};
 
 /// A device type with features that build on each other.
-pub static STAIRS: DeviceType = DeviceType {
+pub const STAIRS: DeviceType = DeviceType {
     id: 77,
     name: "stairs",
     title: "Stairs",

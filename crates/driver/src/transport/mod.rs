@@ -4,6 +4,7 @@ pub mod ccw;
 #[cfg(feature = "device-tree")]
 pub mod device_tree;
 pub mod mmio;
+pub mod pci;
 
 mod config;
 mod error;
@@ -18,7 +19,7 @@ use ringwright_spec::{Features, feature};
 
 pub use error::TransportError;
 pub use legacy::Legacy;
-pub use registers::Registers;
+pub use registers::{Part, Registers};
 
 /// One device on some bus: what every transport of the document offers to its driver.
 ///

@@ -96,6 +96,47 @@ impl<R: Registers + ?Sized> Registers for Box<R> {
     }
 }
 
+/// A part of a larger range of registers.
+#[derive(Clone, Debug)]
+pub struct Part<R> {
+    registers: R,
+    start: u64,
+    length: u64,
+}
+
+impl<R: Registers> Part<R> {
+    /// The `length` bytes of `registers` from `start` on. `None` if they do not end within 64 bits.
+    pub fn new(registers: R, start: u64, length: u64) -> Option<Self> {
+        start.checked_add(length)?;
+        Some(Self {
+            registers,
+            start,
+            length,
+        })
+    }
+
+    fn offset(&self, offset: u64, width: Width) -> Result<u64, TransportError> {
+        match offset.checked_add(width.bytes() as u64) {
+            Some(end) if end <= self.length => Ok(self.start + offset),
+            _ => Err(TransportError::Register { offset, width }),
+        }
+    }
+}
+
+impl<R: Registers> Registers for Part<R> {
+    #[inline]
+    fn read(&mut self, offset: u64, width: Width) -> Result<u32, TransportError> {
+        let offset = self.offset(offset, width)?;
+        self.registers.read(offset, width)
+    }
+
+    #[inline]
+    fn write(&mut self, offset: u64, width: Width, value: u32) -> Result<(), TransportError> {
+        let offset = self.offset(offset, width)?;
+        self.registers.write(offset, width, value)
+    }
+}
+
 impl From<NoRegister> for TransportError {
     fn from(refused: NoRegister) -> Self {
         Self::Register {

@@ -63,7 +63,9 @@ pub mod status {
 pub mod bar {
     /// I/O space, else memory space.
     pub const IO: u32 = 1 << 0;
-    /// Memory space: the address has 64 bits, and takes the next register as well.
+    /// Memory space: bits that say how wide the address is.
+    pub const MEMORY_WIDTH: u32 = 3 << 1;
+    /// Value of [`MEMORY_WIDTH`]: the address has 64 bits, and takes the next register as well.
     pub const MEMORY_64: u32 = 2 << 1;
     /// Memory space: reads have no side effects.
     pub const PREFETCHABLE: u32 = 1 << 3;
@@ -199,3 +201,52 @@ pub mod sr_iov {
 pub const fn extended_capability(id: u16, version: u8, next: u16) -> u32 {
     id as u32 | (version as u32) << 16 | (next as u32) << 20
 }
+
+/// A PCI-to-PCI bridge's header, which has another layout from the third Base Address register on; and what tells it.
+pub mod bridge {
+    /// Bits of [`HEADER_TYPE`](super::HEADER_TYPE): the layout of the header.
+    pub const LAYOUT: u8 = 0x7f;
+    /// Value of [`LAYOUT`]: a bridge.
+    pub const TYPE: u8 = 1;
+    /// Number of Base Address registers.
+    pub const BARS: u8 = 2;
+    /// Primary Bus Number, 8 bits: the bus that the bridge is on.
+    pub const PRIMARY_BUS: usize = 0x18;
+    /// Secondary Bus Number, 8 bits: the bus behind it.
+    pub const SECONDARY_BUS: usize = 0x19;
+    /// Subordinate Bus Number, 8 bits: the last bus behind it.
+    pub const SUBORDINATE_BUS: usize = 0x1a;
+    /// I/O Base, 8 bits: bits 12 to 15 of the first I/O address passed on, in bits 4 to 7.
+    pub const IO_BASE: usize = 0x1c;
+    /// I/O Limit, 8 bits: the same of the last one.
+    pub const IO_LIMIT: usize = 0x1d;
+    /// Bits of [`IO_BASE`] and [`IO_LIMIT`] that are no address: 1 if there are upper halves.
+    pub const IO_FLAGS: u8 = 0xf;
+    /// Memory Base, 16 bits: bits 20 to 31 of the first memory address passed on, in bits 4 to 15.
+    pub const MEMORY_BASE: usize = 0x20;
+    /// Memory Limit, 16 bits: the same of the last one.
+    pub const MEMORY_LIMIT: usize = 0x22;
+    /// Prefetchable Memory Base, 16 bits: as [`MEMORY_BASE`].
+    pub const PREFETCHABLE_BASE: usize = 0x24;
+    /// Prefetchable Memory Limit, 16 bits.
+    pub const PREFETCHABLE_LIMIT: usize = 0x26;
+    /// Bits of the prefetchable base and limit that are no address: 1 if there are upper halves.
+    pub const PREFETCHABLE_FLAGS: u16 = 0xf;
+    /// Upper half of the prefetchable base, 32 bits.
+    pub const PREFETCHABLE_BASE_UPPER: usize = 0x28;
+    /// Upper half of the prefetchable limit, 32 bits.
+    pub const PREFETCHABLE_LIMIT_UPPER: usize = 0x2c;
+    /// Upper halves of the I/O base (16 bits) and the I/O limit (16 bits).
+    pub const IO_UPPER: usize = 0x30;
+    /// What memory addresses passed on begin at a multiple of.
+    pub const MEMORY_ALIGN: u64 = 1 << 20;
+    /// What I/O addresses passed on begin at a multiple of.
+    pub const IO_ALIGN: u64 = 1 << 12;
+}
+
+/// Bit of [`HEADER_TYPE`]: the device has more functions than function 0.
+pub const MULTI_FUNCTION: u8 = 1 << 7;
+/// Vendor ID that is read where no function is.
+pub const NO_VENDOR: u16 = 0xffff;
+/// Number of Base Address registers of what is no bridge.
+pub const BARS: u8 = 6;

@@ -1,11 +1,15 @@
 //! What a flattened device tree says of where devices are (feature `device-tree`).
 
+mod pci;
+
 use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::standard::{NodeStandard, Status};
 use dtoolkit::{Node, Property};
 use thiserror::Error;
+
+pub use self::pci::{PciHost, PciRange, pci_hosts};
 
 /// Nodes within each other; deeper ones are not looked at.
 const DEPTH: usize = 32;
@@ -45,11 +49,11 @@ pub fn mmio(tree: &[u8]) -> Result<Vec<Mmio>, NoDeviceTree> {
 }
 
 /// The physical address of a range of so many bytes at such an address on some bus.
-pub(super) type ToRoot<'a> = &'a dyn Fn(u64, u64) -> Option<u64>;
+type ToRoot<'a> = &'a dyn Fn(u64, u64) -> Option<u64>;
 
 /// Shows every node that is not disabled, and how its `reg` addresses translate. What `visit` returns is for its own use
 /// of `?`.
-pub(super) fn walk(
+fn walk(
     tree: &[u8],
     mut visit: impl FnMut(FdtNode<'_>, ToRoot<'_>) -> Option<()>,
 ) -> Result<(), NoDeviceTree> {
@@ -59,11 +63,10 @@ pub(super) fn walk(
 }
 
 /// The cells of a property.
-pub(super) fn cells(node: FdtNode<'_>, name: &str) -> Vec<u32> {
-    let Some(property) = node.property(name) else {
-        return Vec::new();
-    };
-    let cells = property.value().as_chunks().0.iter();
+fn cells(node: FdtNode<'_>, name: &str) -> Vec<u32> {
+    let property = node.property(name);
+    let value = property.as_ref().map_or(&[][..], |property| property.value());
+    let cells = value.as_chunks().0.iter();
     cells.map(|cell| u32::from_be_bytes(*cell)).collect()
 }
 
@@ -102,5 +105,4 @@ fn to_parent(bus: FdtNode<'_>, address: u64, length: u64) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "device_tree_tests.rs"]
 mod tests;

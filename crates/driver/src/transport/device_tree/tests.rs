@@ -2,27 +2,28 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
+use crate::transport::pci::{Region, Space, Window, Windows};
 
 /// Makes a flattened device tree by hand (version 17).
 #[derive(Default)]
-pub(in crate::transport) struct Builder {
+struct Builder {
     structure: Vec<u8>,
     strings: Vec<u8>,
 }
 
 impl Builder {
-    pub fn begin(mut self, name: &str) -> Self {
+    fn begin(mut self, name: &str) -> Self {
         self.word(1);
         self.padded(&[name.as_bytes(), &[0]].concat());
         self
     }
 
-    pub fn end(mut self) -> Self {
+    fn end(mut self) -> Self {
         self.word(2);
         self
     }
 
-    pub fn property(mut self, name: &str, value: &[u8]) -> Self {
+    fn property(mut self, name: &str, value: &[u8]) -> Self {
         let at = self.strings.len() as u32;
         self.strings.extend([name.as_bytes(), &[0]].concat());
         self.word(3);
@@ -32,12 +33,12 @@ impl Builder {
         self
     }
 
-    pub fn cells(self, name: &str, cells: &[u32]) -> Self {
+    fn cells(self, name: &str, cells: &[u32]) -> Self {
         let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
         self.property(name, &bytes)
     }
 
-    pub fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self) -> Vec<u8> {
         self.word(9);
         let (reserved, structure) = (40, 56);
         let strings = structure + self.structure.len();
@@ -206,4 +207,76 @@ fn nodes_that_are_too_deep_are_not_looked_at() {
         mmio(&tree.finish()).unwrap().len()
     };
     assert_eq!([0, 1, DEPTH - 1, DEPTH].map(deep), [1, 1, 1, 0]);
+}
+
+/// The host bridge of a machine, with its buses and ranges.
+fn bridge(buses: &[u32], ranges: &[u32]) -> PciHost {
+    let node = root()
+        .begin("pcie@30000000")
+        .property("compatible", b"pci-host-ecam-generic\0")
+        .cells("#address-cells", &[3])
+        .cells("#size-cells", &[2])
+        .cells("reg", &[1, 0x3000_0000, 0, 0x1000_0000])
+        .cells("ranges", ranges);
+    let node = match buses {
+        [] => node,
+        _ => node.cells("bus-range", buses),
+    };
+    let mut hosts = pci_hosts(&node.end().end().finish()).unwrap();
+    assert_eq!(hosts.len(), 1);
+    hosts.remove(0)
+}
+
+#[test]
+fn pci_host_bridges_and_what_they_pass_on() {
+    #[rustfmt::skip]
+    let ranges = [
+        0x0100_0000, 0, 0, 0, 0x0300_0000, 0, 0x1_0000,
+        0x0200_0000, 0, 0x4000_0000, 0, 0x4000_0000, 0, 0x4000_0000,
+        0x4300_0000, 4, 0, 4, 0, 4, 0,
+        // Configuration space, which is no range.
+        0x0000_0000, 0, 0, 9, 0, 0, 0x1000,
+    ];
+    let host = bridge(&[0, 0x7f], &ranges);
+    assert_eq!(
+        (host.ecam, host.length, host.buses.clone()),
+        (0x1_3000_0000, 0x1000_0000, 0..=0x7f)
+    );
+    let range = |space, is_64_bit, bus_address, address, length| PciRange {
+        space,
+        is_64_bit,
+        bus_address,
+        address,
+        length,
+    };
+    let expected = [
+        range(Space::Io, false, 0, 0x300_0000, 0x1_0000),
+        range(Space::Memory, false, 0x4000_0000, 0x4000_0000, 0x4000_0000),
+        range(Space::Memory, true, 0x4_0000_0000, 0x4_0000_0000, 0x4_0000_0000),
+    ];
+    assert_eq!(host.ranges, expected);
+    let windows = host.windows();
+    assert_eq!(windows.io, Window::new(0, 0x1_0000));
+    assert_eq!(windows.memory, Window::new(0x4000_0000, 0x4000_0000));
+    assert_eq!(windows.prefetchable, Window::new(0x4_0000_0000, 0x4_0000_0000));
+    let physical = |space, address, length| {
+        let (bar, offset) = (0, 0);
+        host.physical(&Region {
+            bar,
+            offset,
+            length,
+            space,
+            address,
+        })
+    };
+    assert_eq!(physical(Space::Io, Some(0x1000), 0x20), Some(0x300_1000));
+    assert_eq!(physical(Space::Io, Some(0xfff0), 0x20), None);
+    assert_eq!(
+        physical(Space::Memory, Some(0x4000_1000), 0x20),
+        Some(0x4000_1000)
+    );
+    assert_eq!(physical(Space::Memory, Some(0x1000), 0x20), None);
+    assert_eq!(physical(Space::Memory, None, 0x20), None);
+    assert_eq!(bridge(&[], &[]).buses, 0..=255);
+    assert_eq!(bridge(&[], &[]).windows(), Windows::default());
 }
