@@ -4,10 +4,10 @@
 
 mod bench;
 mod boot;
-mod clauses;
 mod command;
 mod deny;
 mod fuzz;
+mod guests;
 mod loom;
 mod sanitize;
 mod setup;
@@ -26,6 +26,8 @@ enum Chore {
     Setup(setup::Args),
     /// Boot real Linux on our devices.
     Boot(boot::Args),
+    /// Build the bare-metal guests and run them on QEMU's own devices.
+    Guests(guests::Args),
     /// Run every check and test.
     Test(test::Args),
     /// Measure speed, beside the programs one would use instead.
@@ -38,8 +40,6 @@ enum Chore {
     Sanitize(sanitize::Args),
     /// Run the fuzz targets.
     Fuzz(fuzz::Args),
-    /// Say which clauses of the document the code and its tests cite.
-    Clauses(clauses::Args),
     /// Check licences and advisories of dependencies with cargo-deny.
     Deny,
 }
@@ -48,13 +48,13 @@ fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Setup(args) => setup::run(&args),
         Chore::Boot(args) => boot::run(&args),
+        Chore::Guests(args) => guests::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::Loom => loom::run(),
         Chore::Sanitize(args) => sanitize::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
-        Chore::Clauses(args) => clauses::run(&args),
         Chore::Deny => deny::check(),
     };
     match done {

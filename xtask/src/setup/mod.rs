@@ -10,6 +10,7 @@
 //! ```text
 //! bin/PROGRAM                  scripts that exec the program, so that the process id stays:
 //!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
+//!                              qemu-system-aarch64 qemu-system-riscv64 qemu-system-s390x
 //!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
@@ -38,7 +39,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::command::workspace;
-use apt::Archive;
+use apt::{Archive, Release};
 use piece::Piece;
 use pieces::{PIECES, TOOLS};
 
@@ -53,6 +54,8 @@ pub enum Scope {
     Bench,
     /// `cargo xtask fuzz`.
     Fuzz,
+    /// `cargo xtask guests`.
+    Guests,
     /// Everything.
     All,
 }
@@ -118,8 +121,36 @@ impl Peers {
 pub fn peers(scope: Scope) -> Result<Peers> {
     host::ensure(scope)?;
     let peers = Peers::locate()?;
-    if missing(&peers, scope).is_empty() {
-        return Ok(peers);
+    let pieces: Vec<&Piece<'_>> = PIECES.iter().filter(|piece| piece.serves(scope)).collect();
+    ensure(&peers, &pieces)?;
+    Ok(peers)
+}
+
+/// Sets up the source of the standard library of Rust `release` (such as 1.95.0), and returns the folder `library`.
+/// Beside it, in `vendor`, is what that depends on.
+pub fn standard_library(release: &str) -> Result<PathBuf> {
+    let peers = Peers::locate()?;
+    let package = format!("rust-src={release}+*");
+    let piece = Piece {
+        name: &format!("rust-src-{release}"),
+        what: &format!("the source of Rust's standard library {release}"),
+        scopes: &[],
+        release: Release::TrixieBackports,
+        packages: &[&package],
+        finish: |_| Ok(()),
+    };
+    ensure(&peers, &[&piece])?;
+    Ok(peers
+        .folder
+        .join("roots")
+        .join(piece.name)
+        .join(format!("usr/src/rustc-{release}/library")))
+}
+
+/// Sets up those of `pieces` that are not there yet.
+fn ensure(peers: &Peers, pieces: &[&Piece<'_>]) -> Result<()> {
+    if pieces.iter().all(|piece| piece.is_ready(peers)) {
+        return Ok(());
     }
     if !cfg!(target_arch = "x86_64") {
         bail!("the peers are x86-64 programs and do not run on this machine's processor");
@@ -130,22 +161,16 @@ pub fn peers(scope: Scope) -> Result<Peers> {
         eprintln!("  waiting for another set-up of {}", peers.folder.display());
         lock.lock().context("cannot lock the peers folder")?;
     }
-    let wanted = missing(&peers, scope);
-    if !wanted.is_empty() {
-        fetch(&peers, &wanted)?;
+    let missing = pieces.iter().filter(|piece| !piece.is_ready(peers));
+    let missing: Vec<&Piece<'_>> = missing.copied().collect();
+    if !missing.is_empty() {
+        fetch(peers, &missing)?;
     }
-    Ok(peers)
-}
-
-fn missing(peers: &Peers, scope: Scope) -> Vec<&'static Piece> {
-    PIECES
-        .iter()
-        .filter(|piece| piece.serves(scope) && !piece.is_ready(peers))
-        .collect()
+    Ok(())
 }
 
 /// Fetches `wanted`, the tools first as the others use them, then the rest at the same time.
-fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
+fn fetch(peers: &Peers, wanted: &[&Piece<'_>]) -> Result<()> {
     let started = std::time::Instant::now();
     let lists = peers.folder.join("apt");
     let mut archives: Vec<(String, Archive)> = Vec::new();
@@ -155,7 +180,7 @@ fn fetch(peers: &Peers, wanted: &[&'static Piece]) -> Result<()> {
             archives.push((name, Archive::open(&lists, piece.release)?));
         }
     }
-    let install = |piece: &Piece| {
+    let install = |piece: &Piece<'_>| {
         let archive = archives.iter().find(|(name, _)| *name == piece.release.state());
         let (_, archive) = archive.context("no package lists")?;
         piece

@@ -13,17 +13,18 @@ use super::{Peers, Scope};
 const RECIPE: u32 = 1;
 
 /// Some Debian packages and what is done with them.
-pub struct Piece {
+pub struct Piece<'a> {
     /// A short name, also that of its folder and stamp.
-    pub name: &'static str,
+    pub name: &'a str,
     /// What a reader should call it.
-    pub what: &'static str,
+    pub what: &'a str,
     /// What needs it.
-    pub scopes: &'static [Scope],
+    pub scopes: &'a [Scope],
     /// Where the packages come from.
     pub release: Release,
-    /// The packages; what they depend on follows. The first one's version is shown as the piece's.
-    pub packages: &'static [&'static str],
+    /// The packages, each with `=` and a version where it has to be one; what they depend on follows. The first one's
+    /// version is shown as the piece's.
+    pub packages: &'a [&'a str],
     /// Makes the unpacked packages usable, and tries them.
     pub finish: fn(&Unpacked) -> Result<()>,
 }
@@ -46,7 +47,7 @@ impl Unpacked<'_> {
     }
 }
 
-impl Piece {
+impl Piece<'_> {
     /// Whether `scope` needs this piece.
     pub fn serves(&self, scope: Scope) -> bool {
         scope == Scope::All || self.scopes.contains(&scope)
@@ -83,9 +84,8 @@ impl Piece {
         );
         let files = archive.unpack(self.release, self.packages, &root)?;
         (self.finish)(&Unpacked { peers, root })?;
-        let main = files
-            .iter()
-            .find(|file| file.starts_with(&format!("{}_", self.packages[0])));
+        let (main, _) = self.packages[0].split_once('=').unwrap_or((self.packages[0], ""));
+        let main = files.iter().find(|file| file.starts_with(&format!("{main}_")));
         let main = main.context("apt brought everything but the package asked for")?;
         // Names read PACKAGE_VERSION_ARCHITECTURE.deb, with the colon of a version escaped.
         let version = main

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Scope::{Bench, Boot, Test};
+use super::Scope::{Bench, Boot, Guests, Test};
 use super::apt::Architecture::Riscv64;
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
@@ -18,7 +18,7 @@ use crate::command::output;
 pub const TOOLS: &str = "tools";
 
 /// Everything that can be set up.
-pub const PIECES: &[Piece] = &[
+pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: TOOLS,
         what: "BusyBox and e2fsprogs for guests, patchelf",
@@ -33,10 +33,18 @@ pub const PIECES: &[Piece] = &[
     Piece {
         name: "qemu",
         what: "QEMU 11.1 with its storage daemon and libblkio",
-        scopes: &[Boot, Test, Bench],
+        scopes: &[Boot, Test, Bench, Guests],
         release: Release::TrixieBackports,
         packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
         finish: qemu,
+    },
+    Piece {
+        name: "qemu-others",
+        what: "QEMU 11.1 for other processors",
+        scopes: &[Test, Guests],
+        release: Release::TrixieBackports,
+        packages: &["qemu-system-arm", "qemu-system-riscv", "qemu-system-s390x"],
+        finish: qemu_others,
     },
     Piece {
         name: "linux",
@@ -146,13 +154,9 @@ fn try_mke2fs(unpacked: &Unpacked) -> Result<()> {
 }
 
 fn qemu(unpacked: &Unpacked) -> Result<()> {
-    let root = unpacked.root.display();
-    // The packages have their own place compiled in; these make the programs look where they are now.
-    let modules = format!("QEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu");
-    let firmware = format!("-L {root}/usr/share/qemu -L {root}/usr/share/seabios");
-    wrapper::write(unpacked, "qemu-system-x86_64", &modules, &firmware)?;
+    qemu_system(unpacked, "x86_64")?;
     for program in ["qemu-storage-daemon", "qemu-img", "qemu-io", "qemu-nbd"] {
-        wrapper::write(unpacked, program, &modules, "")?;
+        wrapper::write(unpacked, program, &qemu_modules(unpacked), "")?;
     }
     let devices = try_out(unpacked, "qemu-system-x86_64", &["-device", "help"])?;
     for device in ["vhost-user-blk-pci", "vhost-user-test-device-pci"] {
@@ -163,6 +167,27 @@ fn qemu(unpacked: &Unpacked) -> Result<()> {
     ["qemu-storage-daemon", "qemu-img", "qemu-io"]
         .into_iter()
         .try_for_each(|program| try_out(unpacked, program, &["--version"]).map(drop))
+}
+
+fn qemu_others(unpacked: &Unpacked) -> Result<()> {
+    for processor in ["aarch64", "riscv64", "s390x"] {
+        qemu_system(unpacked, processor)?;
+        try_out(unpacked, &format!("qemu-system-{processor}"), &["--version"])?;
+    }
+    Ok(())
+}
+
+fn qemu_system(unpacked: &Unpacked, processor: &str) -> Result<()> {
+    let root = unpacked.root.display();
+    let firmware = format!("-L {root}/usr/share/qemu -L {root}/usr/share/seabios");
+    let program = format!("qemu-system-{processor}");
+    wrapper::write(unpacked, &program, &qemu_modules(unpacked), &firmware)
+}
+
+/// The packages have their own place compiled in; this makes the programs look where they are now.
+fn qemu_modules(unpacked: &Unpacked) -> String {
+    let root = unpacked.root.display();
+    format!("QEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu")
 }
 
 fn linux(unpacked: &Unpacked, processor: &str) -> Result<()> {

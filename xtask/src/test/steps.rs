@@ -72,6 +72,12 @@ pub const STEPS: &[Step] = &[
         run: |peers| quiet(peers.announce(cargo().args(["test", "--workspace"]))),
     },
     Step {
+        name: "guests",
+        what: "programs on no operating system drive QEMU's own devices, on four processors",
+        quick: false,
+        run: |_| crate::guests::run(&crate::guests::Args::test()),
+    },
+    Step {
         name: "qemu-split",
         what: "Linux under QEMU uses every device, over split virtqueues",
         quick: false,

@@ -28,8 +28,6 @@ mod registers;
 mod signals;
 mod state;
 mod system;
-#[cfg(test)]
-mod tests;
 mod tlb;
 mod trap;
 mod walk;

@@ -116,6 +116,3 @@ impl Flags {
         self.0 |= flags;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -110,8 +110,7 @@ impl Core {
         let host_options = HostOptions {
             busy_poll: options.busy_poll,
             transport_features: features | platform,
-            // dev:feat:reserved-feature-bits:01
-            masked_features: options.masked_features - feature::VERSION_1,
+            masked_features: options.masked_features,
             legacy_byte_order: options.legacy_byte_order,
         };
         let signal = Arc::new(Signal::new(sink.clone()));

@@ -1,0 +1,52 @@
+//! The flattened device tree that a loader leaves in memory, and the devices that are in it.
+
+use alloc::vec::Vec;
+
+use dtoolkit::fdt::Fdt;
+use ringwright_driver::transport::device_tree;
+use ringwright_memory::MappedRegisters;
+
+use crate::memory::registers;
+
+/// What the loader left for the program.
+pub struct Boot {
+    tree: Option<Fdt<'static>>,
+}
+
+impl Boot {
+    /// With the device tree at `address`, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// If the memory at `address` begins like a device tree, it is this machine's, outside of the image, and nobody writes
+    /// there.
+    pub(crate) unsafe fn at(address: usize) -> Self {
+        const MAGIC: u32 = 0xd00d_feed;
+        let header = core::ptr::with_exposed_provenance::<u32>(address);
+        // SAFETY: memory can be read; it is left alone if it does not begin like a device tree.
+        if header.is_null() || !header.is_aligned() || u32::from_be(unsafe { header.read() }) != MAGIC {
+            return Self { tree: None };
+        }
+        // SAFETY: the second word of a device tree is its length, and the caller promises it to be one that stays.
+        let bytes = unsafe {
+            let length = u32::from_be(header.add(1).read());
+            core::slice::from_raw_parts(header.cast::<u8>(), length as usize)
+        };
+        Self {
+            tree: Fdt::new(bytes).ok(),
+        }
+    }
+
+    /// The device tree.
+    pub fn device_tree(&self) -> Option<Fdt<'static>> {
+        self.tree
+    }
+
+    /// The registers of every memory-mapped virtio device, and of placeholders for such devices.
+    pub fn virtio_mmio(&self) -> Vec<MappedRegisters> {
+        let found = self.tree.and_then(|tree| device_tree::mmio(tree.data()).ok());
+        // SAFETY: the device tree says so.
+        let registers = |at: &device_tree::Mmio| unsafe { registers(at.address, at.length) };
+        found.unwrap_or_default().iter().filter_map(registers).collect()
+    }
+}

@@ -1,0 +1,44 @@
+//! A console: greets whoever is at the other end, and repeats the answer, of any length.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use ringwright_driver::Transport;
+use ringwright_driver::console::Console;
+
+use super::{Drive, Error, notified, until};
+
+pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
+    let time = drive.time;
+    let mut console = Console::new(drive.transport, drive.area, drive.options)?;
+    write(&mut console, format!("ready {time}\n").as_bytes())?;
+    let answer = read_line(&mut console)?;
+    notified(console.session())?;
+    if !answer.starts_with(format!("hello {time} ").as_bytes()) {
+        return Err(Error::Wrong("the answer is not the one to this greeting"));
+    }
+    write(&mut console, &[b"heard ", answer.as_slice()].concat())?;
+    until("the output to be taken", || Ok(console.flushed()?.then_some(())))?;
+    Ok(format!("an answer of {} bytes repeated", answer.len()))
+}
+
+fn write<T: Transport>(console: &mut Console<T>, bytes: &[u8]) -> Result<(), Error> {
+    let mut rest = bytes;
+    until("output to be taken", || {
+        rest = &rest[console.write(rest)?..];
+        Ok(rest.is_empty().then_some(()))
+    })
+}
+
+/// Reads to the end of a line.
+fn read_line<T: Transport>(console: &mut Console<T>) -> Result<Vec<u8>, Error> {
+    let mut line = Vec::new();
+    until("an answer", || {
+        let mut bytes = [0; 256];
+        let length = console.read(&mut bytes)?;
+        line.extend_from_slice(&bytes[..length]);
+        Ok(line.ends_with(b"\n").then_some(()))
+    })?;
+    Ok(line)
+}

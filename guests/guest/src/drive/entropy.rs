@@ -1,0 +1,39 @@
+//! A source of random bytes: two requests at a time, and no two answers are the same.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use ringwright_driver::entropy::Entropy;
+
+use super::{Drive, Error, notified, until};
+
+/// Bytes of one request.
+const BYTES: usize = 64;
+
+pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
+    let mut entropy = Entropy::new(drive.transport, drive.area, drive.options)?;
+    for _ in 0..2 {
+        let buffer = entropy.session().allocate(BYTES)?;
+        if entropy.request(buffer)?.is_err() {
+            return Err(Error::Wrong("its virtqueue does not take two requests"));
+        }
+    }
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let (buffer, length) = until("random bytes", || Ok(entropy.poll()?))?;
+        let mut bytes = [0; BYTES];
+        let part = bytes
+            .get_mut(..length)
+            .ok_or(Error::Wrong("more bytes than asked for"))?;
+        if buffer.read(0, part).is_err() || part.is_empty() {
+            return Err(Error::Wrong("an answer without bytes"));
+        }
+        answers.push((bytes, length));
+    }
+    notified(entropy.session())?;
+    if answers[0].0 == answers[1].0 {
+        return Err(Error::Wrong("two answers are the same"));
+    }
+    Ok(format!("{} and {} bytes", answers[0].1, answers[1].1))
+}

@@ -1,0 +1,83 @@
+//! The four devices: what this program does with each of them.
+
+mod block;
+mod console;
+mod entropy;
+mod network;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use bare::Deadline;
+use ringwright_driver::session::Session;
+use ringwright_driver::{DriverError, Options, Transport};
+use ringwright_memory::Area;
+use ringwright_spec::DeviceType;
+use thiserror::Error;
+
+/// How long a device may take for what it is asked.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One time that a device is driven.
+pub struct Drive<'a> {
+    /// What leads to the device.
+    pub transport: &'a mut dyn Transport,
+    /// Memory that it reaches.
+    pub area: &'a Arc<Area>,
+    /// What may be accepted of its features.
+    pub options: Options,
+    /// Which time it is that this device is driven, counted from 1.
+    pub time: u32,
+}
+
+/// Drives a device and says what it did, or what went wrong.
+type Driver = fn(Drive<'_>) -> Result<String, Error>;
+
+/// Why a device has not passed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The driver has given up.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The device has not done what it was asked.
+    #[error("{0}")]
+    Wrong(&'static str),
+    /// The device has done nothing for too long.
+    #[error("waited in vain for {0}")]
+    Late(&'static str),
+}
+
+/// The name of the device type `id`, and what to do with it.
+pub fn driver(id: u32) -> Option<(&'static str, Driver)> {
+    const DRIVERS: [(DeviceType, Driver); 4] = [
+        (ringwright_spec::block::DEVICE, block::drive),
+        (ringwright_spec::entropy::DEVICE, entropy::drive),
+        (ringwright_spec::console::DEVICE, console::drive),
+        (ringwright_spec::network::DEVICE, network::drive),
+    ];
+    let found = DRIVERS.into_iter().find(|(device, _)| device.id == id)?;
+    Some((found.0.name, found.1))
+}
+
+/// Waits until the device has notified of used buffers. The first ones always are notified of.
+fn notified<T: Transport>(session: &mut Session<T>) -> Result<(), Error> {
+    until("a used buffer notification", || {
+        let interrupt = session.transport().take_interrupt().map_err(DriverError::from)?;
+        Ok(interrupt.queue.then_some(()))
+    })
+}
+
+/// Repeats `step` until it has a result.
+fn until<T>(awaited: &'static str, mut step: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+    let deadline = Deadline::after(PATIENCE);
+    loop {
+        if let Some(done) = step()? {
+            return Ok(done);
+        }
+        if deadline.is_over() {
+            return Err(Error::Late(awaited));
+        }
+        core::hint::spin_loop();
+    }
+}
