@@ -58,6 +58,11 @@ impl Unit {
         self.revision = None;
     }
 
+    /// Whether a driver may select `revision`.
+    pub fn has_revision(&self, revision: Revision) -> bool {
+        revision <= self.max_revision && (revision > Revision::LEGACY || self.transitional)
+    }
+
     /// Resets the device. Its indicators are forgotten, so that nothing is notified any more
     /// (`dev:ccw:resetting-devices:02`).
     pub fn reset(&mut self) {
@@ -141,8 +146,7 @@ impl Unit {
     fn set_revision(&mut self, data: &mut Data<'_, '_>) -> Result<(), Refusal> {
         let info: RevInfo = data.take()?;
         let revision = Revision(info.revision.get());
-        let exists = revision <= self.max_revision && (revision > Revision::LEGACY || self.transitional);
-        if !exists || info.length.get() != 0 || self.revision.is_some() {
+        if !self.has_revision(revision) || info.length.get() != 0 || self.revision.is_some() {
             return Err(Refusal::CommandReject);
         }
         self.select(revision);

@@ -7,6 +7,7 @@ use ringwright_spec::ccw::channel::ISC_MAX;
 use ringwright_spec::ccw::{CONFIG_INDICATOR_BIT, INDICATORS_LEN, SUMMARY_INDICATOR_SET, ThinintArea};
 
 use super::status::Status;
+use crate::codec::Rest;
 use crate::transport::core::Sink;
 
 /// Virtqueues that classic indicators have bits for.
@@ -14,22 +15,27 @@ const CLASSIC_QUEUES: u16 = 8 * INDICATORS_LEN as u16;
 
 /// What the driver has set up to be notified by, and the way to do it from the device's threads.
 pub(super) struct Indicators {
-    places: Mutex<Places>,
+    state: Mutex<State>,
     status: Arc<Status>,
 }
 
-/// Where the indicators are.
-#[derive(Clone, Debug, Default)]
-struct Places {
-    queues: Queues,
-    /// Address of the configuration change indicators.
-    config: Option<u64>,
+#[derive(Default)]
+struct State {
+    places: Places,
     memory: Option<Arc<Memory>>,
 }
 
+/// Where the indicators are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Places {
+    queues: Queues,
+    /// Address of the configuration change indicators.
+    config: Option<u64>,
+}
+
 /// Where those of the virtqueues are. The two kinds exclude each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Queues {
+#[derive(Clone, Copy, Debug, Default)]
+enum Queues {
     /// Nowhere.
     #[default]
     None,
@@ -40,16 +46,16 @@ pub(super) enum Queues {
 }
 
 /// Two-stage queue indicators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TwoStage {
+#[derive(Clone, Copy, Debug)]
+struct TwoStage {
     /// Address of the summary indicator.
-    pub summary: u64,
+    summary: u64,
     /// Address of the area with the queue indicators.
-    pub area: u64,
+    area: u64,
     /// Bit of the first virtqueue in it.
-    pub first_bit: u64,
+    first_bit: u64,
     /// Interruption subclass.
-    pub subclass: u8,
+    subclass: u8,
 }
 
 /// The indicators cannot be there, or not now.
@@ -60,7 +66,7 @@ impl Indicators {
     /// No indicators yet.
     pub fn new(status: Arc<Status>) -> Self {
         Self {
-            places: Mutex::default(),
+            state: Mutex::default(),
             status,
         }
     }
@@ -72,13 +78,13 @@ impl Indicators {
 
     /// Classic indicators for `queues` virtqueues; none at address 0. Refused if two-stage ones are set up.
     pub fn set_classic(&self, address: u64, queues: u16) -> Result<(), Refused> {
-        let mut places = self.lock();
-        if matches!(places.queues, Queues::TwoStage(_)) || queues > CLASSIC_QUEUES {
+        let mut state = self.lock();
+        if matches!(state.places.queues, Queues::TwoStage(_)) || queues > CLASSIC_QUEUES {
             return Err(Refused);
         }
-        places.queues = match address {
+        state.places.queues = match address {
             0 => Queues::None,
-            _ => Queues::Classic(places.checked(address, INDICATORS_LEN as u64)?),
+            _ => Queues::Classic(state.checked(address, INDICATORS_LEN as u64)?),
         };
         Ok(())
     }
@@ -86,17 +92,17 @@ impl Indicators {
     /// Two-stage indicators for `queues` virtqueues; none if one of the addresses is 0. Refused if classic ones are set up
     /// (`dev:ccw:setting-up-two-stage-queue-indicators:01`).
     pub fn set_two_stage(&self, area: &ThinintArea, queues: u16) -> Result<(), Refused> {
-        let mut places = self.lock();
-        if matches!(places.queues, Queues::Classic(_)) {
+        let mut state = self.lock();
+        if matches!(state.places.queues, Queues::Classic(_)) {
             return Err(Refused);
         }
         let (summary, address) = (area.summary_indicator.get(), area.indicator.get());
         if summary == 0 || address == 0 {
-            places.queues = Queues::None;
+            state.places.queues = Queues::None;
             return Ok(());
         }
         let two_stage = TwoStage {
-            summary: places.checked(summary, 1)?,
+            summary: state.checked(summary, 1)?,
             area: address,
             first_bit: area.bit_nr.get(),
             subclass: area.isc,
@@ -107,44 +113,52 @@ impl Indicators {
         if let Some(last) = queues.checked_sub(1) {
             let (first_byte, _) = two_stage.place(0).ok_or(Refused)?;
             let (last_byte, _) = two_stage.place(last).ok_or(Refused)?;
-            places.checked(first_byte, last_byte - first_byte + 1)?;
+            state.checked(first_byte, last_byte - first_byte + 1)?;
         }
-        places.queues = Queues::TwoStage(two_stage);
+        state.places.queues = Queues::TwoStage(two_stage);
         Ok(())
     }
 
     /// Configuration change indicators; none at address 0.
     pub fn set_config(&self, address: u64) -> Result<(), Refused> {
-        let mut places = self.lock();
-        places.config = match address {
+        let mut state = self.lock();
+        state.places.config = match address {
             0 => None,
-            _ => Some(places.checked(address, INDICATORS_LEN as u64)?),
+            _ => Some(state.checked(address, INDICATORS_LEN as u64)?),
         };
         Ok(())
     }
 
     /// Forgets all indicators.
     pub fn clear(&self) {
-        let mut places = self.lock();
-        places.queues = Queues::None;
-        places.config = None;
+        self.lock().places = Places::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where the indicators are.
+    pub fn places(&self) -> Places {
+        self.lock().places
+    }
+
+    /// Puts back what [`Indicators::places`] gave.
+    pub fn restore(&self, places: Places) {
+        self.lock().places = places;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sink for Indicators {
     /// Sets the indicator of the virtqueue, and interrupts in the way that goes with it.
     fn used_buffer(&self, queue: u16) {
-        let places = self.lock();
-        let told = match places.queues {
+        let state = self.lock();
+        let told = match state.places.queues {
             Queues::None => return,
-            Queues::Classic(address) => places
+            Queues::Classic(address) => state
                 .set_classic_bit(address, queue.into())
                 .map(|_| self.status.alert()),
-            Queues::TwoStage(two_stage) => places.set_two_stage_bit(&two_stage, queue).map(|summary| {
+            Queues::TwoStage(two_stage) => state.set_two_stage_bit(&two_stage, queue).map(|summary| {
                 // dev:ccw:notification-via-adapter-i-o-interrupts:01
                 if summary & SUMMARY_INDICATOR_SET == 0 {
                     self.status.interrupts().adapter_interrupt(two_stage.subclass);
@@ -156,14 +170,16 @@ impl Sink for Indicators {
 
     /// Always by a classic I/O interrupt.
     fn config_changed(&self) {
-        let places = self.lock();
-        let Some(address) = places.config else { return };
-        let told = places.set_classic_bit(address, CONFIG_INDICATOR_BIT);
+        let state = self.lock();
+        let Some(address) = state.places.config else {
+            return;
+        };
+        let told = state.set_classic_bit(address, CONFIG_INDICATOR_BIT);
         report(told.map(|_| self.status.alert()));
     }
 }
 
-impl Places {
+impl State {
     /// `address`, if there are `length` bytes that can be written.
     fn checked(&self, address: u64, length: u64) -> Result<u64, Refused> {
         let memory = self.memory.as_ref().ok_or(Refused)?;
@@ -197,6 +213,52 @@ impl Places {
             Some(memory) => memory.set_bits(address, bits),
             None => Err(Fault::Unmapped { address }),
         }
+    }
+}
+
+impl Places {
+    pub fn save(&self, bytes: &mut Vec<u8>) {
+        let (kind, summary, area, first_bit, subclass) = match self.queues {
+            Queues::None => (0, 0, 0, 0, 0),
+            Queues::Classic(address) => (1, 0, address, 0, 0),
+            Queues::TwoStage(two_stage) => {
+                let TwoStage {
+                    summary,
+                    area,
+                    first_bit,
+                    subclass,
+                } = two_stage;
+                (2, summary, area, first_bit, subclass)
+            }
+        };
+        bytes.push(kind);
+        for address in [summary, area, first_bit, self.config.unwrap_or(0)] {
+            bytes.extend(address.to_le_bytes());
+        }
+        bytes.push(subclass);
+    }
+
+    /// From a saved state.
+    pub fn restore(rest: &mut Rest<'_>) -> Option<Self> {
+        let [kind] = rest.array()?;
+        let (summary, area, first_bit, config) = (rest.u64()?, rest.u64()?, rest.u64()?, rest.u64()?);
+        let [subclass] = rest.array()?;
+        let queues = match kind {
+            0 => Queues::None,
+            1 => Queues::Classic(area),
+            2 => Queues::TwoStage(TwoStage {
+                summary,
+                area,
+                first_bit,
+                subclass,
+            }),
+            _ => return None,
+        };
+        Some(Self {
+            queues,
+            // Nowhere is address 0.
+            config: (config != 0).then_some(config),
+        })
     }
 }
 

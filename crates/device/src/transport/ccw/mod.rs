@@ -12,6 +12,7 @@ mod commands;
 mod data;
 mod indicators;
 mod program;
+mod snapshot;
 mod status;
 mod subsystem;
 #[cfg(test)]
@@ -206,7 +207,7 @@ impl Subchannel {
     }
 
     /// RESUME SUBCHANNEL.
-    pub fn resume(&mut self) -> ConditionCode {
+    pub fn resume_program(&mut self) -> ConditionCode {
         let resumed = self.status.resume();
         if resumed == ConditionCode::DONE
             && let Some((orb, at)) = self.suspended.take()

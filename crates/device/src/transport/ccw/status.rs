@@ -78,6 +78,15 @@ impl Status {
         *self.lock()
     }
 
+    /// Puts back what [`Status::store`] gave. If status is pending, so is the interruption.
+    pub fn restore(&self, saved: Schib) {
+        let mut blocks = self.lock();
+        *blocks = saved;
+        if control(&saved.scsw).contains(ScswControl::STATUS_PENDING) {
+            self.interrupt(blocks);
+        }
+    }
+
     pub fn is_enabled(&self) -> bool {
         is_enabled(&self.lock().pmcw)
     }

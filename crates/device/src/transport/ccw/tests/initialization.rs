@@ -207,7 +207,7 @@ fn a_legacy_status_knows_no_negotiation() {
 #[test]
 fn the_device_is_suspended_and_resumed() {
     let features = feature::VERSION_1 | feature::SUSPEND;
-    let mut board = Board::in_revision(entropy(), features, Revision::READ_STATUS);
+    let mut board = Board::in_revision(sevens(), features, Revision::READ_STATUS);
     board.negotiate();
     // dev:init:device-suspend:01
     assert_eq!(
@@ -240,7 +240,7 @@ fn the_device_is_suspended_and_resumed() {
 #[test]
 fn a_reset_is_finished_with_its_command() {
     for by_status in [false, true] {
-        let mut board = Board::in_revision(entropy(), feature::VERSION_1, Revision::READ_STATUS);
+        let mut board = Board::in_revision(sevens(), feature::VERSION_1, Revision::READ_STATUS);
         let mut queue = board.start();
         board.set_classic();
         let answer = match by_status {

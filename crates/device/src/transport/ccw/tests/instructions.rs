@@ -10,7 +10,7 @@ const BUSY: ConditionCode = ConditionCode::BUSY;
 const OK: ConditionCode = ConditionCode::DONE;
 
 fn board() -> Board {
-    Board::new(entropy(), Features::NONE)
+    Board::new(sevens(), Features::NONE)
 }
 
 fn control(board: &Board) -> ScswControl {
@@ -26,7 +26,7 @@ fn a_subchannel_tells_what_it_is() {
         ..Options::default()
     };
     let interrupts = Arc::new(Interrupts::default());
-    let subchannel = Subchannel::new(Box::new(entropy()), options, interrupts).unwrap();
+    let subchannel = Subchannel::new(Box::new(sevens()), options, interrupts).unwrap();
     assert_eq!(subchannel.id(), 0x1_0005);
     let pmcw = subchannel.store().pmcw;
     assert_eq!(pmcw.flags.get(), PmcwFlags::DEVICE_NUMBER_VALID.0);
@@ -42,7 +42,7 @@ fn nothing_works_before_it_is_enabled() {
     let orb = board.orb();
     let subchannel = &mut board.subchannel;
     assert_eq!(subchannel.start(&orb), NOT_OPERATIONAL);
-    assert_eq!(subchannel.resume(), NOT_OPERATIONAL);
+    assert_eq!(subchannel.resume_program(), NOT_OPERATIONAL);
     assert_eq!(subchannel.test().0, NOT_OPERATIONAL);
     assert_eq!(subchannel.halt(), NOT_OPERATIONAL);
     assert_eq!(subchannel.clear(), NOT_OPERATIONAL);
@@ -88,7 +88,7 @@ fn status_is_pending_until_it_is_tested() {
     let subchannel = &mut board.subchannel;
     assert_eq!(subchannel.start(&orb), STATUS_PENDING);
     assert_eq!(subchannel.modify(&schib), STATUS_PENDING);
-    assert_eq!(subchannel.resume(), STATUS_PENDING);
+    assert_eq!(subchannel.resume_program(), STATUS_PENDING);
     assert_eq!(subchannel.halt(), STATUS_PENDING);
     assert_eq!(subchannel.cancel(), STATUS_PENDING);
     let (code, irb) = subchannel.test();
@@ -168,7 +168,7 @@ fn programs_that_cannot_be_fetched() {
     assert_eq!(board.interrupts.pending().count, 2);
     // No memory at all.
     let interrupts = Arc::new(Interrupts::default());
-    let subchannel = Subchannel::new(Box::new(entropy()), Options::default(), interrupts).unwrap();
+    let subchannel = Subchannel::new(Box::new(sevens()), Options::default(), interrupts).unwrap();
     board.subchannel = subchannel;
     board.enable(true);
     let orb = board.orb();
@@ -190,7 +190,7 @@ fn a_suspended_program_is_resumed() {
     let pending = suspended | ScswControl::INTERMEDIATE | ScswControl::STATUS_PENDING;
     let mut board = board();
     suspend(&mut board, OrbControl::NONE);
-    assert_eq!(board.subchannel.resume(), STATUS_PENDING);
+    assert_eq!(board.subchannel.resume_program(), STATUS_PENDING);
     let (code, irb) = board.subchannel.test();
     assert_eq!((code, irb.scsw.control.get()), (OK, pending.0));
     // Still suspended, and nothing else can be done.
@@ -200,10 +200,10 @@ fn a_suspended_program_is_resumed() {
     assert_eq!(board.subchannel.modify(&schib), BUSY);
     // With the flag gone it goes on.
     board.place(Command::NO_OPERATION, NONE, 0);
-    assert_eq!(board.subchannel.resume(), OK);
+    assert_eq!(board.subchannel.resume_program(), OK);
     let (code, irb) = board.subchannel.test();
     assert_eq!((code, irb.scsw.device_status), (OK, DONE.device.0));
-    assert_eq!(board.subchannel.resume(), BUSY);
+    assert_eq!(board.subchannel.resume_program(), BUSY);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_suspended_program_is_ended() {
         assert_eq!(control(&board).0, expected);
         let _ = board.subchannel.test();
         assert_eq!(control(&board), ScswControl::NONE);
-        assert_eq!(board.subchannel.resume(), BUSY);
+        assert_eq!(board.subchannel.resume_program(), BUSY);
         board.place(Command::NO_OPERATION, NONE, 0);
         assert_eq!(board.run().device_status, DONE.device.0);
     }
@@ -260,17 +260,17 @@ fn halt_and_clear_without_a_program() {
 #[test]
 fn a_reset_of_the_machine_leaves_nothing() {
     let mut board = Board::in_revision(
-        entropy(),
+        sevens(),
         ringwright_spec::feature::VERSION_1,
         Revision::READ_STATUS,
     );
-    let fresh = Subchannel::new(Box::new(entropy()), Options::default(), board.interrupts.clone()).unwrap();
+    let fresh = Subchannel::new(Box::new(sevens()), Options::default(), board.interrupts.clone()).unwrap();
     board.start();
     suspend(&mut board, OrbControl::NONE);
     board.subchannel.reset();
     assert_eq!(board.subchannel.store(), fresh.store());
     board.enable(true);
-    assert_eq!(board.subchannel.resume(), BUSY);
+    assert_eq!(board.subchannel.resume_program(), BUSY);
     assert_eq!(board.sense(), Sense::NONE);
     assert_eq!(board.set_revision(2, 0), DONE);
     assert_eq!(board.status(), Status::NONE);

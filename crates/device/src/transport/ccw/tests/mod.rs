@@ -4,6 +4,7 @@ mod commands;
 mod initialization;
 mod instructions;
 mod notifications;
+mod snapshot;
 
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
@@ -16,8 +17,8 @@ use ringwright_spec::{Status, entropy};
 use zerocopy::IntoBytes;
 
 use super::*;
-use crate::entropy::{Entropy, backend};
 use crate::testing::{Completed, DEADLINE, Guest, Queue};
+use crate::transport::testing::sevens;
 use crate::{ConfigError, Description, DeviceError, QueueDescription, Session, Worker};
 
 pub const NONE: CcwFlags = CcwFlags::NONE;
@@ -98,20 +99,30 @@ impl Board {
     }
 
     pub fn with_options(device: impl Device + 'static, features: Features, options: Options) -> Self {
-        let interrupts = Arc::new(Interrupts::default());
-        let mut subchannel = Subchannel::new(Box::new(device), options, interrupts.clone()).unwrap();
         let guest = Guest::new(features);
         let low = Region::new(0, Arc::new(Mapping::anonymous(LOW).unwrap()));
         let memory = Arc::new(Memory::new(vec![low, guest.region.clone()]).unwrap());
+        let mut board = Self::for_guest(device, options, guest, memory);
+        board.enable(true);
+        board
+    }
+
+    /// On a subchannel that is not enabled.
+    pub fn for_guest(
+        device: impl Device + 'static,
+        options: Options,
+        guest: Guest,
+        memory: Arc<Memory>,
+    ) -> Self {
+        let interrupts = Arc::new(Interrupts::default());
+        let mut subchannel = Subchannel::new(Box::new(device), options, interrupts.clone()).unwrap();
         subchannel.set_memory(memory.clone());
-        let mut board = Self {
+        Self {
             subchannel,
             interrupts,
             guest,
             memory,
-        };
-        board.enable(true);
-        board
+        }
     }
 
     /// The same in `revision`.
@@ -294,20 +305,6 @@ pub fn negotiated() -> Status {
 
 pub fn live() -> Status {
     negotiated() | Status::DRIVER_OK
-}
-
-/// A source whose bytes tell that they came from it.
-struct Sevens;
-
-impl backend::Backend for Sevens {
-    fn fill(&self, into: &mut [u8]) -> std::io::Result<()> {
-        into.fill(7);
-        Ok(())
-    }
-}
-
-pub fn entropy() -> Entropy {
-    Entropy::new(Arc::new(Sevens))
 }
 
 /// Writes to a configuration space: offset and bytes of each.

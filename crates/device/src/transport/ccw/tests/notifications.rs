@@ -15,7 +15,7 @@ fn board(device: impl Device + 'static) -> Board {
 }
 
 impl Board {
-    fn set_two_stage(&mut self, first_bit: u64) {
+    pub fn set_two_stage(&mut self, first_bit: u64) {
         let area = ThinintArea {
             summary_indicator: SUMMARY.into(),
             indicator: AREA.into(),
@@ -34,7 +34,7 @@ impl Board {
 #[test]
 fn requests_with_classic_indicators() {
     for features in formats() {
-        let mut board = Board::in_revision(entropy(), features, Revision::VIRTIO_1);
+        let mut board = Board::in_revision(sevens(), features, Revision::VIRTIO_1);
         let mut queue = board.start();
         board.set_classic();
         for length in [1, 100, 5000] {
@@ -53,7 +53,7 @@ fn requests_with_classic_indicators() {
 #[test]
 fn requests_with_two_stage_indicators() {
     for features in formats() {
-        let mut board = Board::in_revision(entropy(), features, Revision::VIRTIO_1);
+        let mut board = Board::in_revision(sevens(), features, Revision::VIRTIO_1);
         let mut queue = board.start();
         board.set_two_stage(13);
         for length in [1, 100, 5000] {
@@ -204,7 +204,7 @@ fn configuration_changes_are_told_by_classic_interrupts_always() {
 #[test]
 fn a_broken_device_tells_that_it_needs_a_reset() {
     for revision in [Revision::VIRTIO_1, Revision::READ_STATUS] {
-        let mut board = Board::in_revision(entropy(), feature::VERSION_1, revision);
+        let mut board = Board::in_revision(sevens(), feature::VERSION_1, revision);
         let mut queue = board.start();
         board.set_classic();
         // A descriptor index beyond the virtqueue.
@@ -231,7 +231,7 @@ fn a_broken_device_tells_that_it_needs_a_reset() {
 
 #[test]
 fn diagnose_notifies_the_device_that_it_names() {
-    let mut board = board(entropy());
+    let mut board = board(sevens());
     let mut queue = board.start();
     board.set_two_stage(0);
     let Board {
@@ -243,7 +243,7 @@ fn diagnose_notifies_the_device_that_it_names() {
     let id = subchannel.id();
     let mut subsystem = ChannelSubsystem::new();
     subsystem.attach(subchannel).unwrap();
-    let other = Subchannel::new(Box::new(entropy()), Options::default(), interrupts.clone()).unwrap();
+    let other = Subchannel::new(Box::new(sevens()), Options::default(), interrupts.clone()).unwrap();
     assert!(subsystem.attach(other).is_err());
 
     // dev:ccw:guest-host-notification:01
@@ -281,7 +281,7 @@ fn diagnose_notifies_the_device_that_it_names() {
 #[test]
 fn notifications_may_carry_more_than_the_index() {
     let features = feature::VERSION_1 | feature::RING_PACKED | feature::NOTIFICATION_DATA;
-    let mut board = Board::in_revision(entropy(), features, Revision::VIRTIO_1);
+    let mut board = Board::in_revision(sevens(), features, Revision::VIRTIO_1);
     let mut queue = board.start();
     board.set_two_stage(0);
     queue.submit_silently(&[], &[8]);
