@@ -4,6 +4,7 @@
 
 mod bench;
 mod boot;
+mod clauses;
 mod command;
 mod deny;
 mod fuzz;
@@ -40,6 +41,8 @@ enum Chore {
     Sanitize(sanitize::Args),
     /// Run the fuzz targets.
     Fuzz(fuzz::Args),
+    /// Say which clauses of the document the code and its tests cite.
+    Clauses(clauses::Args),
     /// Check licences and advisories of dependencies with cargo-deny.
     Deny,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Loom => loom::run(),
         Chore::Sanitize(args) => sanitize::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
+        Chore::Clauses(args) => clauses::run(&args),
         Chore::Deny => deny::check(),
     };
     match done {

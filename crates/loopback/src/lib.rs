@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod channels;
 mod signal;
 mod transport;
 
@@ -28,6 +29,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
+pub use channels::Channels;
 use signal::Signal;
 
 /// Guest address of the shared memory; not 0, and nothing that a host pointer could be.

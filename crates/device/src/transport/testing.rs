@@ -1,12 +1,18 @@
 //! The monitor's end, for tests: interrupts that can be waited for, and a device that says where its bytes come from.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
+
+use ringwright_spec::{Features, block};
 
 use crate::block::backend::Null;
 use crate::block::{Block, Options};
 use crate::entropy::Entropy;
 use crate::testing::DEADLINE;
+use crate::{
+    ConfigError, Context, Description, Device, DeviceError, Outlet, QueueDescription, Session, Worker,
+};
 
 /// What a device has done to its monitor.
 #[derive(Debug, Default)]
@@ -72,12 +78,12 @@ impl Board {
 
 /// An entropy device whose bytes are all 7.
 pub fn sevens() -> Entropy {
-    Entropy::new(std::sync::Arc::new(Sevens))
+    Entropy::new(Arc::new(Sevens))
 }
 
 /// A disk that reads as zeroes.
 pub fn disk() -> Block {
-    let backend = std::sync::Arc::new(Null { capacity: 1 << 20 });
+    let backend = Arc::new(Null { capacity: 1 << 20 });
     Block::new(backend, Options::default()).unwrap()
 }
 
@@ -87,5 +93,131 @@ impl crate::entropy::backend::Backend for Sevens {
     fn fill(&self, into: &mut [u8]) -> std::io::Result<()> {
         into.fill(7);
         Ok(())
+    }
+}
+
+/// A device that is only there to be looked at. Its virtqueues fill buffers with 7.
+pub struct Probe {
+    pub description: Description,
+    pub handle: Arc<Handle>,
+}
+
+/// The test's end of a [`Probe`].
+#[derive(Default)]
+pub struct Handle {
+    /// The configuration space.
+    pub config: Mutex<Vec<u8>>,
+    /// What was written to it: offset, bytes, whether through the legacy interface.
+    pub written: Mutex<Vec<(usize, Vec<u8>, bool)>>,
+    /// The features of the last session.
+    pub features: Mutex<Option<Features>>,
+    outlet: Mutex<Option<Outlet>>,
+    /// Suspending and resuming fail.
+    pub stubborn: AtomicBool,
+}
+
+impl Handle {
+    /// The configuration space changes.
+    pub fn change_config(&self, config: &[u8]) {
+        *self.config.lock().unwrap() = config.to_vec();
+        if let Some(outlet) = self.outlet.lock().unwrap().as_ref() {
+            outlet.config_changed();
+        }
+    }
+
+    /// The device cannot go on.
+    pub fn need_reset(&self) {
+        self.outlet
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .needs_reset("the test wants it");
+    }
+}
+
+/// A probe that claims to be a disk, with so many virtqueues.
+pub fn probe(queues: usize) -> Probe {
+    let queue = |group| QueueDescription {
+        max_size: 1000,
+        group,
+    };
+    let handle = Handle::default();
+    *handle.config.lock().unwrap() = (0..block::DEVICE.config_size as u8).collect();
+    Probe {
+        description: Description {
+            device_type: &block::DEVICE,
+            features: block::features::FLUSH | block::features::BLK_SIZE,
+            queues: (0..queues).map(queue).collect(),
+            config_size: block::DEVICE.config_size,
+            shared_memory: Vec::new(),
+        },
+        handle: Arc::new(handle),
+    }
+}
+
+impl Device for Probe {
+    fn description(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn config(&self) -> Vec<u8> {
+        self.handle.config.lock().unwrap().clone()
+    }
+
+    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        self.handle
+            .written
+            .lock()
+            .unwrap()
+            .push((offset, data.to_vec(), false));
+        Ok(())
+    }
+
+    fn write_legacy_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        self.handle
+            .written
+            .lock()
+            .unwrap()
+            .push((offset, data.to_vec(), true));
+        Ok(())
+    }
+
+    fn worker(&mut self, _group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError> {
+        *self.handle.features.lock().unwrap() = Some(session.features);
+        *self.handle.outlet.lock().unwrap() = Some(session.outlet.clone());
+        Ok(Box::new(Filler(self.handle.clone())))
+    }
+}
+
+struct Filler(Arc<Handle>);
+
+impl Filler {
+    fn refuse_if_stubborn(&self) -> Result<(), DeviceError> {
+        match self.0.stubborn.load(Ordering::SeqCst) {
+            true => Err(DeviceError::Unavailable("the test wants it so")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Worker for Filler {
+    fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+        context.serve(queue, |chain| {
+            let length = chain.writable().len();
+            chain
+                .writable()
+                .fill(0, length, 7)
+                .map_err(|_| DeviceError::Unavailable("buffer"))?;
+            Ok(length as u32)
+        })
+    }
+
+    fn suspend(&mut self, _context: &mut Context) -> Result<(), DeviceError> {
+        self.refuse_if_stubborn()
+    }
+
+    fn resume(&mut self, _context: &mut Context) -> Result<(), DeviceError> {
+        self.refuse_if_stubborn()
     }
 }

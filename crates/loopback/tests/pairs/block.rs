@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ringwright_device::block;
+use ringwright_driver::Transport;
 use ringwright_driver::block::{Block, Completion, Refusal, Request};
-use ringwright_loopback::Loopback;
 use ringwright_memory::{Area, Buffer};
 use ringwright_spec::feature;
 
@@ -14,8 +14,8 @@ use crate::common::*;
 const EXTENTS: u64 = 64;
 const EXTENT: usize = 2048;
 const SECTORS: u64 = EXTENT as u64 / 512;
-const REQUESTS: u64 = 500;
-const QUEUES: u16 = 2;
+pub const REQUESTS: u64 = 500;
+pub const QUEUES: u16 = 2;
 
 const WRITE: u64 = 1 << 32;
 const FLUSH: u64 = u64::MAX;
@@ -65,7 +65,7 @@ impl Model {
     }
 
     /// Submits the next request; `false` if its queue is full or there is no more.
-    fn submit(&mut self, disk: &mut Block<Loopback>, area: &Arc<Area>, seed: u64) -> bool {
+    fn submit<T: Transport>(&mut self, disk: &mut Block<T>, area: &Arc<Area>, seed: u64) -> bool {
         if self.issued == REQUESTS {
             return false;
         }
@@ -125,31 +125,13 @@ fn requests_on_two_queues() {
         let mut disk = Block::new(loopback, &area, QUEUES, options(format, size)).unwrap();
         assert_eq!(disk.session().features() & !feature::DEVICE_TYPE_BITS, format);
         assert_eq!(disk.queues(), QUEUES);
-        let mut model = Model::new();
-        let deadline = Deadline::new();
-        while model.issued < REQUESTS || model.outstanding > 0 {
-            deadline.check();
-            while model.submit(&mut disk, &area, number as u64 * REQUESTS) {}
-            let before = model.outstanding;
-            for queue in 0..QUEUES {
-                disk.publish(queue).unwrap();
-                while let Some(completion) = disk.poll(queue).unwrap() {
-                    model.complete(completion);
-                }
-            }
-            let ready = [0, 1]
-                .map(|queue| disk.enable_notifications(queue))
-                .contains(&true);
-            if model.outstanding == before && !ready {
-                wait(disk.session().transport());
-            }
-        }
+        let peak = exercise(&mut disk, &area, number as u64, wait);
         // With tables each request takes one descriptor, else three.
         let most = match format.contains(feature::INDIRECT_DESC) {
             true => u64::from(size),
             false => u64::from(size / 3),
         };
-        assert!(model.peak >= most.min(EXTENTS / 2), "{} at once", model.peak);
+        assert!(peak >= most.min(EXTENTS / 2), "{peak} at once");
         let counters = disk.session().transport().host().counters();
         let chains: u64 = counters.iter().map(|queue| queue.chains).sum();
         assert_eq!(chains, REQUESTS);
@@ -157,6 +139,35 @@ fn requests_on_two_queues() {
         drop(disk);
         assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
     }
+}
+
+/// Many requests on both queues of a disk that nobody has written to yet. Gives the most that were outstanding at once.
+pub fn exercise<T: Transport>(
+    disk: &mut Block<T>,
+    area: &Arc<Area>,
+    seed: u64,
+    mut wait: impl FnMut(&mut T),
+) -> u64 {
+    let mut model = Model::new();
+    let deadline = Deadline::new();
+    while model.issued < REQUESTS || model.outstanding > 0 {
+        deadline.check();
+        while model.submit(disk, area, seed * REQUESTS) {}
+        let before = model.outstanding;
+        for queue in 0..QUEUES {
+            disk.publish(queue).unwrap();
+            while let Some(completion) = disk.poll(queue).unwrap() {
+                model.complete(completion);
+            }
+        }
+        let ready = [0, 1]
+            .map(|queue| disk.enable_notifications(queue))
+            .contains(&true);
+        if model.outstanding == before && !ready {
+            wait(disk.session().transport());
+        }
+    }
+    model.peak
 }
 
 #[test]

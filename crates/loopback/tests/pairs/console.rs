@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use ringwright_device::console::{self, backend};
+use ringwright_driver::Transport;
 use ringwright_driver::console::{Console, Size, emergency_write};
 use ringwright_spec::feature;
 
@@ -27,62 +28,64 @@ pub fn device() -> (console::Console, UnixStream) {
 #[test]
 fn both_directions_at_once() {
     for (format, size) in shapes() {
-        let (device, mut far) = device();
+        let (device, far) = device();
         let loopback = join(device, format);
         let area = loopback.area().clone();
         let mut driver = Console::new(loopback, &area, options(format, size)).unwrap();
         assert_eq!(driver.session().features() & !feature::DEVICE_TYPE_BITS, format);
-        let expected = Size {
-            columns: 132,
-            rows: 43,
-        };
-        assert_eq!(driver.size().unwrap(), Some(expected));
-
-        let mut source = far.try_clone().unwrap();
-        let writer = thread::spawn(move || {
-            // In pieces of many sizes.
-            let mut rest = &STREAM[..];
-            while !rest.is_empty() {
-                let length = (1 + mix(rest.len() as u64) as usize % 3000).min(rest.len());
-                source.write_all(&rest[..length]).unwrap();
-                rest = &rest[length..];
-            }
-        });
-        // Output is not read before all input has arrived, so that it backs up to the driver.
-        let (go, start) = channel();
-        let reader = thread::spawn(move || {
-            start.recv_timeout(DEADLINE).unwrap();
-            let mut bytes = vec![0; STREAM.len()];
-            far.read_exact(&mut bytes).unwrap();
-            bytes
-        });
-
-        let (mut received, mut sent) = (Vec::new(), 0);
-        let mut part = [0; 700];
-        let deadline = Deadline::new();
-        while received.len() < STREAM.len() || sent < STREAM.len() || !driver.flushed().unwrap() {
-            deadline.check();
-            let length = driver.read(&mut part).unwrap();
-            received.extend_from_slice(&part[..length]);
-            if length > 0 && received.len() == STREAM.len() {
-                go.send(()).unwrap();
-            }
-            let end = STREAM.len().min(sent + 5000);
-            let written = driver.write(&STREAM[sent..end]).unwrap();
-            sent += written;
-            if length == 0 && written == 0 && !driver.enable_notifications() {
-                wait(driver.session().transport());
-            }
-        }
-        writer.join().unwrap();
-        assert!(received == *STREAM, "input over {format:?}, {size}");
-        assert!(
-            reader.join().unwrap() == *STREAM,
-            "output over {format:?}, {size}"
-        );
+        exercise(&mut driver, far, wait);
         drop(driver);
         assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
     }
+}
+
+/// Both directions at once, on a console whose other end is `far`.
+pub fn exercise<T: Transport>(driver: &mut Console<T>, mut far: UnixStream, mut wait: impl FnMut(&mut T)) {
+    let expected = Size {
+        columns: 132,
+        rows: 43,
+    };
+    assert_eq!(driver.size().unwrap(), Some(expected));
+
+    let mut source = far.try_clone().unwrap();
+    let writer = thread::spawn(move || {
+        // In pieces of many sizes.
+        let mut rest = &STREAM[..];
+        while !rest.is_empty() {
+            let length = (1 + mix(rest.len() as u64) as usize % 3000).min(rest.len());
+            source.write_all(&rest[..length]).unwrap();
+            rest = &rest[length..];
+        }
+    });
+    // Output is not read before all input has arrived, so that it backs up to the driver.
+    let (go, start) = channel();
+    let reader = thread::spawn(move || {
+        start.recv_timeout(DEADLINE).unwrap();
+        let mut bytes = vec![0; STREAM.len()];
+        far.read_exact(&mut bytes).unwrap();
+        bytes
+    });
+
+    let (mut received, mut sent) = (Vec::new(), 0);
+    let mut part = [0; 700];
+    let deadline = Deadline::new();
+    while received.len() < STREAM.len() || sent < STREAM.len() || !driver.flushed().unwrap() {
+        deadline.check();
+        let length = driver.read(&mut part).unwrap();
+        received.extend_from_slice(&part[..length]);
+        if length > 0 && received.len() == STREAM.len() {
+            go.send(()).unwrap();
+        }
+        let end = STREAM.len().min(sent + 5000);
+        let written = driver.write(&STREAM[sent..end]).unwrap();
+        sent += written;
+        if length == 0 && written == 0 && !driver.enable_notifications() {
+            wait(driver.session().transport());
+        }
+    }
+    writer.join().unwrap();
+    assert!(received == *STREAM, "input");
+    assert!(reader.join().unwrap() == *STREAM, "output");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ringwright_device::entropy;
+use ringwright_driver::Transport;
 use ringwright_driver::entropy::Entropy;
+use ringwright_memory::Area;
 use ringwright_spec::feature;
 
 use crate::common::*;
@@ -36,38 +38,49 @@ fn many_requests_get_each_byte_once() {
             let area = loopback.area().clone();
             let mut driver = Entropy::new(loopback, &area, options(format, size)).unwrap();
             assert_eq!(driver.session().features(), format);
-            let (mut start, mut issued) = (0, 0);
-            // The device takes requests in their order.
-            let mut expected = VecDeque::new();
-            let deadline = Deadline::new();
-            while issued < REQUESTS || !expected.is_empty() {
-                deadline.check();
-                while issued < REQUESTS {
-                    let length = 1 + mix(issued as u64) as usize % 300;
-                    if driver
-                        .request(area.allocate(length, 1).unwrap())
-                        .unwrap()
-                        .is_err()
-                    {
-                        assert_eq!(expected.len(), usize::from(size));
-                        break;
-                    }
-                    expected.push_back(start..start + length);
-                    (start, issued) = (start + length, issued + 1);
-                }
-                while let Some((buffer, written)) = driver.poll().unwrap() {
-                    let range = expected.pop_front().unwrap();
-                    assert_eq!((written, buffer.len()), (range.len(), range.len()));
-                    assert!(crate::block::bytes(&buffer) == STREAM[range]);
-                }
-                if polling {
-                    std::thread::yield_now();
-                } else if !expected.is_empty() && !driver.enable_notifications() {
-                    wait(driver.session().transport());
-                }
-            }
+            exercise(&mut driver, &area, size, polling, wait);
             drop(driver);
             assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
+        }
+    }
+}
+
+/// Many requests on a device that nobody has used yet.
+pub fn exercise<T: Transport>(
+    driver: &mut Entropy<T>,
+    area: &Arc<Area>,
+    size: u16,
+    polling: bool,
+    mut wait: impl FnMut(&mut T),
+) {
+    let (mut start, mut issued) = (0, 0);
+    // The device takes requests in their order.
+    let mut expected = VecDeque::new();
+    let deadline = Deadline::new();
+    while issued < REQUESTS || !expected.is_empty() {
+        deadline.check();
+        while issued < REQUESTS {
+            let length = 1 + mix(issued as u64) as usize % 300;
+            if driver
+                .request(area.allocate(length, 1).unwrap())
+                .unwrap()
+                .is_err()
+            {
+                assert_eq!(expected.len(), usize::from(size));
+                break;
+            }
+            expected.push_back(start..start + length);
+            (start, issued) = (start + length, issued + 1);
+        }
+        while let Some((buffer, written)) = driver.poll().unwrap() {
+            let range = expected.pop_front().unwrap();
+            assert_eq!((written, buffer.len()), (range.len(), range.len()));
+            assert!(crate::block::bytes(&buffer) == STREAM[range]);
+        }
+        if polling {
+            std::thread::yield_now();
+        } else if !expected.is_empty() && !driver.enable_notifications() {
+            wait(driver.session().transport());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Devices and their drivers in one process: every pair, over every ring format.
 
 mod block;
+mod channel_io;
 mod common;
 mod console;
 mod entropy;

@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use ringwright_device::network::{self, backend};
+use ringwright_driver::Transport;
 use ringwright_driver::network::{Network, Sent};
 use ringwright_loopback::Loopback;
 use ringwright_spec::feature;
@@ -15,7 +16,7 @@ use crate::common::*;
 /// Frames in each direction.
 const FRAMES: u64 = 600;
 
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 /// A network card without limits, and what its cable leads to.
 pub fn device(mtu: Option<u16>) -> (network::Network, UnixStream) {
@@ -64,56 +65,63 @@ fn receive(driver: &mut Network<Loopback>, into: &mut [u8]) -> usize {
 fn both_directions_at_once() {
     for (format, size) in shapes() {
         for mtu in [None, Some(1500)] {
-            let (device, mut far) = device(mtu);
+            let (device, far) = device(mtu);
             let loopback = join(device, format);
             let area = loopback.area().clone();
             let mut driver = Network::new(loopback, &area, options(format, size)).unwrap();
             assert_eq!(driver.session().features() & !feature::DEVICE_TYPE_BITS, format);
             assert_eq!((driver.mac(), driver.link_up().unwrap()), (Some(MAC), true));
 
-            let mut source = far.try_clone().unwrap();
-            let writer =
-                thread::spawn(move || (0..FRAMES).for_each(|number| put(&mut source, &frame(number))));
-            // Nothing is taken before all frames have arrived, so that those of the driver back up.
-            let (go, start) = channel();
-            let reader = thread::spawn(move || {
-                start.recv_timeout(DEADLINE).unwrap();
-                for number in 0..FRAMES {
-                    assert!(take(&mut far) == frame(FRAMES + number), "frame {number}");
-                }
-                far
-            });
-
-            let (mut received, mut sent) = (0, 0);
-            let mut into = [0; 1600];
-            let deadline = Deadline::new();
-            while received < FRAMES || sent < FRAMES {
-                deadline.check();
-                let before = received + sent;
-                while sent < FRAMES && driver.send(&frame(FRAMES + sent)).unwrap() == Sent::Queued {
-                    sent += 1;
-                }
-                while let Some(length) = driver.receive(&mut into).unwrap() {
-                    assert!(into[..length] == frame(received), "frame {received}");
-                    received += 1;
-                    if received == FRAMES {
-                        go.send(()).unwrap();
-                    }
-                }
-                driver.publish().unwrap();
-                let ready = driver.enable_notifications() | driver.enable_send_notifications();
-                if received + sent == before && !ready {
-                    wait(driver.session().transport());
-                }
-            }
-            writer.join().unwrap();
-            // Kept until here, so that the link stays up.
-            let far = reader.join().unwrap();
+            let far = exercise(&mut driver, far, wait);
             drop(driver);
             drop(far);
             assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
         }
     }
+}
+
+/// Both directions at once, on a network card whose cable leads to `far`. That is given back, so that the link stays up.
+pub fn exercise<T: Transport>(
+    driver: &mut Network<T>,
+    mut far: UnixStream,
+    mut wait: impl FnMut(&mut T),
+) -> UnixStream {
+    let mut source = far.try_clone().unwrap();
+    let writer = thread::spawn(move || (0..FRAMES).for_each(|number| put(&mut source, &frame(number))));
+    // Nothing is taken before all frames have arrived, so that those of the driver back up.
+    let (go, start) = channel();
+    let reader = thread::spawn(move || {
+        start.recv_timeout(DEADLINE).unwrap();
+        for number in 0..FRAMES {
+            assert!(take(&mut far) == frame(FRAMES + number), "frame {number}");
+        }
+        far
+    });
+
+    let (mut received, mut sent) = (0, 0);
+    let mut into = [0; 1600];
+    let deadline = Deadline::new();
+    while received < FRAMES || sent < FRAMES {
+        deadline.check();
+        let before = received + sent;
+        while sent < FRAMES && driver.send(&frame(FRAMES + sent)).unwrap() == Sent::Queued {
+            sent += 1;
+        }
+        while let Some(length) = driver.receive(&mut into).unwrap() {
+            assert!(into[..length] == frame(received), "frame {received}");
+            received += 1;
+            if received == FRAMES {
+                go.send(()).unwrap();
+            }
+        }
+        driver.publish().unwrap();
+        let ready = driver.enable_notifications() | driver.enable_send_notifications();
+        if received + sent == before && !ready {
+            wait(driver.session().transport());
+        }
+    }
+    writer.join().unwrap();
+    reader.join().unwrap()
 }
 
 #[test]

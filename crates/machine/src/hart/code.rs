@@ -166,6 +166,12 @@ impl Code {
         self.forget_jumps();
     }
 
+    /// How many instructions are decoded.
+    #[cfg(test)]
+    pub(super) fn decoded(&self) -> u64 {
+        self.ops.len() as u64
+    }
+
     /// The block at `offset`, if it is decoded and still what is in memory.
     fn known(&mut self, words: &Words, offset: u64) -> Option<Extent> {
         let mut number = self.lists[list_index(offset)];

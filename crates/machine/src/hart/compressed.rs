@@ -171,3 +171,7 @@ impl Half {
         self.gather(&[(10, 3, 3), (7, 3, 6)])
     }
 }
+
+#[cfg(test)]
+#[path = "compressed_tests.rs"]
+mod tests;

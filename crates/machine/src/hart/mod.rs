@@ -28,6 +28,8 @@ mod registers;
 mod signals;
 mod state;
 mod system;
+#[cfg(test)]
+mod tests;
 mod tlb;
 mod trap;
 mod walk;

@@ -116,3 +116,6 @@ impl Flags {
         self.0 |= flags;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,8 @@ impl Core {
         let host_options = HostOptions {
             busy_poll: options.busy_poll,
             transport_features: features | platform,
-            masked_features: options.masked_features,
+            // dev:feat:reserved-feature-bits:01
+            masked_features: options.masked_features - feature::VERSION_1,
             legacy_byte_order: options.legacy_byte_order,
         };
         let signal = Arc::new(Signal::new(sink.clone()));

@@ -7,6 +7,10 @@
 //! asks something of the device runs a channel program and waits until it has ended, which takes no longer than the
 //! device needs to answer.
 //!
+//! The end of a program and notifications have the status of the subchannel in common, and while one is pending the device
+//! does not interrupt for the other. So a notification that meets the end of a program is not interrupted for: look at
+//! [`take_interrupt`](Transport::take_interrupt) before waiting for an interruption.
+//!
 //! ```
 //! use ringwright_driver::transport::ccw::{Ccw, CcwOptions, ChannelSubsystem, discover};
 //! use ringwright_driver::{Options, entropy::Entropy};
@@ -320,7 +324,7 @@ impl<C: ChannelSubsystem> Transport for Ccw<C> {
         self.config.write(&mut self.channel, offset, data)
     }
 
-    /// Takes the status of the subchannel too, so that the device can interrupt again.
+    /// Takes the status of the subchannel too: if there is nothing to report, the next notification interrupts.
     fn take_interrupt(&mut self) -> Result<Interrupt, TransportError> {
         self.channel.take_status()?;
         Ok(self.indicators.take_all())

@@ -1,7 +1,13 @@
 //! The registers as a driver sees them.
 
+mod configuration;
+mod interrupts;
+mod legacy;
 mod operation;
+mod queues;
+mod registers;
 mod snapshot;
+mod status;
 
 use std::sync::Arc;
 
@@ -40,6 +46,14 @@ impl Driver {
         let mut mmio = Mmio::new(Box::new(device), options, board.clone()).unwrap();
         mmio.set_memory(guest.memory());
         Self { mmio, board, guest }
+    }
+
+    /// The whole state of the model.
+    pub fn save(&mut self) -> Vec<u8> {
+        self.mmio.pause();
+        let state = self.mmio.save().unwrap();
+        self.mmio.resume();
+        state
     }
 
     pub fn read(&mut self, register: u64) -> u32 {
