@@ -46,7 +46,7 @@ mod environment {
 }
 
 /// Bits of `scounteren`: `cycle`, `time`, `instret`.
-const COUNTERS: u64 = 7;
+pub(super) const COUNTERS: u64 = 7;
 
 impl Core {
     /// Changes CSR `number` by `update` and gives its value from before. `None`, with nothing changed, if there is no such

@@ -94,12 +94,14 @@ impl Hart {
     }
 
     /// Sets the hart going at `pc`, in supervisor mode, without translation, with interrupts off, `id` in `a0` and
-    /// `opaque` in `a1`, all else as at reset: what SBI's boot and its HSM function `hart_start` promise.
+    /// `opaque` in `a1`, all else as at reset: what SBI's boot and its HSM function `hart_start` promise. User mode may read
+    /// the counters, as Linux expects of firmware.
     pub fn start(&mut self, pc: u64, opaque: u64) {
         self.restore(&State {
             pc,
             instret: self.core.instret,
             pending: self.core.signals.pending(),
+            scounteren: csr::COUNTERS,
             ..State::default()
         });
         self.set_x(10, self.id);
