@@ -7,6 +7,7 @@ use ringwright_device::transport::mmio::{InterruptLine, Mmio};
 use ringwright_spec::mmio;
 
 use crate::interrupts::{Aplic, Imsic};
+use crate::pci::{PciHost, Space};
 use crate::rtc::Rtc;
 use crate::{AccessFault, Bus, map};
 
@@ -17,6 +18,7 @@ pub(crate) struct Board {
     pub rtc: Rtc,
     /// By slot.
     pub mmio: Vec<MmioSlot>,
+    pub pci: PciHost,
 }
 
 /// A device on virtio-mmio.
@@ -56,43 +58,67 @@ impl MmioSlot {
     }
 }
 
+/// Who takes an access, and how far into its place it is.
+enum Target<'a> {
+    Mmio(&'a MmioSlot, u64),
+    PciMemory(u64),
+    PciIo(u64),
+    PciConfig(u64),
+    Aplic(u64),
+    Imsic(u64),
+    Rtc(u64),
+}
+
+impl Board {
+    fn target(&self, address: u64) -> Result<Target<'_>, AccessFault> {
+        let target = if let Some(offset) = map::MMIO.offset(address) {
+            let slot = self.mmio.get((offset / map::MMIO_STRIDE) as usize);
+            Target::Mmio(slot.ok_or(AccessFault)?, offset % map::MMIO_STRIDE)
+        } else if map::PCI_MEMORY_32.offset(address).is_some() || map::PCI_MEMORY_64.offset(address).is_some()
+        {
+            Target::PciMemory(address)
+        } else if let Some(offset) = map::PCI_IO.offset(address) {
+            Target::PciIo(offset)
+        } else if let Some(offset) = map::PCI_CONFIG.offset(address) {
+            Target::PciConfig(offset)
+        } else if let Some(offset) = map::APLIC.offset(address) {
+            Target::Aplic(offset)
+        } else if let Some(offset) = map::IMSIC.offset(address) {
+            Target::Imsic(offset)
+        } else if let Some(offset) = map::RTC.offset(address) {
+            Target::Rtc(offset)
+        } else {
+            return Err(AccessFault);
+        };
+        Ok(target)
+    }
+}
+
 impl Bus for Board {
     fn read(&self, address: u64, data: &mut [u8]) -> Result<(), AccessFault> {
-        if let Some(offset) = map::MMIO.offset(address) {
-            let slot = self
-                .mmio
-                .get((offset / map::MMIO_STRIDE) as usize)
-                .ok_or(AccessFault)?;
-            slot.model().read(offset % map::MMIO_STRIDE, data);
-            Ok(())
-        } else if let Some(offset) = map::APLIC.offset(address) {
-            self.aplic.read(offset, data)
-        } else if let Some(offset) = map::IMSIC.offset(address) {
-            self.imsic.read(offset, data)
-        } else if let Some(offset) = map::RTC.offset(address) {
-            self.rtc.read(offset, data)
-        } else {
-            Err(AccessFault)
+        match self.target(address)? {
+            Target::Mmio(slot, offset) => slot.model().read(offset, data),
+            Target::PciMemory(address) => self.pci.read(Space::Memory, address, data),
+            Target::PciIo(address) => self.pci.read(Space::Io, address, data),
+            Target::PciConfig(offset) => self.pci.read_config(offset, data),
+            Target::Aplic(offset) => self.aplic.read(offset, data)?,
+            Target::Imsic(offset) => self.imsic.read(offset, data)?,
+            Target::Rtc(offset) => self.rtc.read(offset, data)?,
         }
+        Ok(())
     }
 
     fn write(&self, address: u64, data: &[u8]) -> Result<(), AccessFault> {
-        if let Some(offset) = map::MMIO.offset(address) {
-            let slot = self
-                .mmio
-                .get((offset / map::MMIO_STRIDE) as usize)
-                .ok_or(AccessFault)?;
-            slot.write(offset % map::MMIO_STRIDE, data);
-            Ok(())
-        } else if let Some(offset) = map::APLIC.offset(address) {
-            self.aplic.write(offset, data)
-        } else if let Some(offset) = map::IMSIC.offset(address) {
-            self.imsic.write(offset, data)
-        } else if let Some(offset) = map::RTC.offset(address) {
-            self.rtc.write(offset, data)
-        } else {
-            Err(AccessFault)
+        match self.target(address)? {
+            Target::Mmio(slot, offset) => slot.write(offset, data),
+            Target::PciMemory(address) => self.pci.write(Space::Memory, address, data),
+            Target::PciIo(address) => self.pci.write(Space::Io, address, data),
+            Target::PciConfig(offset) => self.pci.write_config(offset, data),
+            Target::Aplic(offset) => self.aplic.write(offset, data)?,
+            Target::Imsic(offset) => self.imsic.write(offset, data)?,
+            Target::Rtc(offset) => self.rtc.write(offset, data)?,
         }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod hart;
 pub mod interrupts;
 mod machine;
 pub mod map;
+mod pci;
 mod ram;
 pub mod rtc;
 mod sbi;

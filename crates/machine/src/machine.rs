@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ringwright_device::transport::mmio::{self, Mmio};
+use ringwright_device::transport::pci::{self, Function, FunctionError};
 use ringwright_device::{Device, HostError};
 use ringwright_memory::{MapError, Memory};
 
@@ -14,6 +15,7 @@ use crate::board::{Board, MmioSlot, Wire};
 use crate::boot::{self, Description, Image, ImageError, LoadError};
 use crate::control::{Control, Outcome};
 use crate::interrupts::{Aplic, Imsic};
+use crate::pci::{Intx, PciHost, SlotInterrupts};
 use crate::rtc::Rtc;
 use crate::sbi::Sbi;
 use crate::{Clock, Exit, Hart, Ram, RamError, Signals, map};
@@ -62,6 +64,9 @@ pub enum MachineError {
     /// A device cannot be run.
     #[error(transparent)]
     Device(#[from] HostError),
+    /// A device cannot be a PCI function.
+    #[error(transparent)]
+    Function(#[from] FunctionError),
     /// The kernel's file.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -79,6 +84,7 @@ pub struct Machine {
     memory: Arc<Memory>,
     control: Arc<Control>,
     board: Board,
+    intx: Arc<Intx>,
 }
 
 /// A machine that runs. It ends when this is dropped.
@@ -96,15 +102,18 @@ impl Machine {
         let ram = Ram::new(map::RAM.base, options.memory)?;
         let signals: Vec<_> = (0..options.harts).map(|_| Arc::new(Signals::default())).collect();
         let imsic = Arc::new(Imsic::new(&signals));
+        let aplic = Arc::new(Aplic::new(imsic.clone()));
         Ok(Self {
+            intx: Arc::new(Intx::new(aplic.clone())),
             memory: Arc::new(Memory::new(vec![ram.region().clone()])?),
             ram: Arc::new(ram),
             control: Arc::new(Control::new(signals)?),
             board: Board {
-                aplic: Arc::new(Aplic::new(imsic.clone())),
+                aplic,
                 imsic,
                 rtc: Rtc::default(),
                 mmio: Vec::new(),
+                pci: PciHost::default(),
             },
         })
     }
@@ -129,6 +138,23 @@ impl Machine {
         Ok(())
     }
 
+    /// Makes `device` function 0 of the next device on the PCI bus.
+    pub fn attach_pci(&mut self, device: Box<dyn Device>, options: pci::Options) -> Result<(), MachineError> {
+        let slot = self.board.pci.len();
+        if slot == map::PCI_SLOTS {
+            return Err(MachineError::Full("PCI"));
+        }
+        let interrupts = SlotInterrupts {
+            imsic: self.board.imsic.clone(),
+            intx: self.intx.clone(),
+            slot,
+        };
+        let mut function = Function::new(device, options, Arc::new(interrupts))?;
+        function.set_memory(self.memory.clone());
+        self.board.pci.attach(function);
+        Ok(())
+    }
+
     /// Loads `kernel`, for the first hart to start with.
     pub fn load(&mut self, kernel: &Kernel<'_>) -> Result<(), MachineError> {
         let image = Image::new(kernel.file)?;
@@ -141,7 +167,7 @@ impl Machine {
             initrd: layout.initrd,
             seed: &kernel.seed,
             mmio_slots: &slots,
-            pci: false,
+            pci: self.board.pci.len() > 0,
         };
         boot::load(&self.ram, &layout, &image, kernel.initrd, &tree.flatten())?;
         self.control.start(0, layout.kernel, layout.device_tree);

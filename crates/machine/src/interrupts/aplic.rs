@@ -159,9 +159,9 @@ impl AplicState {
                 domaincfg::ALWAYS | if self.interrupts_enabled { domaincfg::IE } else { 0 }
             }
             register::GENMSI => self.genmsi,
-            _ if offset % 4 != 0 => 0,
-            0x0000..0x1000 => self.sourcecfg.get(number).copied().unwrap_or(0),
-            0x3000..0x4000 => self.target.get(number).copied().unwrap_or(0),
+            _ if !offset.is_multiple_of(4) => 0,
+            0x0004..0x1000 => self.sourcecfg.get(number).copied().unwrap_or(0),
+            0x3004..0x4000 => self.target.get(number).copied().unwrap_or(0),
             register::SETIP | register::SETIP_1 => half(self.pending, offset),
             register::IN_CLRIP | register::IN_CLRIP_1 => half(self.rectified(), offset),
             register::SETIE | register::SETIE_1 => half(self.enabled, offset),
@@ -175,9 +175,9 @@ impl AplicState {
         let half = u64::from(value) << (offset % 8 * 8);
         match offset {
             register::DOMAINCFG => self.interrupts_enabled = value & domaincfg::IE != 0,
-            _ if offset % 4 != 0 => {}
-            0x0000..0x1000 => self.set_sourcecfg(number, value),
-            0x3000..0x4000 => self.set_target(number, value),
+            _ if !offset.is_multiple_of(4) => {}
+            0x0004..0x1000 => self.set_sourcecfg(number, value),
+            0x3004..0x4000 => self.set_target(number, value),
             register::SETIP | register::SETIP_1 => self.pending |= half & self.settable(),
             register::SETIPNUM | register::SETIPNUM_LE => self.pending |= numbered & self.settable(),
             register::IN_CLRIP | register::IN_CLRIP_1 => self.pending &= !half,

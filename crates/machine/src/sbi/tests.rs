@@ -94,7 +94,7 @@ fn base_says_what_there_is() {
     for present in extension::ALL {
         assert_eq!(fixture.call(extension::BASE, 3, &[present]), (0, 1));
     }
-    for absent in [0, 1, 8, 0x504d55, 0x535553_50] {
+    for absent in [0, 1, 8, 0x50_4d55, 0x5355_5350] {
         assert_eq!(fixture.call(extension::BASE, 3, &[absent]), (0, 0));
         assert_eq!(fixture.call(absent, 0, &[]), NOT_SUPPORTED);
     }
