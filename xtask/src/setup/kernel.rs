@@ -18,6 +18,7 @@ const WANTED: &[&str] = &[
     "9p",
     "9pnet_virtio",
     "af_packet",
+    "crc32c_generic",
     "evdev",
     "ext4",
     "fuse",
