@@ -10,11 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use ringwright_device::console::Size;
 
-use super::engine::{Ended, Engine, Ring};
+use super::engine::{Bus, Ended, Engine, Interface, Interrupts, Presentation, Ring, Running, Wiring};
+use super::guest::{DISK_BYTES, Guest};
 use super::peers::Parts;
-use super::report::{Finding, Outcome, Report};
-use super::{Arguments, DISK_BYTES, Machine, folder};
+use super::report::{Finding, Outcome, Report, Table};
+use super::{Arguments, folder, panic};
 use crate::signals::Ending;
 
 /// The host's mark on the disk stands in the first of the last eight sectors, the guest's in the second.
@@ -22,21 +24,30 @@ const HOST_MARK: u64 = DISK_BYTES - 8 * SECTOR;
 const GUEST_MARK: u64 = HOST_MARK + SECTOR;
 const SECTOR: u64 = 512;
 
+/// The size that the guest's console is told to have; nobody's default.
+const SIZE: Size = Size {
+    columns: 123,
+    rows: 45,
+};
+
 /// Checks every guest that was asked for, one after the other, and prints the reports.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let engines = match arguments.engine {
         Some(engine) => vec![engine],
         None => Parts::engines(&arguments.peers)?,
     };
-    let rings = arguments
-        .ring
-        .map_or(vec![Ring::Split, Ring::Packed], |ring| vec![ring]);
+    let guests = engines.iter().flat_map(|engine| {
+        presentations(*engine, arguments)
+            .into_iter()
+            .map(move |presentation| (*engine, presentation))
+    });
+    let guests: Vec<_> = guests.collect();
+    if guests.is_empty() {
+        bail!("no guest has all that was asked for");
+    }
     let mut reports = Vec::new();
-    for (engine, ring) in engines
-        .iter()
-        .flat_map(|engine| rings.iter().map(move |ring| (*engine, *ring)))
-    {
-        let report = check(arguments, engine, ring)?;
+    for (engine, presentation) in guests {
+        let report = check(arguments, engine, presentation)?;
         if !arguments.json {
             writeln!(io::stdout(), "{report}\n")?;
         }
@@ -47,7 +58,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         serde_json::to_writer_pretty(&mut out, &reports)?;
         writeln!(out)?;
     } else if reports.len() > 1 {
-        summarize(&reports)?;
+        write!(io::stdout(), "{}", Table(&reports))?;
     }
     let passed = reports.iter().all(|report| report.passed);
     Ok(if passed {
@@ -57,87 +68,121 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// One line for each guest.
-fn summarize(reports: &[Report]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for Report {
-        engine,
-        ring,
-        passed,
-        seconds,
-        ..
-    } in reports
-    {
-        let verdict = if *passed { "passed" } else { "FAILED" };
-        writeln!(out, "{verdict}  {engine:6} {ring:6} {seconds:6.1} s")?;
+/// All the ways in which a guest can see its devices, where the user has not said which.
+fn presentations(engine: Engine, arguments: &Arguments) -> Vec<Presentation> {
+    let rings = [Ring::Split, Ring::Packed]
+        .into_iter()
+        .filter(|ring| arguments.ring.is_none_or(|asked| asked == *ring));
+    let wirings = match engine {
+        Engine::Machine => WIRINGS
+            .into_iter()
+            .filter(|wiring| arguments.accepts(*wiring))
+            .map(Some)
+            .collect(),
+        Engine::Qemu | Engine::Uml if arguments.chooses_wiring() => Vec::new(),
+        Engine::Qemu | Engine::Uml => vec![None],
+    };
+    let all = wirings
+        .into_iter()
+        .flat_map(|wiring| rings.clone().map(move |ring| Presentation { ring, wiring }));
+    all.filter(|presentation| presentation.check().is_ok()).collect()
+}
+
+/// What the embedded machine is checked with. Interfaces are a matter of each bus, kinds of interrupt one of PCI.
+const WIRINGS: [Wiring; 8] = [
+    wiring(Bus::Mmio, Interface::Modern, Interrupts::Msix),
+    wiring(Bus::Mmio, Interface::Legacy, Interrupts::Msix),
+    wiring(Bus::Pci, Interface::Modern, Interrupts::Msix),
+    wiring(Bus::Pci, Interface::Transitional, Interrupts::Msix),
+    wiring(Bus::Pci, Interface::Legacy, Interrupts::Msix),
+    wiring(Bus::Pci, Interface::Modern, Interrupts::Intx),
+    wiring(Bus::Pci, Interface::Legacy, Interrupts::Intx),
+    wiring(Bus::Mixed, Interface::Modern, Interrupts::Msix),
+];
+
+const fn wiring(bus: Bus, interface: Interface, interrupts: Interrupts) -> Wiring {
+    Wiring {
+        bus,
+        interface,
+        interrupts,
     }
-    Ok(())
 }
 
 /// Boots one guest and lets it check.
-fn check(arguments: &Arguments, engine: Engine, ring: Ring) -> anyhow::Result<Report> {
+fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> anyhow::Result<Report> {
     let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
     let folder = folder()?;
-    let machine = Machine::new(arguments, ring, &parts, folder.path())?;
+    let guest = Guest::new(arguments, engine, presentation, &parts, folder.path())?;
+    let (devices, console) = guest.devices(Some(SIZE))?;
     let nonce = nonce()?;
-    mark(&machine.disk, &nonce).context("cannot write the disk")?;
-    let heard = answer(machine.console.try_clone()?, nonce.clone())?;
-    let names: Vec<_> = machine
-        .served
+    mark(&guest.disk, &nonce).context("cannot write the disk")?;
+    let heard = answer(console, nonce.clone())?;
+    let names: Vec<_> = devices
         .iter()
-        .map(|served| served.device_type().name)
+        .map(|device| device.description().device_type.name)
         .collect();
-    let append = format!("ringwright.check={nonce} ringwright.devices={}", names.join(","));
+    let append = format!(
+        "ringwright.check={nonce} ringwright.devices={} ringwright.size={},{}",
+        names.join(","),
+        SIZE.rows,
+        SIZE.columns
+    );
     let ending = Ending::on_signals()?;
     let started = Instant::now();
     progress(
         arguments,
-        format_args!("booting Linux under {engine} with {ring} rings"),
+        format_args!("booting Linux under {engine} with {presentation}"),
     );
-    let (mut running, console) = machine.boot(arguments, engine, &parts, &append)?;
+    let (mut running, console) = Running::start(&guest, &parts, devices, &append)?;
     let collector = collect(console, arguments.verbose, !arguments.json)?;
-    let ended = running.wait(Some(Duration::from_secs(arguments.timeout)), Some(&ending))?;
+    let ended = running.wait(Some(Duration::from_secs(arguments.timeout)), &ending);
+    let seconds = started.elapsed().as_secs_f64();
+    let complaint = running.complaint();
+    let instructions = running.instructions();
     drop(running);
     let mut findings = collector.join().unwrap_or_default();
-    let seconds = started.elapsed().as_secs_f64();
 
-    findings.extend(guest_mark(&machine.disk, &nonce));
+    findings.extend(guest_mark(&guest.disk, &nonce));
     findings.extend(console_heard(&findings, &heard));
-    findings.extend(rings(&findings, engine, ring));
-    if ended == Ended::Wished {
-        bail!("interrupted; the guest has been ended");
+    findings.extend(everywhere(&findings, "ring", &presentation.ring.to_string()));
+    if let Some(wiring) = presentation.wiring {
+        findings.extend(as_wired(&findings, wiring));
     }
-    if ended == Ended::Timeout {
-        findings.push(Finding::here(
-            "guest",
-            "end",
-            false,
-            format!("not within {} s", arguments.timeout),
-        ));
-    } else if !findings
-        .iter()
-        .any(|finding| finding.device == "guest" && finding.check == "end")
-    {
-        let complaint = machine.complaint();
-        findings.push(Finding::here(
-            "guest",
-            "end",
-            false,
-            format!("it stopped before the end of its checks; {complaint}"),
-        ));
+    match ended {
+        Ok(Ended::Wished) => bail!("interrupted; the guest has been ended"),
+        Ok(Ended::Timeout) => {
+            let detail = format!("not within {} s; {complaint}", arguments.timeout);
+            findings.push(Finding::here("guest", "end", false, detail));
+        }
+        Err(error) => findings.push(Finding::here("guest", "end", false, format!("{error:#}"))),
+        Ok(Ended::Exited) if has_ended(&findings) => {}
+        Ok(Ended::Exited) => {
+            let detail = format!("it stopped before the end of its checks; {complaint}");
+            findings.push(Finding::here("guest", "end", false, detail));
+        }
     }
-    let passed = findings.iter().all(|finding| finding.result != Outcome::Fail)
-        && findings
-            .iter()
-            .any(|finding| finding.check == "driver" && finding.result == Outcome::Ok);
-    let (engine, ring) = (engine.to_string(), ring.to_string());
+    // The kernel of the embedded machine has a driver for everything.
+    let must = |finding: &Finding| match presentation.wiring {
+        Some(_) => finding.result == Outcome::Ok,
+        None => finding.result != Outcome::Fail,
+    };
+    let driven = |finding: &Finding| finding.check == "driver" && finding.result == Outcome::Ok;
     Ok(Report {
-        engine,
-        ring,
-        passed,
+        engine: engine.to_string(),
+        wiring: presentation.wiring.map(|wiring| wiring.to_string()),
+        ring: presentation.ring.to_string(),
+        passed: findings.iter().all(must) && findings.iter().any(driven),
         seconds,
+        instructions,
         findings,
     })
+}
+
+/// Whether the guest got to the end of its checks.
+fn has_ended(findings: &[Finding]) -> bool {
+    findings
+        .iter()
+        .any(|finding| finding.device == "guest" && finding.check == "end")
 }
 
 /// A word that no earlier run has used.
@@ -217,26 +262,49 @@ fn console_heard(findings: &[Finding], heard: &Receiver<String>) -> Option<Findi
     ))
 }
 
-/// Whether each device used the ring format that was asked for.
-fn rings(findings: &[Finding], engine: Engine, asked: Ring) -> Option<Finding> {
-    let used: Vec<_> = findings
-        .iter()
-        .filter(|finding| finding.check == "ring")
-        .collect();
-    let wrong: Vec<_> = used
-        .iter()
-        .filter(|finding| finding.detail != asked.to_string())
-        .collect();
-    let detail = match wrong.first() {
-        Some(first) => format!("{} uses {} rings", first.device, first.detail),
+/// Whether every device that has a finding `check` has this one.
+fn everywhere(findings: &[Finding], check: &str, expected: &str) -> Option<Finding> {
+    let used: Vec<_> = findings.iter().filter(|finding| finding.check == check).collect();
+    let wrong = used.iter().find(|finding| finding.detail != expected);
+    let detail = match wrong {
+        Some(wrong) => format!("{}: {}", wrong.device, wrong.detail),
         None => format!("{} devices", used.len()),
     };
+    let passed = wrong.is_none() && !used.is_empty();
     Some(Finding::here(
         "guest",
-        &format!("{asked} rings everywhere under {engine}"),
-        wrong.is_empty(),
+        &format!("{check} everywhere: {expected}"),
+        passed,
         detail,
     ))
+}
+
+/// Whether the guest's drivers found the devices as they were wired.
+fn as_wired(findings: &[Finding], wiring: Wiring) -> Vec<Finding> {
+    let bus = match wiring.bus {
+        Bus::Mmio => Some("mmio"),
+        Bus::Pci => Some("pci"),
+        Bus::Mixed => None,
+    };
+    let interrupts = match (wiring.bus, wiring.interrupts) {
+        (Bus::Mmio, _) | (Bus::Pci, Interrupts::Intx) => Some("wire"),
+        (Bus::Pci, Interrupts::Msix) => Some("message"),
+        (Bus::Mixed, _) => None,
+    };
+    let interface = match wiring.interface {
+        // A transitional device is driven as the driver likes, and it likes the modern interface.
+        Interface::Modern | Interface::Transitional => "modern",
+        Interface::Legacy => "legacy",
+    };
+    let checks = [
+        ("bus", bus),
+        ("interface", Some(interface)),
+        ("interrupts", interrupts),
+    ];
+    let checks = checks
+        .into_iter()
+        .filter_map(|(check, expected)| everywhere(findings, check, expected?));
+    checks.collect()
 }
 
 /// Reads the guest's boot console to its end; the thread returns the findings in it.
@@ -249,7 +317,8 @@ fn collect(
         let mut findings = Vec::new();
         for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
-            let finding = Finding::parse(&line);
+            let panic = panic(&line).map(|reason| Finding::here("guest", "kernel panic", false, reason));
+            let finding = Finding::parse(&line).or(panic);
             if verbose {
                 echo(line.trim_end());
             } else if let Some(finding) = finding.as_ref().filter(|_| show) {

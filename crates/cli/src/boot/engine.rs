@@ -1,28 +1,30 @@
-//! The programs that run a guest on our devices: QEMU and User Mode Linux.
+//! What can run a guest, and how the guest then sees our devices.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::ValueEnum;
-use ringwright_spec::{DeviceType, Features, block, console, entropy, feature, network};
+use ringwright_device::Device;
+use ringwright_spec::{Features, feature};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::guest::Guest;
+use super::peers::Parts;
+use super::{embedded, process};
 use crate::signals::Ending;
 
-/// A program that can run a guest.
+/// What can run a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
-    /// QEMU (x86-64, software emulation): all devices, both ring formats.
+    /// The machine in this program (RISC-V): all devices, on every bus and with every interface.
+    Machine,
+    /// QEMU (x86-64, software emulation): all devices over vhost-user, both ring formats.
     Qemu,
-    /// User Mode Linux: a Linux kernel as a process; the devices that it has drivers for.
+    /// User Mode Linux: a Linux kernel as a process; the devices that it has drivers for, over vhost-user.
     Uml,
 }
 
@@ -35,25 +37,58 @@ pub enum Ring {
     Packed,
 }
 
-/// A guest to be run.
-pub struct Guest<'a> {
-    /// The engine's program: QEMU, or the User Mode Linux kernel.
-    pub program: &'a Path,
-    /// The kernel, where the engine is not the kernel itself.
-    pub kernel: Option<&'a Path>,
-    /// The initial file system.
-    pub initrd: &'a Path,
-    /// Memory in MiB.
-    pub memory: u32,
-    /// What to add to the kernel's command line.
-    pub append: &'a str,
-    /// The ring format to ask for.
-    pub ring: Ring,
-    /// The vhost-user socket of each device.
-    pub sockets: &'a [(&'static DeviceType, PathBuf)],
+/// Where the embedded machine has the devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bus {
+    /// Virtio over MMIO (section 4.2).
+    Mmio,
+    /// Virtio over PCI (section 4.1).
+    Pci,
+    /// Some here, some there.
+    Mixed,
 }
 
-/// Why a wait for an engine is over.
+/// Which drivers the devices of the embedded machine are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Interface {
+    /// Those of VIRTIO 1.
+    Modern,
+    /// Those, and on PCI legacy ones too.
+    Transitional,
+    /// Legacy ones.
+    Legacy,
+}
+
+/// How PCI functions of the embedded machine interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Interrupts {
+    /// By message, a vector for each virtqueue.
+    Msix,
+    /// By pin.
+    Intx,
+}
+
+/// How a guest sees the devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presentation {
+    /// Format of the virtqueues.
+    pub ring: Ring,
+    /// The rest, where it is ours to choose: on the embedded machine.
+    pub wiring: Option<Wiring>,
+}
+
+/// How the devices are joined to the embedded machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wiring {
+    /// Where they are.
+    pub bus: Bus,
+    /// Which drivers they are for.
+    pub interface: Interface,
+    /// How PCI functions interrupt.
+    pub interrupts: Interrupts,
+}
+
+/// Why a wait for a guest is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The guest has powered off.
@@ -64,46 +99,42 @@ pub enum Ended {
     Wished,
 }
 
-/// A running engine. Its whole process group ends with it.
-pub struct Running {
-    child: Child,
-    name: String,
-}
-
-impl Engine {
-    /// Starts the guest; its boot console goes to `console`, the engine's complaints to `complaints`.
-    pub fn start(self, guest: &Guest<'_>, console: Stdio, complaints: File) -> anyhow::Result<Running> {
-        let arguments = match self {
-            Self::Qemu => qemu(guest)?,
-            Self::Uml => uml(guest),
-        };
-        tracing::debug!(program = %guest.program.display(), ?arguments, "starting the guest");
-        let mut command = Command::new(guest.program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(console)
-            .stderr(complaints);
-        // A group of its own: User Mode Linux has helper processes, and ignores SIGTERM.
-        let child = command.process_group(0).spawn();
-        let child = child.with_context(|| format!("cannot start {}", guest.program.display()))?;
-        Ok(Running {
-            child,
-            name: self.to_string(),
-        })
-    }
+/// A guest that runs. It ends when this is dropped.
+pub enum Running {
+    /// In this program.
+    Embedded(embedded::Running),
+    /// In another one.
+    Process(process::Running),
 }
 
 impl Running {
+    /// Starts `guest` on `devices`; returns it with its boot console. `append` goes to the kernel's command line.
+    pub fn start(
+        guest: &Guest,
+        parts: &Parts,
+        devices: Vec<Box<dyn Device>>,
+        append: &str,
+    ) -> anyhow::Result<(Self, PipeReader)> {
+        let (console, sink) = io::pipe()?;
+        let running = match guest.engine {
+            Engine::Machine => Self::Embedded(embedded::Running::start(guest, parts, devices, append, sink)?),
+            Engine::Qemu | Engine::Uml => {
+                Self::Process(process::Running::start(guest, parts, devices, append, sink)?)
+            }
+        };
+        Ok((running, console))
+    }
+
     /// Waits until the guest has powered off, `timeout` has passed or somebody wants to end.
-    pub fn wait(&mut self, timeout: Option<Duration>, ending: Option<&Ending>) -> anyhow::Result<Ended> {
-        let process = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
-        let mut polled = vec![PollFd::new(&process, PollFlags::IN)];
-        polled.extend(ending.map(|ending| PollFd::new(ending, PollFlags::IN)));
+    pub fn wait(&mut self, timeout: Option<Duration>, ending: &Ending) -> anyhow::Result<Ended> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let left = left.map(Timespec::try_from).transpose()?;
+            let mut polled = [
+                PollFd::new(self, PollFlags::IN),
+                PollFd::new(ending, PollFlags::IN),
+            ];
             match poll(&mut polled, left.as_ref()) {
                 Ok(0) => return Ok(Ended::Timeout),
                 Ok(_) if polled[0].revents().is_empty() => return Ok(Ended::Wished),
@@ -112,19 +143,50 @@ impl Running {
                 Err(error) => return Err(error.into()),
             }
         }
-        let status = self.child.wait()?;
-        if !status.success() {
-            bail!("{} ended with {status}", self.name);
+        match self {
+            Self::Embedded(machine) => machine.finish()?,
+            Self::Process(process) => process.finish()?,
         }
         Ok(Ended::Exited)
     }
+
+    /// What helps to find out why a guest does not go on.
+    pub fn complaint(&self) -> String {
+        match self {
+            Self::Embedded(machine) => machine.complaint(),
+            Self::Process(process) => process.complaint(),
+        }
+    }
+
+    /// Instructions that the guest has executed, where that is known.
+    pub fn instructions(&self) -> Option<u64> {
+        match self {
+            Self::Embedded(machine) => Some(machine.instructions()),
+            Self::Process(_) => None,
+        }
+    }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // If the group has gone already there is nothing to end.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
+/// Readable once the guest has ended.
+impl AsFd for Running {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Embedded(machine) => machine.as_fd(),
+            Self::Process(process) => process.as_fd(),
+        }
+    }
+}
+
+impl Presentation {
+    /// Refuses what cannot be.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let Some(wiring) = self.wiring else {
+            return Ok(());
+        };
+        if self.ring == Ring::Packed && wiring.interface == Interface::Legacy {
+            bail!("legacy drivers know split virtqueues only: --ring split");
+        }
+        Ok(())
     }
 }
 
@@ -141,6 +203,7 @@ impl Ring {
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Machine => "machine",
             Self::Qemu => "qemu",
             Self::Uml => "uml",
         })
@@ -156,77 +219,29 @@ impl fmt::Display for Ring {
     }
 }
 
-fn qemu(guest: &Guest<'_>) -> anyhow::Result<Vec<OsString>> {
-    let Some(kernel) = guest.kernel else {
-        bail!("QEMU needs a kernel: pass --kernel")
-    };
-    let memory = guest.memory;
-    let backend = format!("memory-backend-memfd,id=mem,size={memory}M,share=on");
-    let append = format!("console=ttyS0 panic=-1 quiet {}", guest.append);
-    let mut arguments: Vec<OsString> = Vec::new();
-    let mut add = |option: &str, value: &dyn AsRef<std::ffi::OsStr>| {
-        arguments.push(option.into());
-        arguments.push(value.as_ref().into());
-    };
-    for (option, value) in [
-        ("-machine", "q35,memory-backend=mem"),
-        ("-accel", "tcg"),
-        ("-cpu", "max"),
-        ("-m", &format!("{memory}M")),
-        ("-object", &backend),
-        ("-display", "none"),
-        ("-serial", "stdio"),
-        ("-append", &append),
-    ] {
-        add(option, &value);
-    }
-    add("-kernel", &kernel);
-    add("-initrd", &guest.initrd);
-    let packed = match guest.ring {
-        Ring::Split => "packed=off",
-        Ring::Packed => "packed=on",
-    };
-    for (device, socket) in guest.sockets {
-        let id = device.name;
-        // A comma in an option's value is written twice.
-        let socket = socket.display().to_string().replace(',', ",,");
-        add("-chardev", &format!("socket,id={id},path={socket}"));
-        let front = match device.id {
-            id if id == block::DEVICE.id => "vhost-user-blk-pci,chardev=block".to_owned(),
-            id if id == entropy::DEVICE.id => "vhost-user-rng-pci,chardev=entropy".to_owned(),
-            id if id == network::DEVICE.id => {
-                add("-netdev", &"vhost-user,id=net,chardev=network");
-                "virtio-net-pci,netdev=net,romfile=".to_owned()
-            }
-            // No frontend of QEMU's own: its generic one is told what the device is.
-            other => format!(
-                "vhost-user-test-device-pci,chardev={id},virtio-id={other},num_vqs={},vq_size=64,config_size={}",
-                console::DEVICE.queues.len().min(2),
-                device.config_size
-            ),
+impl fmt::Display for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bus = match (self.bus, self.interrupts) {
+            (Bus::Mmio, _) => "mmio",
+            (Bus::Pci, Interrupts::Msix) => "pci, MSI-X",
+            (Bus::Pci, Interrupts::Intx) => "pci, INTx",
+            (Bus::Mixed, Interrupts::Msix) => "mmio and pci, MSI-X",
+            (Bus::Mixed, Interrupts::Intx) => "mmio and pci, INTx",
         };
-        add("-device", &format!("{front},{packed}"));
+        let interface = match self.interface {
+            Interface::Modern => "modern",
+            Interface::Transitional => "transitional",
+            Interface::Legacy => "legacy",
+        };
+        write!(f, "{bus}, {interface}")
     }
-    arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(Into::into));
-    Ok(arguments)
 }
 
-fn uml(guest: &Guest<'_>) -> Vec<OsString> {
-    let mut initrd = OsString::from("initrd=");
-    initrd.push(guest.initrd);
-    let mut arguments = vec![format!("mem={}M", guest.memory).into(), initrd];
-    for (device, socket) in guest.sockets {
-        let mut argument = OsString::from("virtio_uml.device=");
-        argument.push(socket);
-        argument.push(format!(":{}", device.id));
-        arguments.push(argument);
+impl fmt::Display for Presentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(wiring) = &self.wiring {
+            write!(f, "{wiring}, ")?;
+        }
+        write!(f, "{} rings", self.ring)
     }
-    let fixed = ["con=null", "con0=null,fd:1", "panic=-1", "quiet"];
-    arguments.extend(
-        fixed
-            .into_iter()
-            .chain(guest.append.split_whitespace())
-            .map(Into::into),
-    );
-    arguments
 }

@@ -8,18 +8,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
+use super::peers::Parts;
+
 /// The first program; a shell script for busybox.
 const INIT: &str = include_str!("guest/init.sh");
-
-/// Where the parts come from.
-pub struct Parts<'a> {
-    /// A static busybox.
-    pub busybox: &'a Path,
-    /// Folder with mke2fs, ld.so and lib/.
-    pub e2fsprogs: &'a Path,
-    /// Folder with modules (`name.ko`), `modules.dep` and `modules.builtin`.
-    pub modules: &'a Path,
-}
 
 /// Modules the guest loads, with what they depend on; those a kernel has built in, or has not at all, are left out.
 const MODULES: &[&str] = &[
@@ -29,11 +21,13 @@ const MODULES: &[&str] = &[
     "virtio_net",
     "virtio_console",
     "virtio_rng",
+    // What ext4 computes its checksums with, which its dependencies do not tell.
+    "crc32c_generic",
     "ext4",
 ];
 
 /// Writes the archive to `file`.
-pub fn build(parts: &Parts<'_>, file: &Path) -> anyhow::Result<()> {
+pub fn build(parts: &Parts, file: &Path) -> anyhow::Result<()> {
     let out = fs::File::create(file).with_context(|| format!("cannot create {}", file.display()))?;
     let mut archive = Archive {
         out: io::BufWriter::new(out),
@@ -41,12 +35,13 @@ pub fn build(parts: &Parts<'_>, file: &Path) -> anyhow::Result<()> {
         folders: BTreeSet::new(),
     };
     archive.add("init", 0o755, INIT.as_bytes())?;
-    archive.copy("bin/busybox", 0o755, parts.busybox)?;
+    archive.copy("bin/busybox", 0o755, &parts.busybox)?;
     archive.symlink("bin/sh", "busybox")?;
     archive.device("dev/console", 0o600, 5, 1)?;
     archive.device("dev/null", 0o666, 1, 3)?;
-    archive.copy_folder("e2fsprogs", parts.e2fsprogs)?;
-    let order = load_order(parts.modules)?;
+    archive.device("dev/kmsg", 0o600, 1, 11)?;
+    archive.copy_folder("e2fsprogs", &parts.e2fsprogs)?;
+    let order = load_order(&parts.modules)?;
     for module in &order {
         archive.copy(&format!("modules/{module}"), 0o644, &parts.modules.join(module))?;
     }

@@ -1,31 +1,29 @@
 //! `ringwright boot`: a Linux guest on our devices, to look around in or to check them.
 
 mod check;
+mod embedded;
 mod engine;
+mod guest;
 mod initramfs;
 mod neighbour;
 mod peers;
+mod process;
 mod report;
 mod terminal;
 
-use std::fs::{self, File};
-use std::io::{self, PipeReader};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
-use ringwright_device::{Device, block, console, entropy, network};
-use ringwright_spec::DeviceType;
 use tempfile::TempDir;
 
-use self::engine::{Ended, Engine, Guest, Ring, Running};
+use self::engine::{Bus, Ended, Engine, Interface, Interrupts, Presentation, Ring, Running, Wiring};
+use self::guest::Guest;
 use self::peers::Parts;
 use self::terminal::Terminal;
-use crate::serve::{Endpoint, Served};
 use crate::signals::Ending;
 
 /// Boot a Linux guest on our devices: a disk, a network, a console and a source of randomness.
@@ -37,14 +35,27 @@ use crate::signals::Ending;
 /// if all of it is right.
 #[derive(Args)]
 pub struct Arguments {
-    /// The program that runs the guest; the first that is installed, if not given.
+    /// What runs the guest; the machine in this program, if not given.
     #[arg(long, value_enum)]
     engine: Option<Engine>,
+    /// Where the embedded machine has the devices; on PCI, if not given.
+    #[arg(long, value_enum)]
+    bus: Option<Bus>,
     /// The format of the virtqueues to offer; split, if not given.
     #[arg(long, value_enum)]
     ring: Option<Ring>,
+    /// Which drivers the devices of the embedded machine are for; modern ones, if not given.
+    #[arg(long, value_enum)]
+    interface: Option<Interface>,
+    /// The same as --interface legacy.
+    #[arg(long, conflicts_with = "interface")]
+    legacy: bool,
+    /// How PCI functions of the embedded machine interrupt; by message, if not given.
+    #[arg(long, value_enum)]
+    interrupts: Option<Interrupts>,
     /// Run a script in the guest that uses every device, and report what the guest saw: under every engine that is
-    /// installed and with both ring formats, where --engine and --ring do not say which.
+    /// installed, with both ring formats, and in the embedded machine on every bus, with every interface and kind of
+    /// interrupt, where the other options do not say which.
     #[arg(long)]
     check: bool,
     /// With --check: print the reports as JSON, a list of one for each guest.
@@ -53,10 +64,14 @@ pub struct Arguments {
     /// Memory of the guest in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(128..=65536))]
     memory: u32,
+    /// Processors of the guest in the embedded machine.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = harts)]
+    harts: usize,
     /// A raw disk image for the guest to use; otherwise it gets an empty disk of 256 MiB that vanishes with it.
     #[arg(long, value_name = "IMAGE", conflicts_with = "check")]
     disk: Option<PathBuf>,
-    /// A kernel to boot instead of the one in the peers folder. Its virtio drivers have to be built in.
+    /// A kernel to boot instead of the one in the peers folder. Its virtio drivers have to be built in. For the embedded
+    /// machine: an Image for RISC-V, which may be compressed with gzip.
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// An initial file system to boot instead of ours.
@@ -81,15 +96,6 @@ pub struct Arguments {
     verbose: bool,
 }
 
-/// Size of the disk that the guest gets, unless the user brings one.
-const DISK_BYTES: u64 = 256 << 20;
-
-/// The name under which the guest finds its disk in sysfs.
-const SERIAL: &str = "ringwright-boot";
-
-/// MAC address of the guest's card, locally administered.
-const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x72, 0x77, 0x01];
-
 /// Boots, and stays until the guest has ended.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.check {
@@ -98,170 +104,76 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Everything around the guest: its disk, its devices, and this program's ends of them.
-struct Machine {
-    folder: PathBuf,
-    initrd: PathBuf,
-    disk: PathBuf,
-    ring: Ring,
-    served: Vec<Served>,
-    console: UnixStream,
-}
-
-impl Machine {
-    fn new(arguments: &Arguments, ring: Ring, parts: &Parts, folder: &Path) -> anyhow::Result<Self> {
-        let initrd = match &arguments.initrd {
-            Some(initrd) => initrd.clone(),
-            None => {
-                let file = folder.join("initramfs");
-                let Parts {
-                    busybox,
-                    e2fsprogs,
-                    modules,
-                    ..
-                } = parts;
-                initramfs::build(
-                    &initramfs::Parts {
-                        busybox,
-                        e2fsprogs,
-                        modules,
-                    },
-                    &file,
-                )?;
-                file
-            }
-        };
-        let disk = match &arguments.disk {
-            Some(disk) => disk.clone(),
-            None => {
-                let file = folder.join("disk.img");
-                File::create(&file)
-                    .and_then(|image| image.set_len(DISK_BYTES))
-                    .context("cannot make a disk")?;
-                file
-            }
-        };
-        let mut machine = Self {
-            folder: folder.into(),
-            initrd,
-            disk,
-            ring,
-            served: Vec::new(),
-            console: UnixStream::pair()?.0,
-        };
-        machine.serve()?;
-        Ok(machine)
+impl Arguments {
+    /// The drivers that the devices are for, if the user says so.
+    fn interface(&self) -> Option<Interface> {
+        self.legacy.then_some(Interface::Legacy).or(self.interface)
     }
 
-    /// Starts the four devices, each on a socket of its own.
-    fn serve(&mut self) -> anyhow::Result<()> {
-        let image = block::backend::File::open(&self.disk, false)?;
-        let options = block::Options {
-            serial: SERIAL.into(),
-            ..Default::default()
+    /// Whether the user says something that only the embedded machine can do.
+    fn chooses_wiring(&self) -> bool {
+        self.bus.is_some() || self.interrupts.is_some() || self.interface().is_some()
+    }
+
+    /// Whether the user has nothing against this wiring.
+    fn accepts(&self, wiring: Wiring) -> bool {
+        self.bus.is_none_or(|bus| bus == wiring.bus)
+            && self
+                .interface()
+                .is_none_or(|interface| interface == wiring.interface)
+            && self
+                .interrupts
+                .is_none_or(|interrupts| interrupts == wiring.interrupts)
+    }
+
+    /// How the guest is to see its devices.
+    fn presentation(&self, engine: Engine) -> anyhow::Result<Presentation> {
+        let wiring = Wiring {
+            bus: self.bus.unwrap_or(Bus::Pci),
+            interface: self.interface().unwrap_or(Interface::Modern),
+            interrupts: self.interrupts.unwrap_or(Interrupts::Msix),
         };
-        self.start(Box::new(block::Block::new(Arc::new(image), options)?))?;
-
-        self.start(Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os))))?;
-
-        let (near, far) = UnixStream::pair()?;
-        neighbour::start(far)?;
-        let stream = network::backend::Stream::connected(near)?;
-        self.start(Box::new(network::Network::new(
-            Box::new(stream),
-            network::Options {
-                mac: Some(MAC),
-                mtu: None,
-            },
-        )?))?;
-
-        let (near, far) = UnixStream::pair()?;
-        self.console = far;
-        let port = console::backend::Descriptors::new(near.try_clone()?.into(), near.into())?;
-        self.start(Box::new(console::Console::new(Box::new(port), None)))
-    }
-
-    fn start(&mut self, device: Box<dyn Device>) -> anyhow::Result<()> {
-        let socket = self
-            .folder
-            .join(format!("{}.sock", device.description().device_type.name));
-        self.served.push(Served::start(
-            device,
-            Endpoint::path(socket).without(self.ring.withheld()),
-        )?);
-        Ok(())
-    }
-
-    /// Starts the engine; returns it with the guest's boot console.
-    fn boot(
-        &self,
-        arguments: &Arguments,
-        engine: Engine,
-        parts: &Parts,
-        append: &str,
-    ) -> anyhow::Result<(Running, PipeReader)> {
-        let (console, sink) = io::pipe()?;
-        let complaints = File::create(self.complaints())?;
-        let sockets: Vec<(&'static DeviceType, PathBuf)> = self
-            .served
-            .iter()
-            .filter_map(|served| Some((served.device_type(), served.socket()?.to_owned())))
-            .collect();
-        let guest = Guest {
-            program: &parts.program,
-            kernel: parts.kernel.as_deref(),
-            initrd: &self.initrd,
-            memory: arguments.memory,
-            append: &format!("{append} {}", arguments.append),
-            ring: self.ring,
-            sockets: &sockets,
+        let presentation = Presentation {
+            ring: self.ring.unwrap_or(Ring::Split),
+            wiring: (engine == Engine::Machine).then_some(wiring),
         };
-        Ok((engine.start(&guest, sink.into(), complaints)?, console))
-    }
-
-    fn complaints(&self) -> PathBuf {
-        self.folder.join("engine.log")
-    }
-
-    /// What the engine wrote to its standard error, in one line.
-    fn complaint(&self) -> String {
-        let text = fs::read_to_string(self.complaints()).unwrap_or_default();
-        text.lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect::<Vec<_>>()
-            .join("; ")
+        if self.chooses_wiring() && presentation.wiring.is_none() {
+            bail!(
+                "--bus, --interface, --legacy and --interrupts are for the embedded machine: --engine machine"
+            );
+        }
+        presentation.check()?;
+        Ok(presentation)
     }
 }
 
 /// Joins the user's terminal to the guest's console until the guest has ended or the user leaves.
 fn use_guest(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let engine = arguments
-        .engine
-        .map_or_else(|| Parts::engine(&arguments.peers), Ok)?;
+    let engine = arguments.engine.unwrap_or(Engine::Machine);
+    let presentation = arguments.presentation(engine)?;
     let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
     let folder = folder()?;
-    let machine = Machine::new(
-        arguments,
-        arguments.ring.unwrap_or(Ring::Split),
-        &parts,
-        folder.path(),
-    )?;
+    let guest = Guest::new(arguments, engine, presentation, &parts, folder.path())?;
+    let (devices, console) = guest.devices(terminal::size())?;
     let ending = Ending::on_signals()?;
-    let (mut running, console) = machine.boot(arguments, engine, &parts, "")?;
+    let (mut running, boot_console) = Running::start(&guest, &parts, devices, "")?;
     let verbose = arguments.verbose;
-    thread::Builder::new()
+    let drained = thread::Builder::new()
         .name("boot console".into())
-        .spawn(move || drain(console, verbose))?;
-    let terminal = Terminal::join(machine.console.try_clone()?, ending.wish()?)?;
-    let ended = running.wait(None, Some(&ending));
+        .spawn(move || drain(boot_console, verbose))?;
+    let terminal = Terminal::join(console, ending.wish()?)?;
+    let ended = running.wait(None, &ending);
     drop(terminal);
-    match ended? {
-        Ended::Exited => Ok(ExitCode::SUCCESS),
-        _ => {
+    drop(running);
+    let panicked = drained.join().unwrap_or_default();
+    match (ended, panicked) {
+        (Ok(Ended::Exited), _) => Ok(ExitCode::SUCCESS),
+        (Ok(_), _) => {
             tracing::info!("the guest has been ended");
             Ok(ExitCode::SUCCESS)
         }
+        (Err(_), Some(panic)) => bail!("the guest's kernel has given up: {panic}"),
+        (Err(error), None) => Err(error),
     }
 }
 
@@ -273,13 +185,32 @@ fn folder() -> anyhow::Result<TempDir> {
         .context("cannot make a folder")
 }
 
-/// Reads the boot console, so that the guest never waits for a reader; copies it if the user wants to see it.
-fn drain(mut console: PipeReader, verbose: bool) {
-    let copied = match verbose {
-        true => io::copy(&mut console, &mut io::stderr()),
-        false => io::copy(&mut console, &mut io::sink()),
-    };
-    if let Err(error) = copied {
-        tracing::debug!(%error, "the boot console has ended");
+/// What a kernel writes before the reason why it gives up.
+const PANIC: &str = "Kernel panic - not syncing: ";
+
+/// The reason, if the line is the one with it.
+fn panic(line: &str) -> Option<&str> {
+    line.split_once(PANIC).map(|(_, reason)| reason.trim_end())
+}
+
+/// Reads the boot console, so that the guest never waits for a reader; copies it if the user wants to see it. Returns why
+/// the kernel has given up, if it has.
+fn drain(console: PipeReader, verbose: bool) -> Option<String> {
+    let mut reason = None;
+    for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        reason = reason.or_else(|| panic(&line).map(str::to_owned));
+        if verbose && writeln!(io::stderr(), "{}\r", line.trim_end()).is_err() {
+            break;
+        }
+    }
+    reason
+}
+
+fn harts(text: &str) -> Result<usize, String> {
+    let most = ringwright_machine::map::MAX_HARTS;
+    match text.parse() {
+        Ok(harts) if (1..=most).contains(&harts) => Ok(harts),
+        _ => Err(format!("from 1 to {most} are possible")),
     }
 }

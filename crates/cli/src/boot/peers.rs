@@ -3,17 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::engine::Engine;
 
 /// What a guest is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// QEMU, or the User Mode Linux kernel.
-    pub program: PathBuf,
+    /// QEMU, or the User Mode Linux kernel; nothing for the machine in this program.
+    program: Option<PathBuf>,
     /// The kernel, where it is not the program.
-    pub kernel: Option<PathBuf>,
+    kernel: Option<PathBuf>,
     /// Folder of the kernel's modules.
     pub modules: PathBuf,
     /// A static busybox.
@@ -29,27 +29,29 @@ const REMEDY: &str =
 impl Parts {
     /// The parts for `engine` in the folder `peers`; `kernel` replaces the kernel there.
     pub fn find(engine: Engine, peers: &Path, kernel: Option<&Path>) -> anyhow::Result<Self> {
-        let (program, family) = match engine {
-            Engine::Qemu => ("bin/qemu-system-x86_64", "kernels/x86_64"),
-            Engine::Uml => ("bin/linux.uml-6.12", "kernels/uml-6.12"),
+        let (program, family, processor) = match engine {
+            Engine::Machine => (None, "kernels/riscv64", "riscv64"),
+            Engine::Qemu => (Some("bin/qemu-system-x86_64"), "kernels/x86_64", "x86_64"),
+            Engine::Uml => (Some("bin/linux.uml-6.12"), "kernels/uml-6.12", "x86_64"),
         };
-        let own = match engine {
-            Engine::Qemu => Some(kernel.map_or_else(|| peers.join("kernels/x86_64/vmlinuz"), Into::into)),
-            Engine::Uml => None,
+        let program = program.map(|program| peers.join(program));
+        let family = peers.join(family);
+        let kernel = kernel.map(Path::to_owned);
+        // User Mode Linux is a program that is a kernel.
+        let (program, kernel) = match engine {
+            Engine::Uml => (kernel.or(program), None),
+            _ => (program, Some(kernel.unwrap_or_else(|| family.join("vmlinuz")))),
         };
-        let program = match (engine, kernel) {
-            (Engine::Uml, Some(kernel)) => kernel.into(),
-            _ => peers.join(program),
-        };
+        let guest = peers.join("guest").join(processor);
         let parts = Self {
             program,
-            kernel: own,
-            modules: peers.join(family).join("modules"),
-            busybox: peers.join("guest/x86_64/busybox"),
-            e2fsprogs: peers.join("guest/x86_64/e2fsprogs"),
+            kernel,
+            modules: family.join("modules"),
+            busybox: guest.join("busybox"),
+            e2fsprogs: guest.join("e2fsprogs"),
         };
-        let needed = [&parts.program, &parts.modules, &parts.busybox, &parts.e2fsprogs];
-        for path in needed.into_iter().chain(&parts.kernel) {
+        let folders = [&parts.modules, &parts.busybox, &parts.e2fsprogs];
+        for path in parts.program.iter().chain(&parts.kernel).chain(folders) {
             if !path.exists() {
                 bail!("{} is missing: {REMEDY}", path.display());
             }
@@ -57,20 +59,24 @@ impl Parts {
         Ok(parts)
     }
 
-    /// The engine to use where the user does not say.
-    pub fn engine(peers: &Path) -> anyhow::Result<Engine> {
-        Ok(Self::engines(peers)?[0])
+    /// The engine's program.
+    pub fn program(&self) -> anyhow::Result<&Path> {
+        self.program
+            .as_deref()
+            .context("this engine is no program of its own")
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> anyhow::Result<&Path> {
+        self.kernel.as_deref().context("this engine is the kernel itself")
     }
 
     /// The engines whose parts are all in `peers`, the most capable first; at least one.
     pub fn engines(peers: &Path) -> anyhow::Result<Vec<Engine>> {
-        let mut engines = vec![Engine::Qemu, Engine::Uml];
+        let mut engines = vec![Engine::Machine, Engine::Qemu, Engine::Uml];
         engines.retain(|engine| Self::find(*engine, peers, None).is_ok());
         if engines.is_empty() {
-            bail!(
-                "neither QEMU nor User Mode Linux is complete in {}: {REMEDY}",
-                peers.display()
-            );
+            bail!("no guest is complete in {}: {REMEDY}", peers.display());
         }
         Ok(engines)
     }
@@ -84,18 +90,21 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Parts::find(Engine::Qemu, folder.path(), None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("bin/qemu-system-x86_64") && error.contains("xtask setup boot"),
-            "{error}"
-        );
-        assert!(Parts::engine(folder.path()).is_err());
+        for (engine, part) in [
+            (Engine::Machine, "kernels/riscv64/vmlinuz"),
+            (Engine::Qemu, "bin/qemu-system-x86_64"),
+        ] {
+            let error = Parts::find(engine, folder.path(), None).unwrap_err().to_string();
+            assert!(
+                error.contains(part) && error.contains("xtask setup boot"),
+                "{error}"
+            );
+        }
+        assert!(Parts::engines(folder.path()).is_err());
     }
 
     #[test]
-    fn the_engine_that_is_complete_is_taken() {
+    fn the_engines_that_are_complete_are_listed() {
         let folder = tempfile::tempdir().unwrap();
         let uml = [
             "bin/linux.uml-6.12",
@@ -106,6 +115,6 @@ mod tests {
         for path in uml {
             fs::create_dir_all(folder.path().join(path)).unwrap();
         }
-        assert_eq!(Parts::engine(folder.path()).unwrap(), Engine::Uml);
+        assert_eq!(Parts::engines(folder.path()).unwrap(), [Engine::Uml]);
     }
 }

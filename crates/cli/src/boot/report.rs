@@ -17,16 +17,16 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// How a check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How a check went, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// As it should.
     Ok,
-    /// Not as it should.
-    Fail,
     /// The guest's kernel has no driver for the device, so nothing was looked at.
     Absent,
+    /// Not as it should.
+    Fail,
 }
 
 /// All that one guest saw.
@@ -34,12 +34,16 @@ pub enum Outcome {
 pub struct Report {
     /// The engine that ran the guest.
     pub engine: String,
+    /// Bus, drivers and interrupts, where they were ours to choose.
+    pub wiring: Option<String>,
     /// The ring format that was offered.
     pub ring: String,
     /// Whether all is as it should be.
     pub passed: bool,
     /// Wall time from the start of the engine to its end.
     pub seconds: f64,
+    /// Instructions that the guest executed, where that is known.
+    pub instructions: Option<u64>,
     /// The findings in the order in which they came.
     pub findings: Vec<Finding>,
 }
@@ -76,6 +80,25 @@ impl Finding {
     }
 }
 
+impl Report {
+    /// How all the checks of one device went; `None` if none was made.
+    pub fn device(&self, name: &str) -> Option<Outcome> {
+        let outcomes = self.findings.iter().filter(|finding| finding.device == name);
+        outcomes.map(|finding| finding.result).max()
+    }
+
+    /// What kind of guest it was.
+    fn subject(&self) -> String {
+        let wiring = self.wiring.iter().map(|wiring| format!("{wiring}, "));
+        format!(
+            "{} guest, {}{} rings",
+            self.engine,
+            wiring.collect::<String>(),
+            self.ring
+        )
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |column: fn(&Finding) -> &str| {
@@ -87,23 +110,71 @@ impl fmt::Display for Report {
         };
         let (device, check) = (width(|finding| &finding.device), width(|finding| &finding.check));
         for finding in &self.findings {
-            let result = match finding.result {
-                Outcome::Ok => "ok",
-                Outcome::Fail => "FAIL",
-                Outcome::Absent => "-",
-            };
             writeln!(
                 f,
-                "  {:device$}  {:check$}  {result:4}  {}",
-                finding.device, finding.check, finding.detail
+                "  {:device$}  {:check$}  {:4}  {}",
+                finding.device, finding.check, finding.result, finding.detail
             )?;
         }
         let verdict = if self.passed { "passed" } else { "FAILED" };
-        write!(
-            f,
-            "{verdict}: {} guest, {} rings, {:.1} s",
-            self.engine, self.ring, self.seconds
-        )
+        write!(f, "{verdict}: {}, {:.1} s", self.subject(), self.seconds)?;
+        match self.instructions {
+            Some(instructions) => write!(f, ", {} million instructions", instructions / 1_000_000),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Fail => "FAIL",
+            Self::Absent => "-",
+        })
+    }
+}
+
+/// One line for each guest, one column for each device.
+pub struct Table<'a>(pub &'a [Report]);
+
+/// The devices that guests have.
+const DEVICES: [&str; 4] = ["block", "network", "console", "entropy"];
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(reports) = self;
+        let wiring = |report: &Report| report.wiring.clone().unwrap_or_default();
+        let widest = reports
+            .iter()
+            .map(|report| wiring(report).len())
+            .max()
+            .unwrap_or(0);
+        write!(f, "{:8}  {:7}  {:widest$}  {:6}", "", "engine", "bus", "rings")?;
+        DEVICES.iter().try_for_each(|device| write!(f, "  {device:7}"))?;
+        writeln!(f, "  seconds  million instructions/s")?;
+        for report in *reports {
+            let verdict = if report.passed { "passed" } else { "FAILED" };
+            write!(
+                f,
+                "{verdict:8}  {:7}  {:widest$}  {:6}",
+                report.engine,
+                wiring(report),
+                report.ring
+            )?;
+            for device in DEVICES {
+                let outcome = report
+                    .device(device)
+                    .map_or("none".to_owned(), |outcome| outcome.to_string());
+                write!(f, "  {outcome:7}")?;
+            }
+            write!(f, "  {:7.1}", report.seconds)?;
+            if let Some(instructions) = report.instructions {
+                write!(f, "  {:.0}", instructions as f64 / report.seconds / 1e6)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 

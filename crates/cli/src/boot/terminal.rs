@@ -5,12 +5,22 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use anyhow::Context;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use ringwright_device::console::Size;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::signals::Wish;
 
 /// Ctrl-A, then X, leaves the guest.
 const ESCAPE: u8 = 0x01;
+
+/// The size of the user's terminal, if there is one.
+pub fn size() -> Option<Size> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some(Size {
+        columns: size.ws_col,
+        rows: size.ws_row,
+    })
+}
 
 /// The terminal in raw mode.
 pub struct Terminal {

@@ -3,13 +3,15 @@
 # powers off; otherwise a shell runs on the virtio console and the guest powers off when it ends.
 #
 # A check writes one line to the boot console:   RINGWRIGHT|device|check|result|what was seen
-# Results are ok, fail and absent (this kernel has no driver for the device).
+# Results are ok, fail and absent (this kernel has no driver for the device). Where the kernel has no console, the boot
+# console is the kernel's log.
 
 /bin/busybox mkdir -p /proc /sys /dev /tmp /mnt
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs devtmpfs /dev 2>/dev/null
 /bin/busybox --install -s /bin
+[ -t 1 ] || exec </dev/null >/dev/kmsg 2>&1
 export PATH=/bin HOME=/ TERM="${TERM:-vt100}" PS1='ringwright:\w# '
 
 for module in $(cat /modules/order); do
@@ -22,7 +24,8 @@ option() { # value of the kernel command line's option $1
     done
 }
 
-report() { echo "RINGWRIGHT|$1|$2|$3|$4"; }
+# The number is the urgency, for the log.
+report() { echo "<2>RINGWRIGHT|$1|$2|$3|$4"; }
 
 virtio() { # sysfs folder of the virtio device with id $1
     for folder in /sys/bus/virtio/devices/*; do
@@ -31,7 +34,7 @@ virtio() { # sysfs folder of the virtio device with id $1
     return 1
 }
 
-# $1 name, $2 device id: reports driver and ring format; fails if there is nothing to check.
+# $1 name, $2 device id: reports how the kernel drives it; fails if there is nothing to check.
 present() {
     folder=$(virtio "$2") || { report "$1" driver fail "the guest sees no device with id $2"; return 1; }
     driver=$(basename "$(readlink "$folder/driver" 2>/dev/null)" 2>/dev/null)
@@ -40,6 +43,19 @@ present() {
     [ "$(cut -c35 "$folder/features")" = 1 ] && ring=packed
     report "$1" driver ok "$driver"
     report "$1" ring ok "$ring"
+    interface=legacy
+    [ "$(cut -c33 "$folder/features")" = 1 ] && interface=modern
+    report "$1" interface ok "$interface"
+    case $(readlink -f "$folder") in
+    */pci*) report "$1" bus ok pci ;;
+    *virtio*mmio*) report "$1" bus ok mmio ;;
+    esac
+    lines=$(grep "$(basename "$folder")" /proc/interrupts)
+    case $lines in
+    *PCI-MSI*) interrupts=message ;;
+    *) interrupts=wire ;;
+    esac
+    report "$1" interrupts ok "$interrupts"
 }
 
 check_block() {
@@ -98,6 +114,9 @@ check_network() {
 check_console() {
     present console 3 || return
     [ -c /dev/hvc0 ] || { report console port fail "no /dev/hvc0"; return; }
+    seen=$(stty -F /dev/hvc0 size 2>/dev/null | tr ' ' ,)
+    [ "$seen" = "$(option ringwright.size)" ] && result=ok || result=fail
+    report console "size of the terminal" $result "$seen"
     stty -F /dev/hvc0 raw -echo 2>/dev/null
     exec 3<>/dev/hvc0
     echo "guest says $nonce" >&3
