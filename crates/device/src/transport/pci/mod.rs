@@ -112,6 +112,7 @@ impl Function {
         self.reset_device();
         self.interrupts.msix.reset();
         self.space.reset();
+        self.selectors = common::Selectors::default();
         self.hidden = false;
         self.apply_control();
     }

@@ -95,8 +95,10 @@ impl ConfigSpace {
 
     /// The driver reads. What is beyond the end reads as ones, as if nothing answered.
     pub fn read(&self, offset: usize, data: &mut [u8]) {
-        for (byte, offset) in data.iter_mut().zip(offset..) {
-            *byte = self.bytes.get(offset).copied().unwrap_or(0xff);
+        data.fill(0xff);
+        let present = self.bytes.get(offset..).unwrap_or_default();
+        for (place, byte) in data.iter_mut().zip(present) {
+            *place = *byte;
         }
     }
 

@@ -1,7 +1,14 @@
 //! A function as a driver sees it.
 
+mod common;
+mod interrupts;
+mod legacy;
+mod notify;
 mod operation;
+mod reset;
 mod snapshot;
+mod space;
+mod window;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,7 +16,9 @@ use std::sync::Arc;
 use ringwright_ring::Layout;
 use ringwright_spec::pci::common_cfg as field;
 use ringwright_spec::pci::header::{self, command, msix};
+use ringwright_spec::pci::{CAP_ID_VNDR, CfgType, CommonCfg};
 use ringwright_spec::{Features, Status};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::bars::{LEGACY_BAR, MSIX_BAR, STRUCTURES_BAR};
 use super::*;
@@ -74,6 +83,14 @@ impl Driver {
             board,
             guest,
         }
+    }
+
+    /// The whole state of the model.
+    pub fn state(&mut self) -> Vec<u8> {
+        self.pause();
+        let state = self.save().unwrap();
+        self.resume();
+        state
     }
 
     /// Reads a field of the common configuration structure.
@@ -170,6 +187,13 @@ impl Driver {
             at = usize::from(self.space.bytes()[at + 1]);
         }
         panic!("no capability {id}");
+    }
+
+    /// Offset of the virtio structure capability of this type.
+    pub fn structure(&mut self, cfg_type: CfgType) -> usize {
+        self.capability(CAP_ID_VNDR, |function, at| {
+            function.space.bytes()[at + 3] == cfg_type.0
+        })
     }
 
     /// Enables MSI-X, and sets a vector's message to `address` and the vector's number.
