@@ -68,7 +68,6 @@ impl Driver {
     fn wait_legacy(&mut self) {
         self.board.wait_asserted();
         assert_ne!(self.io(register::ISR_STATUS), [0]);
-        assert_eq!(self.io(register::ISR_STATUS), [0]);
     }
 
     fn request_legacy(&mut self, queue: &mut Queue, length: usize) {
