@@ -29,6 +29,8 @@ pub struct Model {
     /// Notifications: virtqueue, or what is written in its place, and all that was written.
     pub notified: Vec<(u64, u32)>,
     pub legacy: bool,
+    /// The device has no register to reset a virtqueue by: reads give 0, writes do nothing.
+    pub cannot_reset_queues: bool,
 }
 
 /// One virtqueue.
@@ -67,6 +69,7 @@ impl Model {
             generation: 0,
             notified: Vec::new(),
             legacy: false,
+            cannot_reset_queues: false,
         }
     }
 
@@ -124,6 +127,9 @@ impl Model {
     pub fn reset_queue(&mut self, value: u32) {
         assert_eq!(value, 1);
         assert!(self.accepted.contains(feature::RING_RESET));
+        if self.cannot_reset_queues {
+            return;
+        }
         let most = self.queues[self.selected].most;
         self.queues[self.selected] = Queue {
             most,

@@ -90,6 +90,10 @@ pub trait Transport {
     fn shared_memory(&mut self, id: u8) -> Result<Option<(u64, u64)>, TransportError>;
 }
 
+/// Both registers tell when a virtqueue's reset is complete; one alone is not believed.
+const STILL_IN_USE: TransportError =
+    TransportError::Protocol("a virtqueue is in use although its reset is said to be complete");
+
 /// What an interrupt was for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interrupt {

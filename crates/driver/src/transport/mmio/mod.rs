@@ -27,7 +27,7 @@ use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
 use super::legacy::{Legacy, PAGE_SIZE};
-use super::{Interrupt, Registers, Transport, TransportError, config};
+use super::{Interrupt, Registers, STILL_IN_USE, Transport, TransportError, config};
 
 /// Words of feature bits.
 const FEATURE_WORDS: u32 = 4;
@@ -179,7 +179,14 @@ impl<R: Registers> Transport for Mmio<R> {
         self.modern("a legacy device cannot reset a virtqueue")?;
         self.registers.write32(spec::QUEUE_SEL, index.into())?;
         // drv:mmio:mmio-device-register-layout:14
-        Ok(self.registers.read32(spec::QUEUE_RESET)? == 0)
+        if self.registers.read32(spec::QUEUE_RESET)? != 0 {
+            return Ok(false);
+        }
+        // drv:core:virtqueue-reset:01: a device without the register seems to have finished, too.
+        match self.queue_in_use()? {
+            false => Ok(true),
+            true => Err(STILL_IN_USE),
+        }
     }
 
     fn notify(&mut self, index: u16, data: u32) -> Result<(), TransportError> {

@@ -340,6 +340,20 @@ fn a_queue_is_reset_and_enabled_again_drv_mmio_mmio_device_register_layout_14() 
 }
 
 #[test]
+fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueue_reset_01() {
+    let (fake, shared) = (Fake::modern(STAIRS.id, MODERN, &[8]), Shared::new());
+    let mut setup = set_up(&fake, &shared);
+    let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
+    let mut session = setup.finish().unwrap();
+    fake.board().model.cannot_reset_queues = true;
+    let refused = session.reset_queue(0, &mut queue).err();
+    assert!(matches!(
+        refused,
+        Some(DriverError::Transport(TransportError::Protocol(_)))
+    ));
+}
+
+#[test]
 fn configuration_is_accessed_by_the_width_of_its_fields_drv_mmio_mmio_device_register_layout_03() {
     let fake = Fake::modern(4, MODERN, &[8]);
     fake.board().model.config = (0..64).collect();

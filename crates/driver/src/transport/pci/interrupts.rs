@@ -81,6 +81,13 @@ pub(super) fn command(interrupts: &Interrupts) -> u16 {
     }
 }
 
+/// Disables MSI-X, whose capability is at `capability`.
+pub(super) fn disable_msix(config: &mut impl Registers, capability: u64) -> Result<(), TransportError> {
+    let register = capability + msix::CONTROL as u64;
+    let control = config.read16(register)?;
+    config.write16(register, control & !msix::ENABLE)
+}
+
 impl<R: Registers> Vectors<R> {
     /// Enables MSI-X, all of whose vectors are masked. `None` if the table cannot be reached.
     pub fn enable(
@@ -101,6 +108,7 @@ impl<R: Registers> Vectors<R> {
             .filter(|region| region.length == length)
             .and_then(|region| Place::find(&[(region, ())], map, None));
         let Some((table, ())) = place else {
+            disable_msix(&mut access.config, capability)?;
             return Ok(None);
         };
         let mut vectors = Self {
@@ -122,9 +130,7 @@ impl<R: Registers> Vectors<R> {
 
     /// Disables MSI-X.
     pub fn disable(&self, access: &mut Access<impl Registers>) -> Result<(), TransportError> {
-        let register = self.capability + msix::CONTROL as u64;
-        let control = access.config.read16(register)?;
-        access.config.write16(register, control & !msix::ENABLE)
+        disable_msix(&mut access.config, self.capability)
     }
 
     /// Maps `event` to a vector by `map`, which tells the device and returns what that says to it; the vector that it has.

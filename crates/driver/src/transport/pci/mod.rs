@@ -120,10 +120,15 @@ impl<C: Registers, R: Registers> Pci<C, R> {
             Interrupts::Pin | Interrupts::Messages(_) => Delivery::Pin,
         };
         let vectors = match (options.interrupts, capabilities.msix) {
+            (_, None) => None,
             (Interrupts::Messages(messages), Some(capability)) => {
                 Vectors::enable(messages, &mut access, capability, &bars, &mut map)?
             }
-            _ => None,
+            (_, Some(capability)) => {
+                // Whoever had the device before may have left it enabled.
+                interrupts::disable_msix(&mut access.config, capability)?;
+                None
+            }
         };
         Ok(Some(Self {
             device_id,

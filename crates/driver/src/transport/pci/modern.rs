@@ -11,7 +11,7 @@ use ringwright_spec::{Features, feature};
 use super::Region;
 use super::capabilities::Capabilities;
 use super::place::{Access, Place};
-use crate::transport::{Registers, TransportError};
+use crate::transport::{Registers, STILL_IN_USE, TransportError};
 
 /// Words of feature bits.
 const FEATURE_WORDS: u32 = 4;
@@ -193,7 +193,14 @@ impl<R: Registers> Modern<R> {
     ) -> Result<bool, TransportError> {
         self.write16(access, registers::QUEUE_SELECT, index)?;
         // drv:pci:common-configuration-structure-layout:07
-        Ok(self.read(access, registers::QUEUE_RESET, Width::Two)? == 0)
+        if self.read(access, registers::QUEUE_RESET, Width::Two)? != 0 {
+            return Ok(false);
+        }
+        // drv:core:virtqueue-reset:01: both are 0 when it is complete.
+        match self.read(access, registers::QUEUE_ENABLE, Width::Two)? {
+            0 => Ok(true),
+            _ => Err(STILL_IN_USE),
+        }
     }
 
     /// Sends an available buffer notification; `data` is the word that `VIRTIO_F_NOTIFICATION_DATA` makes of it.

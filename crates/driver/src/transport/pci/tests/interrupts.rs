@@ -265,3 +265,21 @@ fn vectors_are_masked_until_they_have_messages() {
     assert!(fake.board().table.iter().all(|vector| vector[3] == 1));
     assert_eq!(fake.board().config16(msix), msix::ENABLE | 3);
 }
+
+#[test]
+fn msix_that_was_left_enabled_is_disabled_where_it_is_not_used() {
+    for fake in both(&[8]) {
+        drop(probe_with(&fake, Mailbox::new(9).options()));
+        assert!(fake.board().msix_enabled());
+        let mut device = probe(&fake);
+        assert!(!fake.board().msix_enabled());
+        fake.board().isr = 3;
+        assert_eq!(
+            device.take_interrupt(),
+            Ok(Interrupt {
+                queue: true,
+                config: true
+            })
+        );
+    }
+}

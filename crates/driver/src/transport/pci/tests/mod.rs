@@ -416,6 +416,20 @@ fn a_queue_is_reset_and_enabled_again_drv_pci_common_configuration_structure_lay
 }
 
 #[test]
+fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueue_reset_01() {
+    let (fake, shared) = (Fake::modern(ENTROPY, MODERN, &[8]), Shared::new());
+    let mut setup = set_up(&fake, &shared, Options::default());
+    let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
+    let mut session = setup.finish().unwrap();
+    fake.board().model.cannot_reset_queues = true;
+    let refused = session.reset_queue(0, &mut queue).err();
+    assert!(matches!(
+        refused,
+        Some(DriverError::Transport(TransportError::Protocol(_)))
+    ));
+}
+
+#[test]
 fn configuration_is_accessed_by_the_width_of_its_fields_drv_pci_pci_device_layout_01() {
     for fake in [
         Fake::modern(ENTROPY, MODERN, &[8]),
