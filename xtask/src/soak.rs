@@ -1,11 +1,12 @@
 //! `cargo xtask soak`: property tests for much longer than `cargo xtask test` runs them.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
 use crate::command::{cargo, output, target_folder};
+use crate::setup;
 
 /// Random operations of one end and one format that one case comes to, at the least, on average.
 const OPERATIONS_PER_CASE: u64 = 60;
@@ -25,20 +26,28 @@ enum What {
         #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
         operations: u64,
     },
+    /// A hart of the embedded machine against QEMU's user mode emulation, with random programs.
+    Hart {
+        /// Programs, of about two thousand instructions each.
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+        programs: u64,
+        /// Number of the first program.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// Runs the tests, and prints how many operations were done.
 pub fn run(args: &Args) -> Result<()> {
-    let What::Ring { operations } = args.what;
+    match args.what {
+        What::Ring { operations } => ring(operations),
+        What::Hart { programs, seed } => hart(programs, seed),
+    }
+}
+
+fn ring(operations: u64) -> Result<()> {
     let cases = operations.div_ceil(OPERATIONS_PER_CASE);
-    let mut test = cargo();
-    test.args(["test", "--package", "ringwright-ring", "--test", "model"])
-        .args(["--", "--nocapture"])
-        .env("RINGWRIGHT_CASES", cases.to_string())
-        // Optimized, but with all assertions and overflow checks.
-        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
-        .env("CARGO_TARGET_DIR", target_folder("soak"));
-    let said = output(test.stdin(Stdio::null()))?;
+    let said = output(&mut test("ringwright-ring", "model", cases))?;
     let mut counts = said
         .lines()
         .filter_map(|line| line.strip_prefix("operations of the "))
@@ -54,4 +63,29 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn hart(programs: u64, seed: u64) -> Result<()> {
+    let peers = setup::peers(setup::Scope::Test)?;
+    let mut test = test("ringwright-machine", "against_qemu", programs);
+    let said = output(peers.announce(test.env("RINGWRIGHT_SEED", seed.to_string())))?;
+    let count = said.lines().find(|line| line.starts_with("instructions in "));
+    println!(
+        "{}",
+        count.context("the test does not say how many instructions were run")?
+    );
+    Ok(())
+}
+
+/// A test to be run with so many cases.
+fn test(package: &str, name: &str, cases: u64) -> Command {
+    let mut test = cargo();
+    test.args(["test", "--package", package, "--test", name])
+        .args(["--", "--nocapture"])
+        .env("RINGWRIGHT_CASES", cases.to_string())
+        // Optimized, but with all assertions and overflow checks.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "2")
+        .env("CARGO_TARGET_DIR", target_folder("soak"))
+        .stdin(Stdio::null());
+    test
 }

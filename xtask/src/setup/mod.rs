@@ -11,7 +11,7 @@
 //! bin/PROGRAM                  scripts that exec the program, so that the process id stays:
 //!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
 //!                              qemu-system-aarch64 qemu-system-riscv64 qemu-system-s390x
-//!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12
+//!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12 qemu-riscv64
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
 //! kernels/uml-6.1/linux        User Mode Linux, to be started by bin/linux.uml-6.1

@@ -71,6 +71,14 @@ pub const PIECES: &[Piece<'static>] = &[
         finish: |unpacked| linux(unpacked, "riscv64"),
     },
     Piece {
+        name: "qemu-user",
+        what: "QEMU's user mode emulation of RISC-V",
+        scopes: &[Test],
+        release: Release::Trixie,
+        packages: &["qemu-user"],
+        finish: qemu_user,
+    },
+    Piece {
         name: "uml-6.12",
         what: "User Mode Linux 6.12",
         scopes: &[Boot, Test],
@@ -188,6 +196,21 @@ fn qemu_system(unpacked: &Unpacked, processor: &str) -> Result<()> {
 fn qemu_modules(unpacked: &Unpacked) -> String {
     let root = unpacked.root.display();
     format!("QEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu")
+}
+
+fn qemu_user(unpacked: &Unpacked) -> Result<()> {
+    let program = "qemu-riscv64";
+    let folder = unpacked.root.join("usr/bin");
+    // The others, for as many processors, are large.
+    for entry in fs::read_dir(&folder)? {
+        let entry = entry?;
+        if entry.file_name() != program {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    // It is linked statically.
+    wrapper::write_plain(unpacked, program, &folder.join(program))?;
+    try_out(unpacked, program, &["--version"]).map(drop)
 }
 
 fn linux(unpacked: &Unpacked, processor: &str) -> Result<()> {

@@ -139,6 +139,7 @@ pub fn place(index: usize) -> String {
 }
 
 /// QEMU's user mode emulation for RISC-V, if the peers are there. Where tests must be complete, they are.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 pub fn qemu() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("RINGWRIGHT_PEERS") else {
         assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");
