@@ -39,6 +39,27 @@ fn fresh_memory_is_zero_and_of_any_length() {
 }
 
 #[test]
+fn regions_are_parts_of_a_mapping() {
+    let mapping = Arc::new(Mapping::file(file(&[1, 2, 3, 4, 5, 6]).into(), 1, 5, true).unwrap());
+    let region = |address, offset, length| Region::part(address, &mapping, offset, length);
+    let regions = std::vec![region(0x1000, 0, 2).unwrap(), region(0x2000, 3, 2).unwrap()];
+    assert_eq!(regions[1].file().unwrap().1, 4);
+    let memory = Memory::new(regions).unwrap();
+    let mut found = [0; 2];
+    memory.read(0x1000, &mut found).unwrap();
+    assert_eq!(found, [2, 3]);
+    memory.read(0x2000, &mut found).unwrap();
+    assert_eq!(found, [5, 6]);
+    assert_eq!(
+        memory.read(0x1001, &mut found),
+        Err(Fault::Unmapped { address: 0x1002 })
+    );
+    for (offset, length) in [(0, 6), (5, 1), (usize::MAX, 2)] {
+        assert!(region(0, offset, length).is_none(), "{length} bytes at {offset}");
+    }
+}
+
+#[test]
 fn nothing_is_no_mapping() {
     assert!(matches!(Mapping::anonymous(0), Err(MappingError::Empty)));
     assert!(matches!(Mapping::memfd("test", 0), Err(MappingError::Empty)));

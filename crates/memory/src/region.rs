@@ -33,6 +33,18 @@ impl Region {
         Self { file, ..region }
     }
 
+    /// The `length` bytes of `mapping` from byte `offset` on, seen from `guest_address` on. `None` if the mapping does not
+    /// have them. Many regions may share one mapping.
+    #[cfg(feature = "std")]
+    pub fn part(guest_address: u64, mapping: &Arc<Mapping>, offset: usize, length: usize) -> Option<Self> {
+        let segment = mapping.segment().part(offset, length)?;
+        let file = mapping.shared_file();
+        // SAFETY: the segment lies in the mapping, which stays until the last `Arc` of it is dropped.
+        let region = unsafe { Self::from_raw(guest_address, segment, mapping.writable(), mapping.clone()) };
+        let file = file.map(|(file, start)| (file, start + offset as u64));
+        Some(Self { file, ..region })
+    }
+
     /// `segment`, seen from `guest_address` on. `owner` is dropped after the last use of the memory.
     ///
     /// # Safety

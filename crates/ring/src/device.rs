@@ -144,6 +144,13 @@ impl DeviceQueue {
         Ok(queue)
     }
 
+    /// Whether the virtqueue at `layout` could be set up in `memory`: its parts are there, aligned and long enough.
+    pub fn check(layout: &Layout, packed: bool, memory: &Memory) -> Result<(), SetupError> {
+        layout.check(packed)?;
+        let format = if packed { Format::Packed } else { Format::Split };
+        Parts::resolve(layout, format, memory).map(drop)
+    }
+
     /// Where a device end goes on that was told a vhost-user "vring base", which leaves out what stands in the virtqueue
     /// itself: for a split one the used index, for a packed one whether base 0 means a fresh virtqueue or one after an odd
     /// number of laps.

@@ -11,7 +11,7 @@ use super::EndpointArguments;
 use super::devices::DeviceOptions;
 
 /// Options of a device that say where it is served rather than what it is.
-const ENDPOINT: [&str; 3] = ["socket", "fd", "busy-poll"];
+const ENDPOINT: [&str; 4] = ["socket", "fd", "busy-poll", "vfio-user"];
 
 /// The devices of the file.
 pub fn read(path: &Path) -> anyhow::Result<Vec<(DeviceOptions, EndpointArguments)>> {
@@ -64,6 +64,7 @@ mod tests {
             type = "entropy"
             fd = 3
             busy-poll = 50
+            vfio-user = true
             "#,
         )
         .unwrap();
@@ -78,6 +79,7 @@ mod tests {
                 EndpointArguments {
                     fd: Some(3),
                     busy_poll: 50,
+                    vfio_user: true,
                     ..
                 }
             )

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ringwright_device::Device;
 use ringwright_spec::{DeviceType, Features};
-use ringwright_vhost_user::backend::{Backend, BackendOptions};
 use ringwright_vhost_user::socket::Stop;
+
+use super::protocol::{Protocol, Settings};
 
 /// Longest path of a Unix socket in bytes: `sun_path` without its NUL.
 const PATH_BYTES: usize = 107;
@@ -20,7 +21,8 @@ const PATH_BYTES: usize = 107;
 /// Where and how a device is served.
 pub struct Endpoint {
     place: Place,
-    options: BackendOptions,
+    protocol: Protocol,
+    settings: Settings,
 }
 
 enum Place {
@@ -40,10 +42,7 @@ pub struct Served {
 impl Endpoint {
     /// On a socket that is made at `path`.
     pub fn path(path: impl Into<PathBuf>) -> Self {
-        Self {
-            place: Place::Path(path.into()),
-            options: BackendOptions::default(),
-        }
+        Self::at(Place::Path(path.into()))
     }
 
     /// On the Unix socket with file descriptor `number`, which listens or is connected.
@@ -56,21 +55,31 @@ impl Endpoint {
             true => Place::Listening(descriptor.into()),
             false => Place::Connected(connected(descriptor, number)?),
         };
-        Ok(Self {
+        Ok(Self::at(place))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
             place,
-            options: BackendOptions::default(),
-        })
+            protocol: Protocol::default(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// Over this protocol.
+    pub fn over(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// Without offering these features.
     pub fn without(mut self, features: Features) -> Self {
-        self.options.masked_features = self.options.masked_features | features;
+        self.settings.masked_features = self.settings.masked_features | features;
         self
     }
 
     /// With threads that look for work for this long before they sleep.
     pub fn busy_poll(mut self, time: Duration) -> Self {
-        self.options.host.busy_poll = time;
+        self.settings.busy_poll = time;
         self
     }
 }
@@ -80,7 +89,7 @@ impl Served {
     pub fn start(device: Box<dyn Device>, endpoint: Endpoint) -> anyhow::Result<Self> {
         let device_type = device.description().device_type;
         let name = device_type.name;
-        let mut backend = Backend::new(device, endpoint.options)?;
+        let mut ready = endpoint.protocol.ready(device, endpoint.settings)?;
         let stop = Stop::new()?;
         let (socket, listener) = match endpoint.place {
             Place::Path(path) => {
@@ -95,8 +104,8 @@ impl Served {
         let serve = move || {
             let _span = tracing::info_span!("device", name).entered();
             let served = match listener {
-                Ok(listener) => backend.serve(&listener, &stopped),
-                Err(stream) => backend.serve_connection(stream, &stopped),
+                Ok(listener) => ready.serve(&listener, &stopped),
+                Err(stream) => ready.serve_connection(stream, &stopped),
             };
             if let Err(error) = served {
                 tracing::error!(%error, "not served any more");

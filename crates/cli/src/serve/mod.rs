@@ -1,8 +1,9 @@
-//! `ringwright serve`: devices for virtual machines of other programs, over vhost-user.
+//! `ringwright serve`: devices for virtual machines of other programs, over vhost-user or vfio-user.
 
 mod config;
 mod devices;
 mod endpoint;
+mod protocol;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use clap::Args;
 
 use self::devices::DeviceOptions;
 pub use self::endpoint::{Endpoint, Served};
+pub use self::protocol::Protocol;
 use crate::signals::Ending;
 
 /// Shown below the options.
@@ -27,14 +29,15 @@ const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config 
   type = "entropy"
   socket = "/tmp/rng.sock""#;
 
-/// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user.
+/// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user, or, with
+/// --vfio-user, anything with vfio-user.
 ///
 /// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM.
 #[derive(Args)]
 #[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Serve every device of this TOML file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user"])]
     config: Option<PathBuf>,
     #[command(subcommand)]
     device: Option<DeviceOptions>,
@@ -58,6 +61,11 @@ struct EndpointArguments {
     /// Instead of --socket: the number of an open file descriptor, a listening or connected Unix socket.
     #[arg(long, global = true, value_name = "N")]
     fd: Option<i32>,
+    /// Serve the device as a whole PCI function over vfio-user, instead of its virtqueues over vhost-user. QEMU takes it by
+    /// -device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"PATH"}}'.
+    #[arg(long, global = true)]
+    #[serde(default)]
+    vfio_user: bool,
     /// Microseconds for which an idle queue looks for work before it sleeps; costs processor time, saves latency.
     #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 0)]
     #[serde(default)]
@@ -88,6 +96,12 @@ impl EndpointArguments {
             (None, Some(fd)) => Endpoint::inherited(fd)?,
             _ => bail!("say where to serve it: --socket PATH, or --fd N"),
         };
-        Ok(endpoint.busy_poll(Duration::from_micros(self.busy_poll)))
+        let protocol = match self.vfio_user {
+            true => Protocol::VfioUser,
+            false => Protocol::VhostUser,
+        };
+        Ok(endpoint
+            .over(protocol)
+            .busy_poll(Duration::from_micros(self.busy_poll)))
     }
 }

@@ -8,3 +8,4 @@ mod entropy;
 mod lifecycle;
 mod network;
 mod transport;
+mod vfio_user;

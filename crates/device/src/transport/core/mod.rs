@@ -154,12 +154,14 @@ impl Core {
         self.host.counters()
     }
 
-    /// The memory that the driver's addresses lead to, from now on, also while queues run.
+    /// The memory that the driver's addresses lead to, from now on, also while queues run. A virtqueue that is not in it rests
+    /// until it is again: a monitor that rearranges memory takes it away and gives it back in pieces.
     pub fn set_memory(&mut self, memory: Arc<Memory>) {
-        // A queue that is not in it any more has reported that itself.
-        if let Err(error) = self.host.set_memory(memory) {
+        self.rest_queues_outside(&memory);
+        if let Err(error) = self.host.set_memory(memory.clone()) {
             tracing::error!(%error, "the device has lost a virtqueue");
         }
+        self.start_queues_inside(&memory);
     }
 
     /// Lets the device reach memory, or not; virtqueues that run rest meanwhile.

@@ -1,6 +1,7 @@
 //! Virtqueues: set-up, start, reset.
 
-use ringwright_ring::{Layout, State};
+use ringwright_memory::Memory;
+use ringwright_ring::{DeviceQueue, Layout, State};
 use ringwright_spec::feature;
 
 use super::{Core, Interface};
@@ -196,10 +197,37 @@ impl Core {
     /// Stops every virtqueue that runs, until [`Core::start_queues`].
     pub(super) fn rest_queues(&mut self) {
         for index in 0..self.queue_count() {
-            if let Some(state) = self.stop_queue(index) {
-                self.queues[usize::from(index)].rest_at(state);
+            self.rest_queue(index);
+        }
+    }
+
+    /// Puts every virtqueue to rest that would not lie in `memory`.
+    pub(super) fn rest_queues_outside(&mut self, memory: &Memory) {
+        for index in 0..self.queue_count() {
+            if self.host.is_running(index) && !self.lies_in(index, memory) {
+                tracing::debug!(index, "the virtqueue is not in memory, and rests");
+                self.rest_queue(index);
             }
         }
+    }
+
+    /// Starts those that rest and do lie in `memory`.
+    pub(super) fn start_queues_inside(&mut self, memory: &Memory) {
+        for index in 0..self.queue_count() {
+            if self.queue(index).is_some_and(|queue| queue.resting) && self.lies_in(index, memory) {
+                self.start_queue(index);
+            }
+        }
+    }
+
+    fn rest_queue(&mut self, index: u16) {
+        if let Some(state) = self.stop_queue(index) {
+            self.queues[usize::from(index)].rest_at(state);
+        }
+    }
+
+    fn lies_in(&self, index: u16, memory: &Memory) -> bool {
+        DeviceQueue::check(&self.queue_layout(index), self.is_packed(), memory).is_ok()
     }
 
     /// Stops the virtqueue if it runs, and says where it stands.

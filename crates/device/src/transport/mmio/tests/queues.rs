@@ -85,6 +85,29 @@ fn a_virtqueue_that_is_not_in_memory_breaks_the_device() {
     }
 }
 
+/// A monitor that rearranges memory takes it away and gives it back.
+#[test]
+fn a_virtqueue_rests_while_its_memory_is_away() {
+    for features in formats() {
+        let mut driver = Driver::new(sevens(), features);
+        let mut queue = driver.start(16);
+        driver.request(&mut queue, &[], &[1]);
+        for length in 2..5 {
+            driver.mmio.set_memory(Arc::new(Memory::new(Vec::new()).unwrap()));
+            queue.submit_silently(&[], &[length]);
+            driver.write(mmio::QUEUE_NOTIFY, 0);
+            assert!(!driver.status().contains(Status::DEVICE_NEEDS_RESET));
+            driver.mmio.set_memory(driver.guest.memory());
+            assert_eq!(driver.complete(&mut queue).data, vec![7; length]);
+        }
+        // A driver that resets the device meanwhile has it back as it is after reset.
+        driver.mmio.set_memory(Arc::new(Memory::new(Vec::new()).unwrap()));
+        driver.set_status(Status::NONE);
+        driver.mmio.set_memory(driver.guest.memory());
+        assert_eq!(driver.status(), Status::NONE);
+    }
+}
+
 #[test]
 fn a_virtqueue_can_be_enabled_after_driver_ok() {
     let mut driver = Driver::new(probe(2), feature::VERSION_1);
