@@ -1,9 +1,12 @@
 //! The flattened device tree that a loader leaves in memory, and the devices that are in it.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use dtoolkit::fdt::Fdt;
-use ringwright_driver::transport::device_tree;
+use ringwright_driver::TransportError;
+use ringwright_driver::transport::pci::{Ecam, Function, Region, configure};
+use ringwright_driver::transport::{Registers, device_tree};
 use ringwright_memory::MappedRegisters;
 
 use crate::memory::registers;
@@ -48,5 +51,42 @@ impl Boot {
         // SAFETY: the device tree says so.
         let registers = |at: &device_tree::Mmio| unsafe { registers(at.address, at.length) };
         found.unwrap_or_default().iter().filter_map(registers).collect()
+    }
+
+    /// The PCI host bridges.
+    pub fn pci_hosts(&self) -> Vec<PciHost> {
+        let found = self
+            .tree
+            .and_then(|tree| device_tree::pci_hosts(tree.data()).ok());
+        let hosts = found.unwrap_or_default().into_iter();
+        hosts.filter_map(PciHost::new).collect()
+    }
+}
+
+/// A PCI host bridge, whose configuration spaces are in memory. No firmware has given anything an address.
+pub struct PciHost {
+    host: device_tree::PciHost,
+    ecam: Ecam<MappedRegisters>,
+}
+
+impl PciHost {
+    fn new(host: device_tree::PciHost) -> Option<Self> {
+        // SAFETY: the device tree says that the configuration spaces are there. Nobody else configures functions, and only
+        // drivers are given those of virtio devices.
+        let registers = unsafe { registers(host.ecam, host.length) }?;
+        let ecam = Ecam::new(registers, host.buses.clone());
+        Some(Self { host, ecam })
+    }
+
+    /// The functions that there are, which this gives their addresses.
+    pub fn functions(&self) -> Result<Vec<Function<impl Registers>>, TransportError> {
+        configure(&self.ecam, *self.host.buses.start(), &mut self.host.windows())
+    }
+
+    /// The registers of a part of a virtio device's BAR.
+    pub fn registers(&self, region: &Region) -> Option<Box<dyn Registers>> {
+        let address = self.host.physical(region)?;
+        // SAFETY: the device tree says that the bridge passes this on, and the device has been given what it passes on to.
+        Some(Box::new(unsafe { registers(address, region.length) }?))
     }
 }

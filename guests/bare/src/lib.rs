@@ -27,6 +27,8 @@ mod console;
 mod device_tree;
 mod heap;
 mod memory;
+#[cfg(not(target_arch = "s390x"))]
+mod messages;
 mod start;
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64/mod.rs")]
@@ -38,10 +40,12 @@ mod machine;
 pub use clock::Deadline;
 pub use console::Console;
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-pub use device_tree::Boot;
-#[cfg(not(any(target_arch = "aarch64", target_arch = "riscv64")))]
-pub use machine::Boot;
+pub use device_tree::{Boot, PciHost};
 #[cfg(target_arch = "s390x")]
-pub use machine::Channels;
+pub use machine::{Boot, Channels};
+#[cfg(target_arch = "x86_64")]
+pub use machine::{Boot, PciHost};
 pub use memory::area;
+#[cfg(not(target_arch = "s390x"))]
+pub use messages::MessageWords;
 pub use start::Failed;

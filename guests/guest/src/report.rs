@@ -1,17 +1,28 @@
 //! What became of each device: a line for each way in which it was driven.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use bare::{Failed, println};
-use ringwright_driver::{Options, Transport};
+use ringwright_driver::Transport;
 use ringwright_memory::Area;
 use ringwright_spec::{Features, feature};
 
 use crate::drive::{Drive, driver};
 
+/// The formats of virtqueues, with the features that choose them.
+const RINGS: [(&str, Features); 4] = [
+    ("split", Features::NONE),
+    ("packed", feature::RING_PACKED),
+    ("split-in-order", feature::IN_ORDER),
+    ("packed-in-order", feature::RING_PACKED.union(feature::IN_ORDER)),
+];
+
 /// The devices driven so far.
 pub struct Report {
     area: Arc<Area>,
+    /// How often, by device id.
+    times: BTreeMap<u32, u32>,
     passed: u32,
     failed: u32,
 }
@@ -21,51 +32,53 @@ impl Report {
     pub fn new(area: Arc<Area>) -> Self {
         Self {
             area,
+            times: BTreeMap::new(),
             passed: 0,
             failed: 0,
         }
     }
 
     /// The memory that all devices reach.
-    #[cfg(target_arch = "s390x")]
     pub fn area(&self) -> &Arc<Area> {
         &self.area
     }
 
-    /// Drives the device behind `transport`, which is on `bus`, with each format of virtqueues that it offers.
-    pub fn device(&mut self, bus: &str, transport: &mut dyn Transport) {
-        let legacy = transport.legacy().is_some();
-        let interface = if legacy { "legacy" } else { "modern" };
-        let Some((name, drive)) = driver(transport.device_id()) else {
-            println!(
-                "{bus} has a device of type {}, which is left alone",
-                transport.device_id()
-            );
+    /// Drives the device behind `transport`, with each format of virtqueues that it offers. It is on `bus`, and notifies by
+    /// `signal`.
+    pub fn device(&mut self, bus: &str, signal: &str, transport: &mut dyn Transport) {
+        let id = transport.device_id();
+        let interface = match transport.legacy() {
+            Some(_) => "legacy",
+            None => "modern",
+        };
+        let Some((name, drive)) = driver(id) else {
+            println!("{bus} has a device of type {id}, which is left alone");
             return;
         };
-        let packed = match transport.device_features() {
-            Ok(features) => features.contains(feature::RING_PACKED) && !legacy,
-            Err(error) => return self.failure(format_args!("{bus} {interface} split {name}: {error}")),
+        let offered = match transport.device_features() {
+            Ok(features) => features,
+            Err(error) => {
+                return self.failure(format_args!("{bus} {interface} {signal} split {name}: {error}"));
+            }
         };
-        let all = Features(u128::MAX);
-        let mut ways = [("split", all - feature::RING_PACKED), ("packed", all)].into_iter();
-        for (time, (ring, accept)) in ways.by_ref().take(1 + usize::from(packed)).enumerate() {
-            let options = Options {
-                accept,
-                ..Options::default()
-            };
+        for (ring, features) in RINGS {
+            if !offered.contains(features) {
+                continue;
+            }
+            let time = self.times.entry(id).or_default();
+            *time += 1;
             let result = drive(Drive {
                 transport,
                 area: &self.area,
-                options,
-                time: time as u32 + 1,
+                ring: features,
+                time: *time,
             });
             match result {
                 Ok(what) => {
                     self.passed += 1;
-                    println!("passed {bus} {interface} {ring} {name}: {what}");
+                    println!("passed {bus} {interface} {signal} {ring} {name}: {what}");
                 }
-                Err(error) => self.failure(format_args!("{bus} {interface} {ring} {name}: {error}")),
+                Err(error) => self.failure(format_args!("{bus} {interface} {signal} {ring} {name}: {error}")),
             }
         }
     }

@@ -35,7 +35,7 @@ pub fn run(machine: &Machine, program: &Path, peers: &Peers) -> Result<Outcome> 
     let started = Instant::now();
     let folder = tempfile::tempdir()?;
     let place = |name: &str| folder.path().join(name);
-    let mark = format!("{} {} {started:?}", machine.arch.name(), machine.name);
+    let mark = format!("{} {} {started:?}", machine.arch.name(), machine.name());
     disk::create(&place("disk"), &mark)?;
     let port = Port::listen(&place("port"))?;
     let mut command = Command::new(peers.folder().join("bin").join(machine.arch.emulator()));
@@ -53,6 +53,8 @@ pub fn run(machine: &Machine, program: &Path, peers: &Peers) -> Result<Outcome> 
     let verify = || {
         let status = status.context("it did not end in time")?;
         ensure!(status == machine.good_status(), "QEMU ended with status {status}");
+        let (count, expected) = (report.count(), ways.len() * report::DEVICES.len());
+        ensure!(count == expected, "its report has {count} lines, not {expected}");
         let conversations = port.conversations()?;
         if conversations != ways.len() {
             bail!("the console's other end was greeted {conversations} times and answered");

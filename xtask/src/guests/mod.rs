@@ -129,8 +129,18 @@ fn build(arch: Arch, lint: bool) -> Result<PathBuf> {
 /// Runs each program on each machine for it.
 fn check(programs: &[(Arch, PathBuf)], peers: &Peers, verbose: bool) -> Result<()> {
     println!(
-        "{:<8} {:<15} {:<4} {:<12} {:<9} {:<6} {:<7} {:<7} {:<7} {:<7} SECONDS",
-        "ARCH", "MACHINE", "BUS", "OFFER", "INTERFACE", "RING", "BLOCK", "ENTROPY", "CONSOLE", "NETWORK"
+        "{:<8} {:<15} {:<4} {:<12} {:<9} {:<7} {:<15} {:<7} {:<7} {:<7} {:<7} SECONDS",
+        "ARCH",
+        "MACHINE",
+        "BUS",
+        "OFFER",
+        "INTERFACE",
+        "SIGNAL",
+        "RING",
+        "BLOCK",
+        "ENTROPY",
+        "CONSOLE",
+        "NETWORK"
     );
     let mut failures = 0;
     for (arch, program) in programs {
@@ -138,7 +148,7 @@ fn check(programs: &[(Arch, PathBuf)], peers: &Peers, verbose: bool) -> Result<(
             let outcome = emulator::run(machine, program, peers)?;
             let mut wrong = print_rows(machine, &outcome);
             if let Some(fault) = &outcome.fault {
-                println!("{} {}: {fault:#}", arch.name(), machine.name);
+                println!("{} {}: {fault:#}", arch.name(), machine.name());
                 wrong += 1;
             }
             if verbose || wrong > 0 {
@@ -158,12 +168,13 @@ fn print_rows(machine: &Machine, outcome: &Outcome) -> usize {
     let mut failures = 0;
     for way in machine.ways() {
         print!(
-            "{:<8} {:<15} {:<4} {:<12} {:<9} {:<6}",
+            "{:<8} {:<15} {:<4} {:<12} {:<9} {:<7} {:<15}",
             machine.arch.name(),
-            machine.short_name(),
+            machine.name(),
             way.bus,
             machine.offer(),
             way.interface,
+            way.signal,
             way.ring
         );
         for device in DEVICES {

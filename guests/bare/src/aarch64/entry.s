@@ -1,8 +1,9 @@
 // x0: address of the device tree, or 0. At EL1, with the MMU and the caches off.
 //
 // With the MMU off all memory is device memory, where neither atomics nor unaligned accesses work. So everything is mapped
-// to where it is, in blocks of 1 GiB: memory as memory (the second to the fourth), all else as devices.
+// to where it is, 1 TiB in blocks of 1 GiB: memory as memory (the second to the fourth), all else as devices.
 
+.equ TABLE,             3
 .equ BLOCK,             1 << 0
 .equ DEVICE,            0 << 2                  // attributes 0 of MAIR
 .equ NORMAL,            1 << 2                  // attributes 1
@@ -22,9 +23,13 @@ entry:
     msr     cpacr_el1, x1
     mov     x1, #0xff00                         // MAIR: 0 device nGnRnE, 1 normal write-back
     msr     mair_el1, x1
-    ldr     x1, =(25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23)   // TCR: 39 bits, write-back walks, TTBR0 alone, 4 KiB
+    ldr     x1, =(16 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23)   // TCR: 48 bits, write-back walks, TTBR0 alone, 4 KiB
     mrs     x2, id_aa64mmfr0_el1
-    bfi     x1, x2, #32, #3                     // as many physical bits as there are
+    and     x2, x2, #0xf                        // as many physical bits as there are, of 48
+    mov     x3, #5
+    cmp     x2, x3
+    csel    x2, x2, x3, lo
+    bfi     x1, x2, #32, #3
     msr     tcr_el1, x1
     adrp    x1, table
     msr     ttbr0_el1, x1
@@ -58,13 +63,16 @@ vectors:
 .section .data.table, "aw"
 .balign 4096
 table:
+    .quad   blocks + TABLE, blocks + 4096 + TABLE
+    .fill   510, 8, 0
+blocks:
     .quad   0 << 30 | BLOCK | DEVICE | ACCESSED | NEVER_EXECUTE
 .set gibibyte, 1
 .rept 3
     .quad   gibibyte << 30 | BLOCK | NORMAL | ACCESSED | INNER_SHAREABLE
     .set gibibyte, gibibyte + 1
 .endr
-.rept 508
+.rept 1020
     .quad   gibibyte << 30 | BLOCK | DEVICE | ACCESSED | NEVER_EXECUTE
     .set gibibyte, gibibyte + 1
 .endr

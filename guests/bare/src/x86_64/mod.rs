@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod compiler;
 mod exceptions;
+mod pci;
 mod start_info;
 
 use core::arch::global_asm;
@@ -13,6 +14,7 @@ use ringwright_memory::{NoRegister, PortRegisters, Width};
 
 use crate::Failed;
 
+pub use pci::PciHost;
 pub use start_info::Boot;
 pub(crate) use start_info::boot;
 

@@ -6,6 +6,7 @@ use core::ffi::CStr;
 use ringwright_memory::MappedRegisters;
 
 use super::exceptions;
+use super::pci::PciHost;
 use crate::memory::registers;
 
 /// `struct hvm_start_info`, as far as this program reads it.
@@ -64,5 +65,10 @@ impl Boot {
             unsafe { registers(address, length) }
         };
         named.filter_map(place).filter_map(registers).collect()
+    }
+
+    /// The PCI host bridge. Where there is none, it leads to no functions.
+    pub fn pci_hosts(&self) -> Vec<PciHost> {
+        PciHost::new().into_iter().collect()
     }
 }

@@ -9,7 +9,7 @@ use ringwright_driver::Transport;
 use ringwright_driver::block::{Block, Completion, Request};
 use ringwright_memory::Buffer;
 
-use super::{Drive, Error, notified, until};
+use super::{Drive, Error, confirm, until};
 
 /// The beginning of a disk that may be written to. The key of what is written depends on the whole first sector.
 const LABEL: &[u8] = b"ringwright guest disk\n";
@@ -21,11 +21,12 @@ const REQUESTS: usize = 8;
 const SECTORS: usize = 8;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
+    let (options, ring) = (drive.options(), drive.ring);
     let time = u64::from(drive.time);
-    let mut disk = Block::new(drive.transport, drive.area, 1, drive.options)?;
+    let mut disk = Block::new(drive.transport, drive.area, 1, options)?;
     let geometry = disk.geometry();
     let label = read(&mut disk, &[0], 1)?.remove(0);
-    notified(disk.session())?;
+    confirm(disk.session(), ring)?;
     if !label.starts_with(LABEL) {
         return Err(Error::Wrong(
             "it does not begin with the label of a disk that may be written to",

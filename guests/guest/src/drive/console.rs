@@ -7,14 +7,15 @@ use alloc::vec::Vec;
 use ringwright_driver::Transport;
 use ringwright_driver::console::Console;
 
-use super::{Drive, Error, notified, until};
+use super::{Drive, Error, confirm, until};
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
+    let (options, ring) = (drive.options(), drive.ring);
     let time = drive.time;
-    let mut console = Console::new(drive.transport, drive.area, drive.options)?;
+    let mut console = Console::new(drive.transport, drive.area, options)?;
     write(&mut console, format!("ready {time}\n").as_bytes())?;
     let answer = read_line(&mut console)?;
-    notified(console.session())?;
+    confirm(console.session(), ring)?;
     if !answer.starts_with(format!("hello {time} ").as_bytes()) {
         return Err(Error::Wrong("the answer is not the one to this greeting"));
     }

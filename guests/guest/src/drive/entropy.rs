@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 
 use ringwright_driver::entropy::Entropy;
 
-use super::{Drive, Error, notified, until};
+use super::{Drive, Error, confirm, until};
 
 /// Bytes of one request.
 const BYTES: usize = 64;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
-    let mut entropy = Entropy::new(drive.transport, drive.area, drive.options)?;
+    let (options, ring) = (drive.options(), drive.ring);
+    let mut entropy = Entropy::new(drive.transport, drive.area, options)?;
     for _ in 0..2 {
         let buffer = entropy.session().allocate(BYTES)?;
         if entropy.request(buffer)?.is_err() {
@@ -31,7 +32,7 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
         }
         answers.push((bytes, length));
     }
-    notified(entropy.session())?;
+    confirm(entropy.session(), ring)?;
     if answers[0].0 == answers[1].0 {
         return Err(Error::Wrong("two answers are the same"));
     }

@@ -13,7 +13,7 @@ use bare::Deadline;
 use ringwright_driver::session::Session;
 use ringwright_driver::{DriverError, Options, Transport};
 use ringwright_memory::Area;
-use ringwright_spec::DeviceType;
+use ringwright_spec::{DeviceType, Features, feature};
 use thiserror::Error;
 
 /// How long a device may take for what it is asked.
@@ -25,10 +25,22 @@ pub struct Drive<'a> {
     pub transport: &'a mut dyn Transport,
     /// Memory that it reaches.
     pub area: &'a Arc<Area>,
-    /// What may be accepted of its features.
-    pub options: Options,
+    /// The format of the virtqueues: some of [`RING_FORMATS`].
+    pub ring: Features,
     /// Which time it is that this device is driven, counted from 1.
     pub time: u32,
+}
+
+/// The features that choose a format of virtqueues.
+pub const RING_FORMATS: Features = feature::RING_PACKED.union(feature::IN_ORDER);
+
+impl Drive<'_> {
+    fn options(&self) -> Options {
+        Options {
+            accept: (Features(u128::MAX) - RING_FORMATS) | self.ring,
+            ..Options::default()
+        }
+    }
 }
 
 /// Drives a device and says what it did, or what went wrong.
@@ -60,8 +72,12 @@ pub fn driver(id: u32) -> Option<(&'static str, Driver)> {
     Some((found.0.name, found.1))
 }
 
-/// Waits until the device has notified of used buffers. The first ones always are notified of.
-fn notified<T: Transport>(session: &mut Session<T>) -> Result<(), Error> {
+/// Checks that the virtqueues have the format that was chosen, and waits until the device has notified of used buffers,
+/// as it always does of the first ones.
+fn confirm<T: Transport>(session: &mut Session<T>, ring: Features) -> Result<(), Error> {
+    if session.features() & RING_FORMATS != ring {
+        return Err(Error::Wrong("another format of virtqueues was negotiated"));
+    }
     until("a used buffer notification", || {
         let interrupt = session.transport().take_interrupt().map_err(DriverError::from)?;
         Ok(interrupt.queue.then_some(()))

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use ringwright_driver::Transport;
 use ringwright_driver::network::{Network, Sent};
 
-use super::{Drive, Error, notified, until};
+use super::{Drive, Error, confirm, until};
 
 const OWN_ADDRESS: [u8; 4] = [10, 0, 2, 15];
 const NEIGHBOUR: [u8; 4] = [10, 0, 2, 2];
@@ -28,8 +28,9 @@ const ARP: u16 = 0x0806;
 const PING_BYTES: usize = 1400;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
+    let (options, ring) = (drive.options(), drive.ring);
     let time = drive.time as u16;
-    let mut card = Network::new(drive.transport, drive.area, drive.options)?;
+    let mut card = Network::new(drive.transport, drive.area, options)?;
     if !card.link_up()? {
         return Err(Error::Wrong("the link is down"));
     }
@@ -39,7 +40,7 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
         (packet.get(6..8)? == [0, 2] && packet.get(14..18)? == NEIGHBOUR).then_some(())?;
         packet.get(8..14)?.try_into().ok()
     })?;
-    notified(card.session())?;
+    confirm(card.session(), ring)?;
     send(&mut card, &frame(neighbour, own, IPV4, &ipv4(&echo(8, time))))?;
     receive(&mut card, "a reply to a ping", IPV4, |packet| {
         // What comes back is a reply with the same content.
