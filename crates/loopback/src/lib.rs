@@ -1,8 +1,11 @@
-//! Any device and any driver in one process: a transport without a bus.
+//! Any device and any driver in one process: a transport without a bus, and every bus.
 //!
 //! [`Loopback`] hosts a device with its threads and is the transport of its driver. Rings and buffers lie in memory of this
 //! process that both ends reach by the same guest addresses. Nothing lies between the two ends but the rings, so this is
 //! what tests and benches of a pair stand on.
+//!
+//! [`MmioRegisters`], [`PciBus`] and [`Channels`] put the register models of the device's side below the transports of the
+//! driver's side.
 //!
 //! ```no_run
 //! use ringwright_driver::{Options, entropy::Entropy};
@@ -17,6 +20,8 @@
 #![forbid(unsafe_code)]
 
 mod channels;
+mod mmio;
+mod pci;
 mod signal;
 mod transport;
 
@@ -30,6 +35,8 @@ use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
 pub use channels::Channels;
+pub use mmio::MmioRegisters;
+pub use pci::{BarRegisters, PciBus, PciConfig, PciSlot};
 use signal::Signal;
 
 /// Guest address of the shared memory; not 0, and nothing that a host pointer could be.

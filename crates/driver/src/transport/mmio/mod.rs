@@ -82,6 +82,11 @@ impl<R: Registers> Mmio<R> {
         self.registers.read32(spec::VENDOR_ID)
     }
 
+    /// The registers.
+    pub fn registers(&mut self) -> &mut R {
+        &mut self.registers
+    }
+
     /// Number of feature words that the registers reach.
     fn feature_words(&self) -> u32 {
         match self.legacy {
