@@ -15,8 +15,9 @@ fn last_status(fake: &Fake) -> Option<Status> {
     })
 }
 
+/// drv:init:device-initialization:01, drv:core:device-status-field:01
 #[test]
-fn the_sequence_is_drv_init_device_initialization_01() {
+fn the_sequence_is_that_of_the_document() {
     let fake = stairs(feature::VERSION_1 | Features(0b001), &[8, 8]);
     let mut setup = begin(&fake, Options::default()).unwrap();
     let mut queue: DriverQueue<Buffer> = setup.queue(0, 1).unwrap();
@@ -44,8 +45,9 @@ fn the_sequence_is_drv_init_device_initialization_01() {
     assert_eq!(fake.board().status, Status::NONE);
 }
 
+/// drv:init:device-initialization:04, drv:init:device-initialization:05, drv:core:feature-bits:04
 #[test]
-fn failed_is_told_when_a_step_fails_drv_init_device_initialization_04() {
+fn failed_is_told_when_a_step_fails() {
     let legacy = stairs(Features(0b111), &[8]);
     assert!(matches!(
         begin(&legacy, Options::default()).err(),
@@ -66,6 +68,9 @@ fn failed_is_told_when_a_step_fails_drv_init_device_initialization_04() {
         let status = last_status(&fake).unwrap();
         assert!(status.contains(Status::FAILED | Status::ACKNOWLEDGE | Status::DRIVER));
         assert!(!fake.is_live());
+        // Nothing comes after it.
+        let last = fake.board().log.last().copied();
+        assert_eq!(last, Some(Call::Status(status.0)));
         // drv:core:device-status-field:03: the next driver resets the device first.
         fake.board().offered = feature::VERSION_1;
         fake.board().unacceptable = Features::NONE;
@@ -87,8 +92,9 @@ fn a_device_of_another_type_is_left_alone() {
     assert_eq!(fake.calls(), 0);
 }
 
+/// drv:core:feature-bits:01, drv:core:feature-bits:02, drv:core:feature-bits:03
 #[test]
-fn features_are_offered_understood_and_have_what_they_require_drv_core_feature_bits_01() {
+fn features_are_offered_understood_and_have_what_they_require() {
     let version_1 = feature::VERSION_1;
     let accept = |accept| Options {
         accept,
@@ -116,7 +122,8 @@ fn features_are_offered_understood_and_have_what_they_require_drv_core_feature_b
         ),
         // drv:core:feature-bits:03: one of these is not for most transports.
         (RING_FEATURES, all, RING_FEATURES - feature::NOTIF_CONFIG_DATA),
-        // Neither is for a driver that has no such queue or functions.
+        // Neither is for a driver that has no such queue or functions: drv:feat:reserved-feature-bits:09,
+        // drv:feat:reserved-feature-bits:10, drv:pci:common-configuration-structure-layout:10.
         (version_1 | feature::ADMIN_VQ | feature::SR_IOV, all, version_1),
     ];
     for (offered, options, expected) in cases {
@@ -221,5 +228,34 @@ fn a_lent_transport_serves_one_driver_after_another() {
             .collect();
         assert_eq!(statuses.len(), 3);
         assert!(fake.is_area_whole());
+    }
+}
+
+/// drv:feat:reserved-feature-bits:03, drv:feat:reserved-feature-bits:04: whoever makes the area knows which addresses the
+/// device takes, translated or not; the device gets no other.
+#[test]
+fn addresses_are_those_that_the_area_says() {
+    for platform in [Features::NONE, feature::ACCESS_PLATFORM] {
+        for format in FORMATS {
+            let fake = stairs(format | platform, &[8]);
+            let mut setup = begin(&fake, Options::default()).unwrap();
+            assert!(setup.features().contains(format | platform));
+            let mut queue: DriverQueue<Buffer> = setup.queue(0, 1).unwrap();
+            let mut session = setup.finish().unwrap();
+            let buffer = session.allocate(64).unwrap();
+            let (area, element) = (fake.area(), buffer.segment());
+            queue.add(&[], &[element], buffer).unwrap();
+            session.publish(0, &mut queue).unwrap();
+            let within = area.device_address()..area.device_address() + area.len() as u64;
+            let layout = fake.layout(0).unwrap();
+            for address in [layout.descriptor_area, layout.driver_area, layout.device_area] {
+                assert!(within.contains(&address));
+            }
+            // What is said of a buffer is in the ring as it is: the first word of the first descriptor.
+            let mut word = [0; 8];
+            fake.read_memory(layout.descriptor_area, &mut word);
+            assert_eq!(u64::from_le_bytes(word), element.address());
+            assert!(within.contains(&element.address()));
+        }
     }
 }

@@ -8,8 +8,9 @@ use crate::Options;
 use crate::testing::stairs::{LENGTH, STAIRS, begin, live, stairs};
 use crate::testing::{Call, Fake};
 
+/// drv:core:device-configuration-space:01
 #[test]
-fn configuration_is_read_again_when_it_changes_drv_core_device_configuration_space_01() {
+fn configuration_is_read_again_when_it_changes() {
     let fake = stairs(feature::VERSION_1, &[8]);
     let (mut session, _queue) = live(&fake);
     fake.board().config.fill(10);
@@ -47,6 +48,7 @@ fn what_was_reset_already_is_not_touched_on_drop() {
     assert_eq!((fake.calls(), fake.status_now()), (calls, Status::NONE));
 }
 
+/// drv:init:device-cleanup:02
 #[test]
 fn a_device_that_may_still_write_keeps_the_memory() {
     let cases: [(bool, Option<TransportError>, bool); 4] = [
@@ -70,8 +72,9 @@ fn a_device_that_may_still_write_keeps_the_memory() {
     }
 }
 
+/// drv:init:device-initialization:06
 #[test]
-fn no_notification_before_driver_ok_or_after_a_reset_drv_init_device_initialization_06() {
+fn no_notification_before_driver_ok_or_after_a_reset() {
     for live in [false, true] {
         let fake = stairs(feature::VERSION_1, &[8]);
         let mut setup = begin(&fake, Options::default()).unwrap();
@@ -109,8 +112,9 @@ fn request(session: &mut Session<Fake>, queue: &mut DriverQueue<Buffer>) -> Resu
     session.publish(0, queue)
 }
 
+/// drv:core:virtqueue-reset:01, drv:core:virtqueue-re-enable:01
 #[test]
-fn a_queue_is_reset_and_used_again_drv_core_virtqueue_reset_01_drv_core_virtqueue_re_enable_01() {
+fn a_queue_is_reset_and_used_again() {
     for format in [RESETTABLE, RESETTABLE | feature::RING_PACKED] {
         let (fake, mut session, mut queue) = with_a_request(format);
         let outstanding = session.reset_queue(0, &mut queue).unwrap();
@@ -165,8 +169,9 @@ fn queues_are_not_reset_where_that_was_not_negotiated() {
     assert_eq!(fake.calls(), calls);
 }
 
+/// drv:init:device-suspend:02, :03, :04, :05, :06
 #[test]
-fn a_suspended_device_is_left_alone_until_it_has_resumed_drv_init_device_suspend_02_to_06() {
+fn a_suspended_device_is_left_alone_until_it_has_resumed() {
     let (fake, mut session, mut queue) = with_a_request(SUSPENDABLE);
     session.suspend().unwrap();
     // drv:init:device-suspend:02: it is believed when SUSPEND is set and DRIVER_OK is clear.
@@ -202,8 +207,9 @@ fn a_suspended_device_is_left_alone_until_it_has_resumed_drv_init_device_suspend
     assert_eq!(log, expected);
 }
 
+/// drv:init:device-suspend:01
 #[test]
-fn nobody_suspends_what_is_not_live_or_cannot_drv_init_device_suspend_01() {
+fn nobody_suspends_what_is_not_live_or_cannot() {
     let (fake, mut session, _queue) = with_a_request(feature::VERSION_1);
     let calls = fake.calls();
     assert!(matches!(session.suspend(), Err(DriverError::Transport(_))));
@@ -242,5 +248,35 @@ fn devices_that_cannot_suspend_or_resume() {
         drop((session, queue));
         assert!(fake.is_area_whole());
         assert_eq!(fake.status_now(), Status::NONE);
+    }
+}
+
+/// drv:init:device-cleanup:01
+#[test]
+fn entries_of_exposed_buffers_stay_as_they_are() {
+    for format in [feature::VERSION_1, feature::VERSION_1 | feature::RING_PACKED] {
+        let (fake, mut session, mut queue) = with_a_request(format);
+        let layout = fake.layout(0).unwrap();
+        let entry = || {
+            let mut descriptor = [0; 16];
+            fake.read_memory(layout.descriptor_area, &mut descriptor);
+            let mut available = [0; 2];
+            // The first entry of a split virtqueue's available ring.
+            fake.read_memory(layout.driver_area + 4, &mut available);
+            (
+                descriptor,
+                format.contains(feature::RING_PACKED) || available == [0; 2],
+            )
+        };
+        let before = entry();
+        for _ in 0..7 {
+            request(&mut session, &mut queue).unwrap();
+            queue.disable_notifications();
+            queue.enable_notifications();
+            assert!(queue.pop().unwrap().is_none());
+        }
+        let full = session.allocate(16).unwrap();
+        assert!(queue.add(&[], &[full.segment()], full).is_err());
+        assert_eq!(entry(), before);
     }
 }

@@ -142,6 +142,11 @@ impl Fake {
         self.board().layouts[usize::from(index)]
     }
 
+    /// Reads memory as the device does.
+    pub fn read_memory(&self, address: u64, into: &mut [u8]) {
+        self.board().memory.read(address, into).unwrap();
+    }
+
     /// Whether nothing of the area is allocated.
     pub fn is_area_whole(&self) -> bool {
         let area = self.area();
@@ -399,6 +404,11 @@ impl Transport for Fake {
             assert!(
                 !board.status.contains(Status::SUSPEND),
                 "drv:init:device-suspend:05"
+            );
+            let negotiates = board.status == Status::ACKNOWLEDGE | Status::DRIVER;
+            assert!(
+                !negotiates || board.legacy.is_some(),
+                "drv:init:device-initialization:02: not before FEATURES_OK"
             );
             board.log.push(Call::Config);
             let range = board.config_range(offset, width, data.len());

@@ -44,10 +44,10 @@ impl Citations {
     }
 
     fn read_text(&mut self, path: &Path, text: &str) {
-        // A file of tests is called so; elsewhere tests stand at the end.
+        // A file of tests is called so, or what they test with; elsewhere tests stand at the end.
         let is_test = path.components().any(|part| {
             let name = part.as_os_str().to_string_lossy();
-            name == "tests" || name.ends_with("tests.rs")
+            ["tests", "testing", "testing.rs"].contains(&&*name) || name.ends_with("tests.rs")
         });
         let (code, tests) = match text.split_once("#[cfg(test)]\nmod tests {") {
             _ if is_test => ("", text),

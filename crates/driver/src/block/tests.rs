@@ -294,6 +294,7 @@ fn a_request_that_was_never_made_is_not_completed() {
     }
 }
 
+/// drv:core:device-configuration-space:02
 #[test]
 fn geometry_is_read_where_its_features_are_negotiated() {
     let config = (8192, 4096, 3);

@@ -260,6 +260,4 @@ impl<R: Registers> Transport for Mmio<R> {
 }
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
 mod tests;

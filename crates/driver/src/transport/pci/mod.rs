@@ -180,6 +180,4 @@ fn enable(config: &mut impl Registers, bars: &[Bar], interrupts: &Interrupts) ->
 }
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::vec;
 use ringwright_spec::pci::CfgType;
 use ringwright_spec::pci::header::{bar, status};
 
-use super::super::fake::{COMMON, ISR, capability};
+use super::fake::{COMMON, ISR, capability};
 use super::*;
 
 /// A modern device whose capabilities, without MSI-X, `change` has changed.
@@ -25,7 +25,7 @@ fn works(fake: &Fake) -> bool {
     }
 }
 
-/// drv:pci:pci-device-discovery:01 to :03
+/// drv:pci:pci-device-discovery:01, :02, :03
 #[test]
 fn ids_of_virtio_devices() {
     for (vendor, device, expected) in [
@@ -58,11 +58,11 @@ fn ids_of_virtio_devices() {
     }
 }
 
+/// drv:pci:virtio-structure-pci-capabilities:02
 #[test]
-fn the_first_structure_of_each_type_that_can_be_used_is_used_drv_pci_virtio_structure_pci_capabilities_02() {
+fn the_first_structure_of_each_type_that_can_be_used_is_used() {
     // Ones that lead elsewhere, in front of the good ones and behind them.
-    let other =
-        |cfg_type, extra: &[u32]| capability(cfg_type, super::super::fake::MSIX_BAR, 0, 0x100, 0x100, extra);
+    let other = |cfg_type, extra: &[u32]| capability(cfg_type, super::fake::MSIX_BAR, 0, 0x100, 0x100, extra);
     let decoys = [
         other(CfgType::COMMON_CFG, &[]),
         other(CfgType::ISR_CFG, &[]),
@@ -81,7 +81,7 @@ fn the_first_structure_of_each_type_that_can_be_used_is_used_drv_pci_virtio_stru
     let mut device = probe(&before);
     assert_eq!(device.status().map(|status| status.0), Ok(0));
     let log = before.board().log.last().copied();
-    assert_eq!(log, Some((super::super::fake::MSIX_BAR, 0x114)));
+    assert_eq!(log, Some((super::fake::MSIX_BAR, 0x114)));
     // An I/O BAR first, which this platform does not reach: the memory BAR is used.
     let fake = Fake::transitional(ENTROPY, MODERN, &[8]);
     let notify = capability(CfgType::NOTIFY_CFG, IO_BAR, 0, 0x10, 0x10, &[0]);
@@ -92,7 +92,7 @@ fn the_first_structure_of_each_type_that_can_be_used_is_used_drv_pci_virtio_stru
     assert!(fake.board().log.contains(&(BAR, NOTIFY.into())));
 }
 
-/// drv:pci:virtio-structure-pci-capabilities:01, drv:pci:virtio-structure-pci-capabilities:03 to :06
+/// drv:pci:virtio-structure-pci-capabilities:01, :03, :04, :06
 #[test]
 fn capabilities_that_are_ignored_and_ones_that_are_not() {
     let good: [fn(&mut Vec<Vec<u8>>); 9] = [
@@ -123,10 +123,10 @@ fn capabilities_that_are_ignored_and_ones_that_are_not() {
         },
         // Too short to be what they say.
         |capabilities| {
-            let mut short = capability(CfgType::COMMON_CFG, super::super::fake::MSIX_BAR, 0, 0, 64, &[]);
+            let mut short = capability(CfgType::COMMON_CFG, super::fake::MSIX_BAR, 0, 0, 64, &[]);
             short[2] = 15;
             capabilities.insert(0, short);
-            let notify = capability(CfgType::NOTIFY_CFG, super::super::fake::MSIX_BAR, 0, 0, 64, &[]);
+            let notify = capability(CfgType::NOTIFY_CFG, super::fake::MSIX_BAR, 0, 0, 64, &[]);
             capabilities.insert(0, notify);
         },
         // Longer than needed, and structures that are said to be huge.
@@ -245,4 +245,27 @@ fn shared_memory_regions() {
     assert_eq!(found, [None, Some((0x503_0000_1000, 0x2_0000_0000)), None, None]);
     let mapped = fake.board().log.iter().any(|(bar, _)| *bar == 2);
     assert!(!mapped, "nobody has asked for what is in it");
+}
+
+/// drv:core:device-configuration-space:03
+#[test]
+fn configuration_spaces_may_have_any_size_that_has_the_fields_in_use() {
+    for (length, works) in [
+        (4, true),
+        (5, true),
+        (64, true),
+        (0x1000, true),
+        (u32::MAX, true),
+        (2, false),
+    ] {
+        let fake = Fake::modern(3, MODERN | lives::features(3), &[8, 8]);
+        let device = fake.board().capabilities.len() - 3;
+        fake.board().capabilities[device] = capability(CfgType::DEVICE_CFG, BAR, 0, 0x2000, length, &[]);
+        fake.board().seal();
+        lives::configure(&mut fake.board().model, ByteOrder::Little);
+        let transport = probe(&fake);
+        let area = Shared::new().area;
+        let mut console = crate::console::Console::new(transport, &area, DriverOptions::default()).unwrap();
+        assert_eq!(console.size().is_ok(), works, "{length}");
+    }
 }

@@ -4,7 +4,7 @@ use ringwright_spec::pci::header::msix;
 use ringwright_spec::pci::{MSI_NO_VECTOR, header};
 use std::vec;
 
-use super::super::fake::Board;
+use super::fake::Board;
 use super::*;
 
 /// A live device with `queues` virtqueues, as both interfaces have it.
@@ -99,8 +99,9 @@ fn each_virtqueue_has_a_vector_and_the_configuration_has_one() {
     }
 }
 
+/// drv:pci:msi-x-vector-configuration:01, :04
 #[test]
-fn events_share_vectors_where_there_are_few_drv_pci_msi_x_vector_configuration_01_04() {
+fn events_share_vectors_where_there_are_few() {
     // Table size, messages that the platform has, the vectors of the configuration and of two virtqueues.
     for (size, messages, config, queues) in [
         (2048, 9, 0, [1, 2]),
@@ -139,8 +140,9 @@ fn events_share_vectors_where_there_are_few_drv_pci_msi_x_vector_configuration_0
     }
 }
 
+/// drv:pci:msi-x-vector-configuration:05
 #[test]
-fn a_vector_that_the_device_does_not_take_is_not_relied_on_drv_pci_msi_x_vector_configuration_05() {
+fn a_vector_that_the_device_does_not_take_is_not_relied_on() {
     // Vectors to which nothing can be mapped; where virtqueues 0 and 1 end up, if MSI-X goes on.
     for (unmappable, expected) in [
         (vec![2], Some([1, 1])),

@@ -1,6 +1,7 @@
 //! Tests of a whole function. The fake function itself checks how it is used.
 
 mod discovery;
+mod fake;
 mod fake_hierarchy;
 mod hierarchy;
 mod interrupts;
@@ -15,7 +16,7 @@ use ringwright_ring::{ByteOrder, DriverQueue, Layout};
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
-use super::fake::{BAR, BarSpace, ConfigSpace, Fake, IO_BAR, MODERN, NOTIFY};
+use self::fake::{BAR, BarSpace, ConfigSpace, Fake, IO_BAR, MODERN, NOTIFY};
 use super::*;
 use crate::init::Setup;
 use crate::testing::lives::{self, IDS, Shared};
@@ -131,6 +132,7 @@ fn offers() -> [Features; 4] {
     ]
 }
 
+/// drv:pci:common-configuration-structure-layout:01, :02, :03, :04, :05, :06, drv:pci:pci-device-layout:01, drv:pci:virtio-structure-pci-capabilities:07
 #[test]
 fn every_driver_over_modern_devices() {
     for offered in offers() {
@@ -327,7 +329,7 @@ fn queues_that_are_not_there_too_small_or_in_use() {
     assert!(matches!(again, Err(TransportError::Protocol(_))));
 }
 
-/// drv:pci:available-buffer-notifications:01 to :06
+/// drv:pci:available-buffer-notifications:01, :02, :03, :04, :05, :06
 #[test]
 fn notifications_go_where_and_say_what_the_device_wants() {
     let cases = [
@@ -376,7 +378,7 @@ fn notifications_do_not_leave_their_structure() {
             fake.board().notify_off = [off].to_vec();
             let notify = fake.board().capabilities.len() - 2;
             let multiplier: u32 = multiplier;
-            let capability = super::fake::capability(
+            let capability = fake::capability(
                 ringwright_spec::pci::CfgType::NOTIFY_CFG,
                 BAR,
                 0,
@@ -401,8 +403,9 @@ fn notifications_do_not_leave_their_structure() {
     }
 }
 
+/// drv:pci:common-configuration-structure-layout:07
 #[test]
-fn a_queue_is_reset_and_enabled_again_drv_pci_common_configuration_structure_layout_07() {
+fn a_queue_is_reset_and_enabled_again() {
     let (fake, shared) = (Fake::modern(ENTROPY, MODERN, &[8]), Shared::new());
     let mut setup = set_up(&fake, &shared, Mailbox::new(9).options());
     let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
@@ -415,8 +418,9 @@ fn a_queue_is_reset_and_enabled_again_drv_pci_common_configuration_structure_lay
     assert_eq!(fake.board().model.queues[0].vector, 1);
 }
 
+/// drv:core:virtqueue-reset:01
 #[test]
-fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueue_reset_01() {
+fn a_queue_reset_that_the_device_does_not_know_is_not_believed() {
     let (fake, shared) = (Fake::modern(ENTROPY, MODERN, &[8]), Shared::new());
     let mut setup = set_up(&fake, &shared, Options::default());
     let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
@@ -429,8 +433,9 @@ fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueu
     ));
 }
 
+/// drv:pci:pci-device-layout:01
 #[test]
-fn configuration_is_accessed_by_the_width_of_its_fields_drv_pci_pci_device_layout_01() {
+fn configuration_is_accessed_by_the_width_of_its_fields() {
     for fake in [
         Fake::modern(ENTROPY, MODERN, &[8]),
         Fake::legacy(ENTROPY, MODERN, &[8]),

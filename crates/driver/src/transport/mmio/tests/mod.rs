@@ -1,7 +1,11 @@
+//! Tests of the registers' user. The fake registers themselves check how they are used.
+
+mod fake;
+
 use ringwright_ring::DriverQueue;
 use std::vec::Vec;
 
-use super::fake::{Fake, MODERN};
+use self::fake::{Fake, MODERN};
 use super::*;
 use crate::init::Setup;
 use crate::testing::lives::{self, IDS, Shared};
@@ -25,8 +29,9 @@ fn set_up(fake: &Fake, shared: &Shared) -> Setup<Mmio<Fake>> {
     Setup::begin(probe(fake), &shared.area, &STAIRS, Features::NONE, options).unwrap()
 }
 
+/// drv:mmio:mmio-device-register-layout:04, :05, :06, drv:mmio:device-initialization:02
 #[test]
-fn what_is_no_virtio_device_is_ignored_drv_mmio_mmio_device_register_layout_04_to_06() {
+fn what_is_no_virtio_device_is_ignored() {
     for (magic, version, id) in [
         (0x7472_6975, 2, 4),
         (0, 2, 4),
@@ -57,8 +62,7 @@ fn what_is_no_virtio_device_is_ignored_drv_mmio_mmio_device_register_layout_04_t
     assert_eq!(found.legacy(), None);
 }
 
-/// The registers themselves check that they are used as drv:mmio:mmio-device-register-layout:01 to :03 and :07 to :10
-/// say, and drv:mmio:device-initialization:01 and :04.
+/// drv:mmio:mmio-device-register-layout:01, :02, :03, :07, :08, :09, :10, drv:mmio:device-initialization:01, drv:mmio:device-initialization:04
 #[test]
 fn every_driver_over_modern_devices() {
     let offers = [
@@ -273,8 +277,9 @@ fn notifications_carry_the_index_or_notification_data() {
     }
 }
 
+/// drv:mmio:notifications-from-the-device:01, :03
 #[test]
-fn interrupts_are_read_and_acknowledged_drv_mmio_notifications_from_the_device_01_03() {
+fn interrupts_are_read_and_acknowledged() {
     for fake in [Fake::modern(4, MODERN, &[8]), Fake::legacy(4, MODERN, &[8])] {
         let mut device = probe(&fake);
         let mut expected = Vec::new();
@@ -304,8 +309,9 @@ fn interrupts_are_read_and_acknowledged_drv_mmio_notifications_from_the_device_0
     }
 }
 
+/// drv:mmio:device-initialization:03
 #[test]
-fn shared_memory_is_looked_for_when_somebody_asks_drv_mmio_device_initialization_03() {
+fn shared_memory_is_looked_for_when_somebody_asks() {
     let fake = Fake::modern(4, MODERN, &[8]);
     let mut device = probe(&fake);
     let (base, length) = (0x12_3456_7000, 0x3_0000_1000);
@@ -323,8 +329,9 @@ fn shared_memory_is_looked_for_when_somebody_asks_drv_mmio_device_initialization
     ));
 }
 
+/// drv:mmio:mmio-device-register-layout:14
 #[test]
-fn a_queue_is_reset_and_enabled_again_drv_mmio_mmio_device_register_layout_14() {
+fn a_queue_is_reset_and_enabled_again() {
     let (fake, shared) = (Fake::modern(STAIRS.id, MODERN, &[8]), Shared::new());
     let mut setup = set_up(&fake, &shared);
     let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
@@ -339,8 +346,9 @@ fn a_queue_is_reset_and_enabled_again_drv_mmio_mmio_device_register_layout_14() 
     assert_eq!(fake.board().model.layout(0), Some(queue.layout()));
 }
 
+/// drv:core:virtqueue-reset:01
 #[test]
-fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueue_reset_01() {
+fn a_queue_reset_that_the_device_does_not_know_is_not_believed() {
     let (fake, shared) = (Fake::modern(STAIRS.id, MODERN, &[8]), Shared::new());
     let mut setup = set_up(&fake, &shared);
     let mut queue: DriverQueue<()> = setup.queue(0, 1).unwrap();
@@ -353,8 +361,9 @@ fn a_queue_reset_that_the_device_does_not_know_is_not_believed_drv_core_virtqueu
     ));
 }
 
+/// drv:mmio:mmio-device-register-layout:03
 #[test]
-fn configuration_is_accessed_by_the_width_of_its_fields_drv_mmio_mmio_device_register_layout_03() {
+fn configuration_is_accessed_by_the_width_of_its_fields() {
     let fake = Fake::modern(4, MODERN, &[8]);
     fake.board().model.config = (0..64).collect();
     let mut device = probe(&fake);

@@ -17,7 +17,7 @@ use ringwright_spec::{Features, feature};
 use crate::testing::model::Model;
 use crate::transport::{Registers, TransportError};
 
-use super::Region;
+use super::super::{Region, Space};
 
 /// BARs: of the legacy interface, of MSI-X, of the structures.
 pub const IO_BAR: u8 = 0;
@@ -142,8 +142,8 @@ impl Fake {
         move |region| {
             let [io, memory] = fake.board().reaches;
             let reached = match region.space {
-                super::Space::Io => io,
-                super::Space::Memory => memory,
+                Space::Io => io,
+                Space::Memory => memory,
             };
             let (bar, offset) = (region.bar, region.offset);
             let fake = fake.clone();
