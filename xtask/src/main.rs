@@ -10,6 +10,7 @@ mod deny;
 mod fuzz;
 mod guests;
 mod loom;
+mod qtest;
 mod sanitize;
 mod setup;
 mod soak;
@@ -29,6 +30,8 @@ enum Chore {
     Boot(boot::Args),
     /// Build the bare-metal guests and run them on QEMU's own devices.
     Guests(guests::Args),
+    /// Run our drivers on QEMU's own devices, over every bus, and print a table.
+    Qtest(qtest::Args),
     /// Run every check and test.
     Test(test::Args),
     /// Measure speed, beside the programs one would use instead.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Setup(args) => setup::run(&args),
         Chore::Boot(args) => boot::run(&args),
         Chore::Guests(args) => guests::run(&args),
+        Chore::Qtest(args) => qtest::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Soak(args) => soak::run(&args),

@@ -1,5 +1,6 @@
 //! The qtest protocol: a line for each command, a line for each answer.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -28,6 +29,8 @@ struct Connection {
     stream: BufReader<UnixStream>,
     /// Command and answer, to be used again.
     line: String,
+    /// Interrupt lines that are asserted, of those that QEMU tells of.
+    asserted: BTreeSet<u32>,
 }
 
 impl Client {
@@ -37,6 +40,7 @@ impl Client {
         Ok(Self(Mutex::new(Connection {
             stream: BufReader::new(stream),
             line: String::new(),
+            asserted: BTreeSet::new(),
         })))
     }
 
@@ -62,13 +66,28 @@ impl Client {
         )
     }
 
+    /// From now on QEMU tells of the interrupt lines into the object at `path`, which gets them no longer.
+    pub fn intercept(&self, path: &str) -> Result<(), TransportError> {
+        self.command(|line| write!(line, "irq_intercept_in {path}"), |_| Some(()))
+    }
+
+    /// The lines that were asserted when QEMU was last heard of.
+    pub fn asserted(&self) -> Vec<u32> {
+        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.asserted.iter().copied().collect()
+    }
+
     /// Sends the command that `compose` writes, and reads the answer by `parse`, which is given what follows "OK".
     fn command<A>(
         &self,
         compose: impl FnOnce(&mut String) -> std::fmt::Result,
         parse: impl FnOnce(&str) -> Option<A>,
     ) -> Result<A, TransportError> {
-        let Connection { stream, line } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Connection {
+            stream,
+            line,
+            asserted,
+        } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         line.clear();
         // Writing to a string cannot fail.
         let _ = compose(line);
@@ -80,7 +99,8 @@ impl Client {
                 return Err(TransportError::Gone);
             }
             // Interrupts are told of in between, if somebody has asked for that.
-            if line.starts_with("IRQ ") {
+            if let Some(change) = line.strip_prefix("IRQ ") {
+                note(change.trim_end(), asserted);
                 continue;
             }
             let answer = line.trim_end().strip_prefix("OK").map(str::trim_start);
@@ -88,6 +108,16 @@ impl Client {
                 .and_then(parse)
                 .ok_or(TransportError::Protocol("an answer that is not OK"));
         }
+    }
+}
+
+/// Takes note of a line that was asserted, or is no longer.
+fn note(change: &str, asserted: &mut BTreeSet<u32>) {
+    let (verb, number) = change.split_once(' ').unwrap_or_default();
+    match (verb, number.parse()) {
+        ("raise", Ok(number)) => drop(asserted.insert(number)),
+        ("lower", Ok(number)) => drop(asserted.remove(&number)),
+        _ => {}
     }
 }
 
@@ -154,6 +184,18 @@ mod tests {
         assert_eq!((command.as_str(), value), ("outl 0xcf8 0x80000000\n", Ok(())));
         let (command, value) = exchange("OK\n", |client| client.write(Space::Memory, 0x10, Width::One, 7));
         assert_eq!((command.as_str(), value), ("writeb 0x10 0x7\n", Ok(())));
+    }
+
+    #[test]
+    fn interrupt_lines_are_noted_in_between() {
+        let (_, asserted) = exchange(
+            "IRQ raise 5\nIRQ raise 16\nIRQ lower 5\nIRQ what\nOK\n",
+            |client| {
+                client.intercept("ioapic")?;
+                Ok(client.asserted())
+            },
+        );
+        assert_eq!(asserted, Ok(vec![16]));
     }
 
     #[test]

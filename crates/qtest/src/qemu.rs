@@ -147,6 +147,17 @@ impl Qemu {
         }
     }
 
+    /// From now on [`asserted`](Self::asserted) tells of the interrupt lines into the object at `path` of QEMU's tree, such
+    /// as `ioapic`.
+    pub fn intercept(&self, path: &str) -> Result<(), TransportError> {
+        self.client.intercept(path)
+    }
+
+    /// The intercepted interrupt lines that were asserted when a register was last accessed.
+    pub fn asserted(&self) -> Vec<u32> {
+        self.client.asserted()
+    }
+
     fn window(&self, space: Space, base: u64) -> Window {
         Window {
             client: self.client.clone(),

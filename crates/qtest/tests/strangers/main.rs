@@ -101,6 +101,7 @@ fn print(ways: &[Way], results: &[(usize, Row, [Outcome; 4])]) {
             cells.concat()
         );
     }
+    println!("legacy-: a legacy device without ANY_LAYOUT");
     for (number, row, outcomes) in results {
         for ((_, name), outcome) in DEVICES.iter().zip(outcomes) {
             if let Err(reason) = outcome {
