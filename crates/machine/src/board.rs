@@ -70,6 +70,18 @@ enum Target<'a> {
 }
 
 impl Board {
+    /// Puts all devices to rest.
+    pub fn pause(&self) {
+        self.mmio.iter().for_each(|slot| slot.model().pause());
+        self.pci.pause();
+    }
+
+    /// Lets all devices go on.
+    pub fn resume(&self) {
+        self.mmio.iter().for_each(|slot| slot.model().resume());
+        self.pci.resume();
+    }
+
     fn target(&self, address: u64) -> Result<Target<'_>, AccessFault> {
         let target = if let Some(offset) = map::MMIO.offset(address) {
             let slot = self.mmio.get((offset / map::MMIO_STRIDE) as usize);

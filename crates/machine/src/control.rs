@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Serialize};
 
 use crate::Signals;
 use crate::hart::{self, Fatal, Hart};
@@ -32,7 +33,7 @@ pub enum Outcome {
 }
 
 /// Whether a hart executes, as SBI's hart state management has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HartStatus {
     /// It executes.
     Started,
@@ -186,10 +187,34 @@ impl Control {
         shared.outcome.is_none()
     }
 
+    /// Whether the harts rest, or are about to, because of [`Control::pause`].
+    pub fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
     /// Lets the harts go on after [`Control::pause`].
     pub fn resume(&self) {
         self.lock().paused = false;
         self.changed.notify_all();
+    }
+
+    /// Status and state of each hart; `None` if not all of them rest.
+    pub fn resting(&self) -> Option<Vec<(HartStatus, hart::State)>> {
+        let shared = self.lock();
+        let entries = shared.harts.iter().zip(&self.signals);
+        let entries = entries.map(|(entry, signals)| {
+            let (state, _) = entry.rest.as_ref()?;
+            // An interrupt may have come since the hart rests.
+            let pending = signals.pending();
+            Some((
+                entry.status,
+                hart::State {
+                    pending,
+                    ..state.clone()
+                },
+            ))
+        });
+        entries.collect()
     }
 
     /// The registers of the harts that rest and have been started, for a person to read.

@@ -20,6 +20,7 @@ mod pci;
 mod ram;
 pub mod rtc;
 mod sbi;
+mod snapshot;
 mod softfloat;
 
 pub use bus::{AccessFault, Bus};
@@ -28,3 +29,4 @@ pub use control::Outcome;
 pub use hart::{Exception, Exit, Fatal, Fence, Hart, Interrupt, InterruptFile, Signals, State, Update};
 pub use machine::{Kernel, Machine, MachineError, Options, Running};
 pub use ram::{Ram, RamError};
+pub use snapshot::SnapshotError;

@@ -1,6 +1,6 @@
 //! The machine: put together, given a kernel, and set going.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,6 +18,7 @@ use crate::interrupts::{Aplic, Imsic};
 use crate::pci::{Intx, PciHost, SlotInterrupts};
 use crate::rtc::Rtc;
 use crate::sbi::Sbi;
+use crate::snapshot::{self, Resumption, SnapshotError};
 use crate::{Clock, Exit, Hart, Ram, RamError, Signals, map};
 
 /// Instructions between two looks of a hart's thread at what the machine wants.
@@ -85,11 +86,15 @@ pub struct Machine {
     control: Arc<Control>,
     board: Board,
     intx: Arc<Intx>,
+    resumption: Option<Resumption>,
 }
 
 /// A machine that runs. It ends when this is dropped.
 pub struct Running {
+    ram: Arc<Ram>,
     control: Arc<Control>,
+    board: Arc<Board>,
+    clock: Clock,
     harts: Vec<JoinHandle<()>>,
 }
 
@@ -115,6 +120,7 @@ impl Machine {
                 mmio: Vec::new(),
                 pci: PciHost::default(),
             },
+            resumption: None,
         })
     }
 
@@ -174,22 +180,47 @@ impl Machine {
         Ok(())
     }
 
+    /// Takes up what [`Running::save`] wrote, perhaps in another process, instead of loading a kernel. The machine must have
+    /// the same devices, with the same files and the like behind them, as far as the guest can tell. After an error it
+    /// cannot be used.
+    pub fn restore(&mut self, from: &mut dyn Read) -> Result<(), SnapshotError> {
+        self.resumption = Some(snapshot::restore(from, &self.control, &self.board, &self.ram)?);
+        Ok(())
+    }
+
     /// Sets the machine going. What the kernel writes to the debug console goes to `console`.
     pub fn start(self, console: Box<dyn Write + Send>) -> Result<Running, MachineError> {
-        let clock = Clock::starting_at(0);
-        let board = Arc::new(self.board);
         let sbi = Arc::new(Sbi::new(console));
         let mut running = Running {
+            ram: self.ram,
             control: self.control,
+            board: Arc::new(self.board),
+            clock: Clock::starting_at(self.resumption.as_ref().map_or(0, |resumption| resumption.ticks)),
             harts: Vec::new(),
         };
+        let mut harts = Vec::new();
         for (id, signals) in running.control.signals().iter().enumerate() {
-            let mut hart = Hart::new(id as u64, self.ram.clone(), board.clone(), signals.clone(), clock);
-            if let Some(file) = board.imsic.file(id) {
+            let (ram, board) = (running.ram.clone(), running.board.clone());
+            let mut hart = Hart::new(id as u64, ram, board, signals.clone(), running.clock);
+            if let Some(file) = running.board.imsic.file(id) {
                 hart = hart.with_interrupt_file(file);
             }
-            let (control, sbi, ram) = (running.control.clone(), sbi.clone(), self.ram.clone());
-            let thread = std::thread::Builder::new().name(format!("hart-{id}"));
+            if let Some(state) = self
+                .resumption
+                .as_ref()
+                .and_then(|resumption| resumption.harts.get(id))
+            {
+                hart.restore(state);
+            }
+            harts.push(hart);
+        }
+        // Not before the harts have their state, which says what interrupts are pending.
+        if self.resumption.is_some() {
+            running.board.resume();
+        }
+        for hart in harts {
+            let (control, sbi, ram) = (running.control.clone(), sbi.clone(), running.ram.clone());
+            let thread = std::thread::Builder::new().name(format!("hart-{}", hart.id()));
             running
                 .harts
                 .push(thread.spawn(move || run(hart, &control, &sbi, &ram))?);
@@ -211,12 +242,32 @@ impl Running {
 
     /// The registers of all harts that have been started, for a person to read.
     pub fn dump(&self) -> String {
+        let was_paused = self.control.is_paused();
         let goes_on = self.control.pause();
         let dump = self.control.dump();
-        if goes_on {
+        if goes_on && !was_paused {
             self.control.resume();
         }
         dump
+    }
+
+    /// Lets harts and devices rest: what devices are processing is completed, then nothing changes until
+    /// [`Running::resume`]. `false` if the machine has ended.
+    pub fn pause(&self) -> bool {
+        let goes_on = self.control.pause();
+        self.board.pause();
+        goes_on
+    }
+
+    /// Goes on after [`Running::pause`].
+    pub fn resume(&self) {
+        self.board.resume();
+        self.control.resume();
+    }
+
+    /// Writes a snapshot, for [`Machine::restore`]. The machine must be paused.
+    pub fn save(&self, into: &mut dyn Write) -> Result<(), SnapshotError> {
+        snapshot::save(into, &self.control, &self.board, &self.ram, &self.clock)
     }
 
     /// Ends the machine, if it has not ended by itself, and says how it ended.
@@ -267,3 +318,7 @@ impl Drop for EndOnPanic<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

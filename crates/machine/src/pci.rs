@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use ringwright_device::transport::Notifier;
 use ringwright_device::transport::pci::{BarKind, Function, NotifyPlaces, PciInterrupts};
+use ringwright_device::transport::{Notifier, SnapshotError};
 
 use crate::interrupts::{Aplic, Imsic};
 use crate::map;
@@ -109,6 +109,30 @@ impl PciHost {
             Some(queue) if slot.notifier.notify(queue) => {}
             _ => slot.function().bar_write(bar, address - base, data),
         }
+    }
+
+    /// Puts every function to rest.
+    pub fn pause(&self) {
+        self.slots.iter().for_each(|slot| slot.function().pause());
+    }
+
+    /// Lets every function go on.
+    pub fn resume(&self) {
+        self.slots.iter().for_each(|slot| slot.function().resume());
+    }
+
+    /// The state of every function; they must rest.
+    pub fn save(&self) -> Result<Vec<Vec<u8>>, SnapshotError> {
+        self.slots.iter().map(|slot| slot.function().save()).collect()
+    }
+
+    /// Takes up what [`PciHost::save`] returned; the functions rest then.
+    pub fn restore(&self, states: &[Vec<u8>]) -> Result<(), SnapshotError> {
+        for (slot, state) in self.slots.iter().zip(states) {
+            slot.function().restore(state)?;
+        }
+        self.find_bars();
+        Ok(())
     }
 
     /// The slot whose function 0 has the configuration space at `offset`.

@@ -29,7 +29,7 @@ mod signals;
 mod state;
 mod system;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tlb;
 mod trap;
 mod walk;

@@ -1,7 +1,9 @@
 //! All that a hart remembers.
 
+use serde::{Deserialize, Serialize};
+
 /// The two modes that a guest runs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Privilege {
     /// User mode (U).
     User,
@@ -11,7 +13,7 @@ pub enum Privilege {
 }
 
 /// The architectural state of a hart. At reset, all is zero, in supervisor mode, and no timer is set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Integer registers.
     pub x: [u64; 32],

@@ -3,11 +3,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::Imsic;
 use crate::AccessFault;
 
 /// The highest interrupt source; sources count from 1.
 pub const SOURCES: u32 = 63;
+
+/// Length of what is indexed by source number.
+const PLACES: usize = SOURCES as usize + 1;
 
 /// Offsets of registers in the domain's control region. The arrays of `sourcecfg` and `target` fill the pages at 0 and
 /// 0x3000; in the place of their element 0 is another register.
@@ -57,7 +62,7 @@ pub struct Aplic {
 }
 
 /// What the controller remembers. Bit maps have a bit for each source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AplicState {
     /// Bit IE of `domaincfg`.
     pub interrupts_enabled: bool,
@@ -67,10 +72,10 @@ pub struct AplicState {
     pub pending: u64,
     /// Enabled interrupts.
     pub enabled: u64,
-    /// `sourcecfg` of each source, by number.
-    pub sourcecfg: [u32; SOURCES as usize + 1],
-    /// `target` of each source, by number.
-    pub target: [u32; SOURCES as usize + 1],
+    /// `sourcecfg` of each source, by number; 0 for source 0.
+    pub sourcecfg: Vec<u32>,
+    /// `target` of each source, by number; 0 for source 0.
+    pub target: Vec<u32>,
     /// `genmsi`.
     pub genmsi: u32,
 }
@@ -152,6 +157,11 @@ impl Aplic {
 }
 
 impl AplicState {
+    /// Whether there is a place for each source, as a state has that was saved.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.sourcecfg.len() == PLACES && self.target.len() == PLACES
+    }
+
     fn read(&self, offset: u64) -> u32 {
         let number = (offset % 0x1000 / 4) as usize;
         match offset {
@@ -245,8 +255,8 @@ impl Default for AplicState {
             wires: 0,
             pending: 0,
             enabled: 0,
-            sourcecfg: [mode::INACTIVE; SOURCES as usize + 1],
-            target: [0; SOURCES as usize + 1],
+            sourcecfg: vec![mode::INACTIVE; PLACES],
+            target: vec![0; PLACES],
             genmsi: 0,
         }
     }

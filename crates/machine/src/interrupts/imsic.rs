@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{AccessFault, Interrupt, InterruptFile, Signals, Update};
 
 /// The highest interrupt identity; identities count from 1.
@@ -30,7 +32,7 @@ mod select {
 pub struct Imsic(Vec<Arc<File>>);
 
 /// What an interrupt file remembers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileState {
     /// `eidelivery`: 0 or 1.
     pub delivery: u64,

@@ -1,6 +1,6 @@
 //! Small programs on a hart.
 
-mod assembler;
+pub(crate) mod assembler;
 mod atomic;
 mod code;
 mod csr;
