@@ -1,4 +1,4 @@
-//! How the program is asked to end: SIGINT (Ctrl-C), SIGTERM, SIGHUP, or one of its own threads.
+//! How the program is asked for something, mostly to end: by signals, or by one of its own threads.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,20 +7,27 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// A wish to end. Its file descriptor is readable once somebody has the wish.
+/// A wish, to end if nothing else is said. Its file descriptor is readable once somebody has the wish.
 pub struct Ending {
     reader: UnixStream,
     writer: UnixStream,
 }
 
-/// For a thread that may want the program to end.
+/// For a thread that may have the wish.
+#[derive(Debug)]
 pub struct Wish(UnixStream);
 
 impl Ending {
-    /// From now on signals do not end the process; whoever waits for this does.
+    /// From now on SIGINT (Ctrl-C), SIGTERM and SIGHUP do not end the process; whoever waits for this does.
     pub fn on_signals() -> anyhow::Result<Self> {
+        Self::on(&[SIGINT, SIGTERM, SIGHUP])
+    }
+
+    /// The wish that these signals stand for; they do nothing else any more.
+    pub fn on(signals: &[i32]) -> anyhow::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in signals {
+            let signal = *signal;
             signal_hook::low_level::pipe::register(signal, writer.try_clone()?)
                 .context("cannot catch signals")?;
         }

@@ -398,7 +398,10 @@ fn a_machine_goes_on_after_a_pause_and_a_look() {
     assert!(running.pause());
     let said = output.text();
     assert!(running.dump().contains("hart 0"));
-    assert!(running.control.is_paused(), "a look at a paused machine leaves it paused");
+    assert!(
+        running.control.is_paused(),
+        "a look at a paused machine leaves it paused"
+    );
     assert_eq!(output.text(), said);
     running.resume();
     assert_eq!(outcome(&running), Some(Outcome::PowerOff));

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use ringwright_device::console::Size;
 
+use super::boot_log::panic;
 use super::engine::{Bus, Ended, Engine, Interface, Interrupts, Presentation, Ring, Running, Wiring};
 use super::guest::{DISK_BYTES, Guest};
 use super::peers::Parts;
 use super::report::{Finding, Outcome, Report, Table};
-use super::{Arguments, folder, panic};
+use super::{Arguments, folder};
 use crate::signals::Ending;
 
 /// The host's mark on the disk stands in the first of the last eight sectors, the guest's in the second.
@@ -112,7 +113,12 @@ const fn wiring(bus: Bus, interface: Interface, interrupts: Interrupts) -> Wirin
 fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> anyhow::Result<Report> {
     let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
     let folder = folder()?;
-    let guest = Guest::new(arguments, engine, presentation, &parts, folder.path())?;
+    let guest = Guest::new(
+        arguments,
+        engine,
+        arguments.setting_with(presentation),
+        folder.path(),
+    )?;
     let (devices, console) = guest.devices(Some(SIZE))?;
     let nonce = nonce()?;
     mark(&guest.disk, &nonce).context("cannot write the disk")?;
@@ -135,7 +141,7 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
     );
     let (mut running, console) = Running::start(&guest, &parts, devices, &append)?;
     let collector = collect(console, arguments.verbose, !arguments.json)?;
-    let ended = running.wait(Some(Duration::from_secs(arguments.timeout)), &ending);
+    let ended = running.wait(Some(Duration::from_secs(arguments.timeout)), &[&ending]);
     let seconds = started.elapsed().as_secs_f64();
     let complaint = running.complaint();
     let instructions = running.instructions();
@@ -149,14 +155,14 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
         findings.extend(as_wired(&findings, wiring));
     }
     match ended {
-        Ok(Ended::Wished) => bail!("interrupted; the guest has been ended"),
+        Ok(Ended::Wished(_)) => bail!("interrupted; the guest has been ended"),
         Ok(Ended::Timeout) => {
             let detail = format!("not within {} s; {complaint}", arguments.timeout);
             findings.push(Finding::here("guest", "end", false, detail));
         }
         Err(error) => findings.push(Finding::here("guest", "end", false, format!("{error:#}"))),
         Ok(Ended::Exited) if has_ended(&findings) => {}
-        Ok(Ended::Exited) => {
+        Ok(Ended::Exited | Ended::Restarted) => {
             let detail = format!("it stopped before the end of its checks; {complaint}");
             findings.push(Finding::here("guest", "end", false, detail));
         }

@@ -11,6 +11,7 @@ use ringwright_device::Device;
 use ringwright_spec::{Features, feature};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::guest::Guest;
 use super::peers::Parts;
@@ -29,7 +30,7 @@ pub enum Engine {
 }
 
 /// The format of the virtqueues that the devices offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Ring {
     /// Split virtqueues (section 2.7).
     Split,
@@ -38,7 +39,7 @@ pub enum Ring {
 }
 
 /// Where the embedded machine has the devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Bus {
     /// Virtio over MMIO (section 4.2).
     Mmio,
@@ -49,7 +50,7 @@ pub enum Bus {
 }
 
 /// Which drivers the devices of the embedded machine are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Interface {
     /// Those of VIRTIO 1.
     Modern,
@@ -60,7 +61,7 @@ pub enum Interface {
 }
 
 /// How PCI functions of the embedded machine interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Interrupts {
     /// By message, a vector for each virtqueue.
     Msix,
@@ -69,7 +70,7 @@ pub enum Interrupts {
 }
 
 /// How a guest sees the devices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presentation {
     /// Format of the virtqueues.
     pub ring: Ring,
@@ -78,7 +79,7 @@ pub struct Presentation {
 }
 
 /// How the devices are joined to the embedded machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wiring {
     /// Where they are.
     pub bus: Bus,
@@ -93,10 +94,12 @@ pub struct Wiring {
 pub enum Ended {
     /// The guest has powered off.
     Exited,
+    /// The guest wants to be started anew, as a kernel does that panics.
+    Restarted,
     /// The time is up.
     Timeout,
-    /// Somebody wants to end.
-    Wished,
+    /// Somebody wishes something: the number of the wish.
+    Wished(usize),
 }
 
 /// A guest that runs. It ends when this is dropped.
@@ -117,7 +120,7 @@ impl Running {
     ) -> anyhow::Result<(Self, PipeReader)> {
         let (console, sink) = io::pipe()?;
         let running = match guest.engine {
-            Engine::Machine => Self::Embedded(embedded::Running::start(guest, parts, devices, append, sink)?),
+            Engine::Machine => Self::Embedded(embedded::boot(guest, parts, devices, append, sink)?),
             Engine::Qemu | Engine::Uml => {
                 Self::Process(process::Running::start(guest, parts, devices, append, sink)?)
             }
@@ -125,29 +128,29 @@ impl Running {
         Ok((running, console))
     }
 
-    /// Waits until the guest has powered off, `timeout` has passed or somebody wants to end.
-    pub fn wait(&mut self, timeout: Option<Duration>, ending: &Ending) -> anyhow::Result<Ended> {
+    /// Waits until the guest has ended, `timeout` has passed or somebody wishes something.
+    pub fn wait(&mut self, timeout: Option<Duration>, wishes: &[&Ending]) -> anyhow::Result<Ended> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let left = left.map(Timespec::try_from).transpose()?;
-            let mut polled = [
-                PollFd::new(self, PollFlags::IN),
-                PollFd::new(ending, PollFlags::IN),
-            ];
+            let mut polled = vec![PollFd::new(self, PollFlags::IN)];
+            polled.extend(wishes.iter().map(|wish| PollFd::new(*wish, PollFlags::IN)));
             match poll(&mut polled, left.as_ref()) {
                 Ok(0) => return Ok(Ended::Timeout),
-                Ok(_) if polled[0].revents().is_empty() => return Ok(Ended::Wished),
-                Ok(_) => break,
+                Ok(_) if !polled[0].revents().is_empty() => break,
+                Ok(_) => {
+                    let wish = polled[1..].iter().position(|polled| !polled.revents().is_empty());
+                    return Ok(Ended::Wished(wish.unwrap_or(0)));
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         match self {
-            Self::Embedded(machine) => machine.finish()?,
-            Self::Process(process) => process.finish()?,
+            Self::Embedded(machine) => machine.finish(),
+            Self::Process(process) => process.finish(),
         }
-        Ok(Ended::Exited)
     }
 
     /// What helps to find out why a guest does not go on.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use ringwright_device::{Device, block, console, entropy, network};
 
+use serde::{Deserialize, Serialize};
+
 use super::engine::{Engine, Presentation};
 use super::peers::Parts;
 use super::{Arguments, initramfs, neighbour};
@@ -21,43 +23,43 @@ const SERIAL: &str = "ringwright-boot";
 /// MAC address of the guest's card, locally administered.
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x72, 0x77, 0x01];
 
-/// A guest to be run.
-pub struct Guest {
-    /// What runs it.
-    pub engine: Engine,
+/// What a guest is like.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Setting {
     /// How it sees its devices.
     pub presentation: Presentation,
-    /// A folder for files of this run.
-    pub folder: PathBuf,
-    /// The initial file system.
-    pub initrd: PathBuf,
-    /// The disk image.
-    pub disk: PathBuf,
     /// Memory in MiB.
     pub memory: u32,
     /// Processors.
     pub harts: usize,
+}
+
+/// A guest to be run.
+pub struct Guest {
+    /// What runs it.
+    pub engine: Engine,
+    /// What it is like.
+    pub setting: Setting,
+    /// A folder for files of this run.
+    pub folder: PathBuf,
+    /// The disk image.
+    pub disk: PathBuf,
     /// Words of the user's for the kernel's command line.
     pub append: String,
+    /// The user's initial file system.
+    initrd: Option<PathBuf>,
+    /// Where the user wants the frames to go.
+    network: Option<PathBuf>,
 }
 
 impl Guest {
-    /// Makes the files in `folder` that the user does not bring.
+    /// A guest as the user wants it. What the user does not bring is made in `folder`.
     pub fn new(
         arguments: &Arguments,
         engine: Engine,
-        presentation: Presentation,
-        parts: &Parts,
+        setting: Setting,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let initrd = match &arguments.initrd {
-            Some(initrd) => initrd.clone(),
-            None => {
-                let file = folder.join("initramfs");
-                initramfs::build(parts, &file)?;
-                file
-            }
-        };
         let disk = match &arguments.disk {
             Some(disk) => disk.clone(),
             None => {
@@ -70,14 +72,23 @@ impl Guest {
         };
         Ok(Self {
             engine,
-            presentation,
+            setting,
             folder: folder.into(),
-            initrd,
             disk,
-            memory: arguments.memory,
-            harts: arguments.harts,
             append: arguments.append.clone(),
+            initrd: arguments.initrd.clone(),
+            network: arguments.network.clone(),
         })
+    }
+
+    /// The initial file system: the user's, or one made of `parts`.
+    pub fn initrd(&self, parts: &Parts) -> anyhow::Result<PathBuf> {
+        if let Some(initrd) = &self.initrd {
+            return Ok(initrd.clone());
+        }
+        let file = self.folder.join("initramfs");
+        initramfs::build(parts, &file)?;
+        Ok(file)
     }
 
     /// The four devices, and our end of the console, which has `size` if there is a terminal.
@@ -91,13 +102,19 @@ impl Guest {
 
         let randomness = entropy::Entropy::new(Arc::new(entropy::backend::Os));
 
-        let (near, far) = UnixStream::pair()?;
-        neighbour::start(far)?;
+        let stream = match &self.network {
+            Some(path) => network::backend::Stream::connect(path),
+            None => {
+                let (near, far) = UnixStream::pair()?;
+                neighbour::start(far)?;
+                network::backend::Stream::connected(near)?
+            }
+        };
         let options = network::Options {
             mac: Some(MAC),
             mtu: None,
         };
-        let card = network::Network::new(Box::new(network::backend::Stream::connected(near)?), options)?;
+        let card = network::Network::new(Box::new(stream), options)?;
 
         let (near, ours) = UnixStream::pair()?;
         let port = console::backend::Descriptors::new(near.try_clone()?.into(), near.into())?;

@@ -13,17 +13,22 @@ use super::peers::Parts;
 /// The first program; a shell script for busybox.
 const INIT: &str = include_str!("guest/init.sh");
 
-/// Modules the guest loads, with what they depend on; those a kernel has built in, or has not at all, are left out.
-const MODULES: &[&str] = &[
-    "virtio_pci",
-    "virtio_mmio",
-    "virtio_blk",
-    "virtio_net",
-    "virtio_console",
-    "virtio_rng",
-    // What ext4 computes its checksums with, which its dependencies do not tell.
-    "crc32c_generic",
-    "ext4",
+/// Modules the guest loads, with what they depend on, in two lists; those a kernel has built in, or has not at all, are
+/// left out.
+const MODULES: [(&str, &[&str]); 2] = [
+    (
+        "drivers",
+        &[
+            "virtio_pci",
+            "virtio_mmio",
+            "virtio_blk",
+            "virtio_net",
+            "virtio_console",
+            "virtio_rng",
+        ],
+    ),
+    // ext4's dependencies do not tell what it computes its checksums with.
+    ("filesystems", &["crc32c_generic", "ext4"]),
 ];
 
 /// Writes the archive to `file`.
@@ -41,21 +46,23 @@ pub fn build(parts: &Parts, file: &Path) -> anyhow::Result<()> {
     archive.device("dev/null", 0o666, 1, 3)?;
     archive.device("dev/kmsg", 0o600, 1, 11)?;
     archive.copy_folder("e2fsprogs", &parts.e2fsprogs)?;
-    let order = load_order(&parts.modules)?;
-    for module in &order {
-        archive.copy(&format!("modules/{module}"), 0o644, &parts.modules.join(module))?;
+    let path = parts.modules.join("modules.dep");
+    let dependencies =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    for (list, wanted) in MODULES {
+        let order = order(&dependencies, wanted);
+        for module in &order {
+            archive.copy(&format!("modules/{module}"), 0o644, &parts.modules.join(module))?;
+        }
+        archive.add(
+            &format!("modules/{list}"),
+            0o644,
+            (order.join("\n") + "\n").as_bytes(),
+        )?;
     }
-    archive.add("modules/order", 0o644, (order.join("\n") + "\n").as_bytes())?;
     archive
         .finish()
         .with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// Files of the modules in the order in which to load them.
-fn load_order(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let path = folder.join("modules.dep");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(order(&text, MODULES))
 }
 
 /// From the lines `name.ko: first.ko second.ko` of modules.dep: what each of `wanted` needs before it, then itself.

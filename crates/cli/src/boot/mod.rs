@@ -1,5 +1,6 @@
 //! `ringwright boot`: a Linux guest on our devices, to look around in or to check them.
 
+mod boot_log;
 mod check;
 mod embedded;
 mod engine;
@@ -9,27 +10,23 @@ mod neighbour;
 mod peers;
 mod process;
 mod report;
+mod session;
 mod terminal;
 
-use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use tempfile::TempDir;
 
-use self::engine::{Bus, Ended, Engine, Interface, Interrupts, Presentation, Ring, Running, Wiring};
-use self::guest::Guest;
-use self::peers::Parts;
-use self::terminal::Terminal;
-use crate::signals::Ending;
+use self::engine::{Bus, Engine, Interface, Interrupts, Presentation, Ring, Wiring};
+use self::guest::Setting;
 
 /// Boot a Linux guest on our devices: a disk, a network, a console and a source of randomness.
 ///
-/// It ends in the guest's shell, on our console device. Ctrl-A X leaves; so does `exit`. The host is 10.0.2.2 on the
-/// guest's network: it answers ping, and echoes TCP port 7.
+/// It ends in the guest's shell, on our console device. Ctrl-A X leaves; so does `exit`. With --save, Ctrl-A S saves the
+/// guest for --restore, and leaves. The host is 10.0.2.2 on the guest's network: it answers ping, and echoes TCP port 7.
 ///
 /// With --check the guest runs a script that uses every device, and a table says what it saw; the exit code is 0 only
 /// if all of it is right.
@@ -70,6 +67,22 @@ pub struct Arguments {
     /// A raw disk image for the guest to use; otherwise it gets an empty disk of 256 MiB that vanishes with it.
     #[arg(long, value_name = "IMAGE", conflicts_with = "check")]
     disk: Option<PathBuf>,
+    /// Exchange the guest's frames over this Unix stream socket, as passt and QEMU's `-netdev stream` do, instead of with
+    /// the host that is built in.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "check")]
+    network: Option<PathBuf>,
+    /// Where to save the embedded machine, in the middle of whatever it does, on Ctrl-A S or SIGUSR1; it ends then. The
+    /// disk must be one that stays.
+    #[arg(long, value_name = "FILE", requires = "disk", conflicts_with = "check")]
+    save: Option<PathBuf>,
+    /// Go on with a machine that was saved, on the same disk.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "disk",
+        conflicts_with_all = ["check", "engine", "bus", "ring", "interface", "legacy", "interrupts", "memory", "harts", "kernel", "initrd"]
+    )]
+    restore: Option<PathBuf>,
     /// A kernel to boot instead of the one in the peers folder. Its virtio drivers have to be built in. For the embedded
     /// machine: an Image for RISC-V, which may be compressed with gzip.
     #[arg(long, value_name = "FILE")]
@@ -88,7 +101,7 @@ pub struct Arguments {
         default_value = "target/peers"
     )]
     peers: PathBuf,
-    /// With --check: seconds after which a guest that has not finished is ended.
+    /// Seconds after which a guest is ended that has not shown its shell, or, with --check, not finished.
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     timeout: u64,
     /// Copy the guest's boot console to standard error.
@@ -100,7 +113,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.check {
         true => check::run(&arguments),
-        false => use_guest(&arguments),
+        false => session::run(&arguments),
     }
 }
 
@@ -126,8 +139,8 @@ impl Arguments {
                 .is_none_or(|interrupts| interrupts == wiring.interrupts)
     }
 
-    /// How the guest is to see its devices.
-    fn presentation(&self, engine: Engine) -> anyhow::Result<Presentation> {
+    /// What the guest is to be like.
+    fn setting(&self, engine: Engine) -> anyhow::Result<Setting> {
         let wiring = Wiring {
             bus: self.bus.unwrap_or(Bus::Pci),
             interface: self.interface().unwrap_or(Interface::Modern),
@@ -143,37 +156,16 @@ impl Arguments {
             );
         }
         presentation.check()?;
-        Ok(presentation)
+        Ok(self.setting_with(presentation))
     }
-}
 
-/// Joins the user's terminal to the guest's console until the guest has ended or the user leaves.
-fn use_guest(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let engine = arguments.engine.unwrap_or(Engine::Machine);
-    let presentation = arguments.presentation(engine)?;
-    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
-    let folder = folder()?;
-    let guest = Guest::new(arguments, engine, presentation, &parts, folder.path())?;
-    let (devices, console) = guest.devices(terminal::size())?;
-    let ending = Ending::on_signals()?;
-    let (mut running, boot_console) = Running::start(&guest, &parts, devices, "")?;
-    let verbose = arguments.verbose;
-    let drained = thread::Builder::new()
-        .name("boot console".into())
-        .spawn(move || drain(boot_console, verbose))?;
-    let terminal = Terminal::join(console, ending.wish()?)?;
-    let ended = running.wait(None, &ending);
-    drop(terminal);
-    drop(running);
-    let panicked = drained.join().unwrap_or_default();
-    match (ended, panicked) {
-        (Ok(Ended::Exited), _) => Ok(ExitCode::SUCCESS),
-        (Ok(_), _) => {
-            tracing::info!("the guest has been ended");
-            Ok(ExitCode::SUCCESS)
+    /// The same, where it is known how the guest sees its devices.
+    fn setting_with(&self, presentation: Presentation) -> Setting {
+        Setting {
+            presentation,
+            memory: self.memory,
+            harts: self.harts,
         }
-        (Err(_), Some(panic)) => bail!("the guest's kernel has given up: {panic}"),
-        (Err(error), None) => Err(error),
     }
 }
 
@@ -183,28 +175,6 @@ fn folder() -> anyhow::Result<TempDir> {
         .prefix("ringwright-")
         .tempdir()
         .context("cannot make a folder")
-}
-
-/// What a kernel writes before the reason why it gives up.
-const PANIC: &str = "Kernel panic - not syncing: ";
-
-/// The reason, if the line is the one with it.
-fn panic(line: &str) -> Option<&str> {
-    line.split_once(PANIC).map(|(_, reason)| reason.trim_end())
-}
-
-/// Reads the boot console, so that the guest never waits for a reader; copies it if the user wants to see it. Returns why
-/// the kernel has given up, if it has.
-fn drain(console: PipeReader, verbose: bool) -> Option<String> {
-    let mut reason = None;
-    for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        reason = reason.or_else(|| panic(&line).map(str::to_owned));
-        if verbose && writeln!(io::stderr(), "{}\r", line.trim_end()).is_err() {
-            break;
-        }
-    }
-    reason
 }
 
 fn harts(text: &str) -> Result<usize, String> {

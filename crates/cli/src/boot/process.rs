@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -13,7 +13,7 @@ use ringwright_device::Device;
 use ringwright_spec::{DeviceType, block, console, entropy, network};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::engine::{Engine, Ring};
+use super::engine::{Ended, Engine, Ring};
 use super::guest::Guest;
 use super::peers::Parts;
 use crate::serve::{Endpoint, Served};
@@ -47,7 +47,7 @@ impl Running {
                 .join(format!("{}.sock", device.description().device_type.name));
             Served::start(
                 device,
-                Endpoint::path(socket).without(guest.presentation.ring.withheld()),
+                Endpoint::path(socket).without(guest.setting.presentation.ring.withheld()),
             )
         };
         let served = devices
@@ -57,10 +57,11 @@ impl Running {
         let sockets = served
             .iter()
             .filter_map(|served| Some((served.device_type(), served.socket()?.to_owned())));
+        let initrd = guest.initrd(parts)?;
         let (sockets, append): (Sockets, _) = (sockets.collect(), format!("{append} {}", guest.append));
         let arguments = match guest.engine {
-            Engine::Uml => uml(guest, &sockets, &append),
-            _ => qemu(guest, parts, &sockets, &append)?,
+            Engine::Uml => uml(guest, &initrd, &sockets, &append),
+            _ => qemu(guest, parts, &initrd, &sockets, &append)?,
         };
         let program = parts.program()?;
         tracing::debug!(program = %program.display(), ?arguments, "starting the guest");
@@ -84,12 +85,12 @@ impl Running {
     }
 
     /// Collects the process, which has ended.
-    pub fn finish(&mut self) -> anyhow::Result<()> {
+    pub fn finish(&mut self) -> anyhow::Result<Ended> {
         let status = self.child.wait()?;
         if !status.success() {
             bail!("{} ended with {status}: {}", self.engine, self.complaint());
         }
-        Ok(())
+        Ok(Ended::Exited)
     }
 
     /// What the engine wrote to its standard error, in one line.
@@ -115,9 +116,15 @@ impl Drop for Running {
     }
 }
 
-fn qemu(guest: &Guest, parts: &Parts, sockets: &Sockets, append: &str) -> anyhow::Result<Vec<OsString>> {
+fn qemu(
+    guest: &Guest,
+    parts: &Parts,
+    initrd: &Path,
+    sockets: &Sockets,
+    append: &str,
+) -> anyhow::Result<Vec<OsString>> {
     let kernel = parts.kernel()?;
-    let memory = guest.memory;
+    let memory = guest.setting.memory;
     let backend = format!("memory-backend-memfd,id=mem,size={memory}M,share=on");
     let append = format!("console=ttyS0 panic=-1 quiet {append}");
     let mut arguments: Vec<OsString> = Vec::new();
@@ -138,8 +145,8 @@ fn qemu(guest: &Guest, parts: &Parts, sockets: &Sockets, append: &str) -> anyhow
         add(option, &value);
     }
     add("-kernel", &kernel);
-    add("-initrd", &guest.initrd);
-    let packed = match guest.presentation.ring {
+    add("-initrd", &initrd);
+    let packed = match guest.setting.presentation.ring {
         Ring::Split => "packed=off",
         Ring::Packed => "packed=on",
     };
@@ -168,10 +175,10 @@ fn qemu(guest: &Guest, parts: &Parts, sockets: &Sockets, append: &str) -> anyhow
     Ok(arguments)
 }
 
-fn uml(guest: &Guest, sockets: &Sockets, append: &str) -> Vec<OsString> {
-    let mut initrd = OsString::from("initrd=");
-    initrd.push(&guest.initrd);
-    let mut arguments = vec![format!("mem={}M", guest.memory).into(), initrd];
+fn uml(guest: &Guest, initrd: &Path, sockets: &Sockets, append: &str) -> Vec<OsString> {
+    let mut file = OsString::from("initrd=");
+    file.push(initrd);
+    let mut arguments = vec![format!("mem={}M", guest.setting.memory).into(), file];
     for (device, socket) in sockets {
         let mut argument = OsString::from("virtio_uml.device=");
         argument.push(socket);

@@ -14,9 +14,13 @@
 [ -t 1 ] || exec </dev/null >/dev/kmsg 2>&1
 export PATH=/bin HOME=/ TERM="${TERM:-vt100}" PS1='ringwright:\w# '
 
-for module in $(cat /modules/order); do
-    insmod "/modules/$module" || echo "insmod $module failed"
-done
+load() { # the modules of list $1
+    for module in $(cat "/modules/$1"); do
+        insmod "/modules/$module" || echo "insmod $module failed"
+    done
+}
+
+load drivers
 
 option() { # value of the kernel command line's option $1
     for word in $(cat /proc/cmdline); do
@@ -128,12 +132,15 @@ check_console() {
 
 nonce=$(option ringwright.check)
 if [ -n "$nonce" ]; then
+    load filesystems
     report guest kernel ok "$(uname -srm)"
     for device in $(option ringwright.devices | tr , ' '); do "check_$device"; done
     report guest end ok "$(cut -d' ' -f1 /proc/uptime) s after boot"
 elif [ -c /dev/hvc0 ]; then
     card=$(ls /sys/class/net | grep -v -e lo -e sit | head -n 1)
     [ -n "$card" ] && ip addr add 10.0.2.15/24 dev "$card" && ip link set "$card" up
+    # It takes longer than all else, and few need it at once.
+    load filesystems &
     setsid -c sh -l 0<>/dev/hvc0 1>&0 2>&0
 fi
 sync
