@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::event::Timespec;
@@ -53,13 +54,22 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
+    /// No other has it, now or later.
+    id: u64,
 }
 
 impl Poller {
     pub fn new() -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// What tells it from all others.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Reports `event` at each edge: whenever `descriptor` becomes readable, or is written to once more.

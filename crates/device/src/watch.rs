@@ -4,11 +4,13 @@ use std::os::fd::BorrowedFd;
 
 use crate::{Context, DeviceError, Interest, Source};
 
-/// Watches one file descriptor, and remembers for what, so that only changes cost a system call.
+/// Watches one file descriptor, and remembers for what, so that only changes cost a system call. It may go from one worker
+/// to the next, as a backend does that has it: the next one's [`Context`] does not watch anything yet.
 #[derive(Debug)]
 pub struct Watch {
     source: Source,
-    interest: Option<Interest>,
+    /// For what it is watched, and by which poller.
+    watched: Option<(Interest, u64)>,
 }
 
 impl Watch {
@@ -16,7 +18,7 @@ impl Watch {
     pub fn new(source: Source) -> Self {
         Self {
             source,
-            interest: None,
+            watched: None,
         }
     }
 
@@ -31,7 +33,8 @@ impl Watch {
         descriptor: BorrowedFd<'_>,
         interest: Option<Interest>,
     ) -> Result<(), DeviceError> {
-        if interest == self.interest {
+        let watched = interest.map(|interest| (interest, context.poller.id()));
+        if watched == self.watched {
             return Ok(());
         }
         match interest {
@@ -42,12 +45,12 @@ impl Watch {
                 outcome => outcome?,
             },
         }
-        self.interest = interest;
+        self.watched = watched;
         Ok(())
     }
 
     /// The descriptor has been closed, which ends its being watched.
     pub fn forget(&mut self) {
-        self.interest = None;
+        self.watched = None;
     }
 }

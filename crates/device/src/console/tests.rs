@@ -76,6 +76,28 @@ fn input_without_buffers_waits_and_is_not_lost() {
 }
 
 #[test]
+fn input_is_heard_again_after_a_reset_while_it_was_waited_for() {
+    for features in formats() {
+        let (console, mut far) = console();
+        let mut bench = Bench::new(console, features);
+        for _ in 0..2 {
+            let mut queue = bench.start(RECEIVEQ, 16);
+            // The last buffer is still waiting for input when the device is reset.
+            for _ in 0..3 {
+                queue.submit(&[], &[100]);
+            }
+            for _ in 0..2 {
+                far.write_all(b"!").unwrap();
+                assert_eq!(queue.wait().written, 1);
+            }
+            bench.host.reset();
+            bench.host.set_features(features).unwrap();
+            bench.host.set_memory(bench.memory()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn output_that_nobody_takes_waits_and_is_not_lost() {
     for features in formats() {
         let (console, mut far) = console();
