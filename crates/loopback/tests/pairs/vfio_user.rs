@@ -34,7 +34,7 @@ fn ways() -> Vec<Way> {
     let shapes = shapes().into_iter().zip(deliveries);
     let ways = shapes.map(|((format, size), delivery)| Way {
         delivery,
-        format: format - feature::ORDER_PLATFORM | feature::ACCESS_PLATFORM,
+        format: (format - feature::ORDER_PLATFORM) | feature::ACCESS_PLATFORM,
         size,
     });
     ways.collect()
