@@ -141,7 +141,9 @@ fn a_virtqueue_that_is_not_ready_is_left_alone() {
 }
 
 /// `dev:core:virtqueue-reset:01`, `dev:core:virtqueue-reset:02`, `dev:core:virtqueue-re-enable:01`,
-/// `dev:mmio:mmio-device-register-layout:08` to `dev:mmio:mmio-device-register-layout:12`
+/// `dev:mmio:mmio-device-register-layout:08`, `dev:mmio:mmio-device-register-layout:09`,
+/// `dev:mmio:mmio-device-register-layout:10`, `dev:mmio:mmio-device-register-layout:11`,
+/// `dev:mmio:mmio-device-register-layout:12`
 #[test]
 fn a_virtqueue_is_reset_and_enabled_again_with_another_size() {
     for features in formats() {

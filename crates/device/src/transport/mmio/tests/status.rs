@@ -279,7 +279,8 @@ fn suspend_is_ignored_before_the_device_is_initialized_or_without_the_feature() 
     assert_eq!(without.status(), LIVE);
 }
 
-/// `dev:init:device-suspend:02` to `dev:init:device-suspend:08`
+/// `dev:init:device-suspend:02`, `dev:init:device-suspend:03`, `dev:init:device-suspend:04`,
+/// `dev:init:device-suspend:05`, `dev:init:device-suspend:07`, `dev:init:device-suspend:08`
 #[test]
 fn a_suspended_device_rests_until_it_is_resumed() {
     let device = probe(1);

@@ -311,7 +311,8 @@ fn a_reset_of_the_device_leaves_nothing_of_its_driver() {
     assert!(!driver.board.is_asserted());
 }
 
-/// `dev:pci:common-configuration-structure-layout:10` to `dev:pci:common-configuration-structure-layout:13`,
+/// `dev:pci:common-configuration-structure-layout:10`, `dev:pci:common-configuration-structure-layout:11`,
+/// `dev:pci:common-configuration-structure-layout:12`, `dev:pci:common-configuration-structure-layout:13`,
 /// `dev:core:virtqueue-reset:02`
 #[test]
 fn a_queue_is_reset_and_enabled_again() {

@@ -34,8 +34,12 @@ fn live(features: Features, multiplier: u32) -> Driver {
     driver
 }
 
-/// `dev:pci:notification-capability:01` to `dev:pci:notification-capability:09`: NOTIFICATION_DATA is offered, unless
-/// it is masked.
+/// `dev:pci:notification-capability:01`, `dev:pci:notification-capability:02`,
+/// `dev:pci:notification-capability:03`, `dev:pci:notification-capability:04`,
+/// `dev:pci:notification-capability:05`, `dev:pci:notification-capability:06`,
+/// `dev:pci:notification-capability:07`, `dev:pci:notification-capability:08`,
+/// `dev:pci:notification-capability:09`.
+/// NOTIFICATION_DATA is offered, unless it is masked.
 #[test]
 fn the_structure_has_room_for_every_queue() {
     for multiplier in MULTIPLIERS {
