@@ -1,10 +1,13 @@
 //! What the fuzz targets do: each reads its input as a script of what the other end does, plays it, and panics where
 //! a promise is broken.
 
+mod bus;
 pub mod device_end;
 mod driver;
 pub mod driver_end;
 mod guest;
 mod meddler;
+pub mod mmio;
+pub mod pci;
 mod script;
 pub mod vhost_user;

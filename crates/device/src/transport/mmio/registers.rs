@@ -69,10 +69,8 @@ impl Mmio {
         }
         data.fill(0);
         match <&mut [u8; WIDTH]>::try_from(data) {
-            Ok(data) if offset.is_multiple_of(WIDTH as u64) => {
-                *data = self.read_register(offset).to_le_bytes();
-            }
-            _ => tracing::debug!(offset, "a read of registers that is not of aligned 32 bits"),
+            Ok(data) => *data = self.read_register(offset).to_le_bytes(),
+            Err(_) => tracing::debug!(offset, "a read of registers that is not 32 bits wide"),
         }
     }
 
@@ -82,10 +80,8 @@ impl Mmio {
             return self.core.write_config(offset, data);
         }
         match <[u8; WIDTH]>::try_from(data) {
-            Ok(data) if offset.is_multiple_of(WIDTH as u64) => {
-                self.write_register(offset, u32::from_le_bytes(data));
-            }
-            _ => tracing::debug!(offset, "a write to registers that is not of aligned 32 bits"),
+            Ok(data) => self.write_register(offset, u32::from_le_bytes(data)),
+            Err(_) => tracing::debug!(offset, "a write to registers that is not 32 bits wide"),
         }
     }
 

@@ -124,6 +124,9 @@ fn a_virtqueue_that_is_not_ready_is_left_alone() {
         let mut driver = Driver::new(sevens(), features);
         let mut queue = driver.start(16);
         driver.request(&mut queue, &[], &[8]);
+        // What is remembered meanwhile is not where a virtqueue begins that is made ready later.
+        driver.mmio.pause();
+        driver.mmio.resume();
         driver.write(mmio::QUEUE_READY, 0);
         assert_eq!(driver.read(mmio::QUEUE_READY), 0);
         driver.write(mmio::INTERRUPT_ACK, u32::MAX);
@@ -220,24 +223,20 @@ fn notifications_come_with_data_where_that_was_negotiated() {
         } else {
             Features::NONE
         };
-        let mut driver = Driver::new(probe(2), feature::VERSION_1 | more);
-        driver.negotiate();
+        let mut device = probe(2);
+        // One thread for both, which looks at them in the order in which they were notified.
+        device.description.queues[1].group = 0;
+        let mut driver = Driver::new(device, feature::VERSION_1 | more);
+        let mut other = driver.start(16);
         let mut queue = driver.guest.queue(1, 16);
         driver.enable(1, queue.layout());
-        driver.drive();
-        assert_eq!(driver.request(&mut queue, &[], &[8]).data, [7; 8]);
-        driver.write(mmio::INTERRUPT_ACK, u32::MAX);
+        driver.request(&mut queue, &[], &[8]);
+        driver.request(&mut other, &[], &[8]);
         let kicks = driver.mmio.counters()[1].kicks;
-        queue.submit_silently(&[], &[8]);
         // Bits beyond the index are data, or make an index that there is not.
         driver.write(mmio::QUEUE_NOTIFY, NotificationData::split(1, 2).0);
-        if with_data {
-            driver.complete(&mut queue);
-        } else {
-            driver.write(mmio::QUEUE_NOTIFY, 1);
-            driver.complete(&mut queue);
-            assert_eq!(driver.mmio.counters()[1].kicks, kicks + 1);
-        }
+        driver.request(&mut other, &[], &[8]);
+        assert_eq!(driver.mmio.counters()[1].kicks, kicks + u64::from(with_data));
     }
 }
 

@@ -205,6 +205,14 @@ fn features_are_selected_word_by_word() {
     // There is no word beyond the third.
     driver.put32(field::DRIVER_FEATURE, 0xffff_ffff);
     assert_eq!(driver.get::<4>(field::DRIVER_FEATURE), [0; 4]);
+    // They are final with FEATURES_OK (drv:init:device-initialization:03).
+    driver.set_status(Status::FEATURES_OK);
+    driver.put32(field::DRIVER_FEATURE_SELECT, 0);
+    driver.put32(field::DRIVER_FEATURE, 0);
+    assert_eq!(
+        driver.get::<4>(field::DRIVER_FEATURE),
+        offered.word(0).to_le_bytes()
+    );
 }
 
 /// `dev:pci:common-configuration-structure-layout:14`

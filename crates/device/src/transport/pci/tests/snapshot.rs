@@ -119,7 +119,17 @@ fn what_is_no_saved_state_is_refused_and_leaves_nothing() {
         transitional.restore(&state),
         Err(SnapshotError::Malformed(_))
     ));
-    for driver in [&mut other, &mut transitional] {
+    // Or is only not the same function.
+    let options = Options {
+        subsystem: Some((1, 2)),
+        ..Options::default()
+    };
+    let mut different = Driver::new(sevens(), feature::VERSION_1, options);
+    assert!(matches!(
+        different.restore(&state),
+        Err(SnapshotError::Malformed(_))
+    ));
+    for driver in [&mut other, &mut transitional, &mut different] {
         assert_eq!(driver.status(), Status::NONE);
         driver.negotiate();
     }

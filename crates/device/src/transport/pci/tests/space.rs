@@ -215,6 +215,8 @@ fn base_address_registers_tell_their_size_and_take_an_address() {
             let all = (command::IO | command::MEMORY).to_le_bytes();
             function.config_write(command, &all);
             assert_eq!(address(&function, bar.index), None);
+            function.config_write(register as u64, &[0; 8]);
+            assert_eq!(address(&function, bar.index), None);
             let address64 = if bar.kind == BarKind::Memory64 {
                 0x12_0000_0000
             } else {

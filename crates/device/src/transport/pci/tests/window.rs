@@ -103,6 +103,7 @@ fn the_window_leads_nowhere_else() {
     for (bar, offset, length) in [
         (STRUCTURES_BAR, device, 0),
         (STRUCTURES_BAR, device, 3),
+        (STRUCTURES_BAR, device + 1, 3),
         (STRUCTURES_BAR, device, 8),
         (STRUCTURES_BAR, device, u32::MAX),
         (STRUCTURES_BAR, device + 1, 2),
