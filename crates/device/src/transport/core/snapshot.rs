@@ -156,7 +156,7 @@ impl<'a> Saved<'a> {
             } else {
                 Interface::Modern
             },
-            status: rest.array().map(|[status]| Status(status))?,
+            status: rest.array().map(|[status]| Status(status)).filter(is_status)?,
             broken: rest.flag()?,
             held: rest.flag()?,
             driver_features: rest.features()?,
@@ -165,4 +165,9 @@ impl<'a> Saved<'a> {
             host: &[],
         })
     }
+}
+
+/// Whether the device can have this status; that it needs a reset is told apart from it.
+fn is_status(status: &Status) -> bool {
+    (status.unnamed() | *status & Status::DEVICE_NEEDS_RESET).is_empty()
 }

@@ -1,5 +1,7 @@
 //! The state of a device behind its registers.
 
+use ringwright_spec::mmio::Interrupt;
+
 use super::registers::Selectors;
 use super::{Mmio, Version};
 use crate::codec::{Rest, put_bytes};
@@ -55,7 +57,8 @@ fn decode(state: &[u8]) -> Option<(bool, u32, Selectors, &[u8])> {
     let mut rest = Rest::after(MAGIC, state)?;
     let parts = (
         rest.flag()?,
-        rest.u32()?,
+        rest.u32()
+            .filter(|events| Interrupt(*events).unnamed().is_empty())?,
         Selectors::restore(&mut rest)?,
         rest.bytes()?,
     );

@@ -92,6 +92,9 @@ impl Interrupts {
     /// From a saved state of as many queues, while no interrupt can be sent.
     pub fn restore(&self, rest: &mut Rest<'_>) -> Option<()> {
         let [isr] = rest.array()?;
+        if !Isr(isr).unnamed().is_empty() {
+            return None;
+        }
         self.isr.restore(isr.into());
         self.set_config_vector(rest.u16()?);
         for queue in 0..self.queue_vectors.len() {
