@@ -39,6 +39,10 @@ pub trait Model {
     fn set_status(&mut self, status: Status);
     /// Accepts features.
     fn set_features(&mut self, features: Features);
+    /// The queue size, where the driver cannot choose it.
+    fn fixed_size(&self) -> Option<u16> {
+        None
+    }
     /// Sets up a virtqueue and enables it.
     fn enable(&mut self, queue: u16, layout: Layout);
     /// Resets one virtqueue.
@@ -219,7 +223,7 @@ impl Play {
     }
 
     fn start(&mut self, model: &mut dyn Model, queue: u16, size: u16) {
-        let layout = place(queue, size, self.packed);
+        let layout = place(queue, model.fixed_size().unwrap_or(size), self.packed);
         model.enable(queue, layout);
         self.drivers.retain(|(other, _)| *other != queue);
         self.drivers
@@ -254,7 +258,7 @@ impl Play {
 
     /// One buffer that every device writes to, or refuses with its status.
     fn serve_one(&self, model: &mut dyn Model) {
-        let layout = place(0, 8, false);
+        let layout = place(0, model.fixed_size().unwrap_or(8), false);
         let memory = self.guest.memory();
         let zeroes = [0; QUEUE_SPACE as usize];
         memory.write(MAIN, &zeroes).expect("the main region is there");

@@ -24,9 +24,10 @@ const ISR: u64 = 0x1000;
 pub fn run(input: &[u8]) {
     let mut script = Script::new(input);
     let (options, disk) = options(&mut script);
+    // Only a legacy device is driven through its legacy interface here.
     let order = match options.kind {
-        Kind::NonTransitional => ByteOrder::Little,
-        _ => options.common.legacy_byte_order,
+        Kind::Legacy => options.common.legacy_byte_order,
+        _ => ByteOrder::Little,
     };
     let interrupts = Arc::new(Interrupts::default());
     let mut slot = Slot::new(disk, options, interrupts.clone());
@@ -240,6 +241,11 @@ impl Model for Slot {
             self.put32(field::DRIVER_FEATURE_SELECT, word);
             self.put32(field::DRIVER_FEATURE, features.word(word));
         }
+    }
+
+    /// Both devices have it.
+    fn fixed_size(&self) -> Option<u16> {
+        self.is_legacy().then_some(256)
     }
 
     fn enable(&mut self, queue: u16, layout: Layout) {

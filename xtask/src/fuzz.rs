@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
         return run_command(program(target)?.arg(input));
     }
     println!(
-        "{:<12} {:>11} {:>7} {:>12}  RESULT",
+        "{:<18} {:>11} {:>7} {:>12}  RESULT",
         "TARGET", "EXECUTIONS", "EDGES", "CORPUS"
     );
     let mut findings = Vec::new();
