@@ -306,6 +306,15 @@ fn place(queue: u16, size: u16, packed: bool) -> Layout {
     }
 }
 
+/// An offset where nothing is, or no offset at all.
+pub fn far(script: &mut Script<'_>) -> u64 {
+    match script.u8() % 4 {
+        0 => script.u64(),
+        1 => u64::MAX - u64::from(script.u8()),
+        _ => script.below(0x1_0000),
+    }
+}
+
 /// A state that was saved, with a byte changed or cut where the script says so.
 pub fn tamper(script: &mut Script<'_>, mut state: Vec<u8>) -> Vec<u8> {
     match script.u8() % 4 {

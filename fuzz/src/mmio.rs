@@ -93,7 +93,11 @@ impl Model for Board {
         let [write, odd_place, odd_width, far] = script.flags();
         let mut offset = registers[script.index(registers.len())].offset;
         if odd_place {
-            offset = if far { script.u64() } else { script.below(0x200) };
+            offset = if far {
+                bus::far(script)
+            } else {
+                script.below(0x200)
+            };
         }
         let width = if odd_width { script.index(17) } else { 4 };
         let mut data = vec![0; width];

@@ -153,11 +153,7 @@ impl Slot {
 
     fn access_configuration(&mut self, script: &mut Script<'_>) {
         let [write, far, odd_width] = script.flags();
-        let offset = match (far, script.u8()) {
-            (false, offset) => offset.into(),
-            (true, 0) => script.u64(),
-            (true, _) => script.below(0x1100),
-        };
+        let offset = if far { bus::far(script) } else { script.u8().into() };
         let width = if odd_width { script.index(17) } else { 4 };
         let mut data = vec![0; width];
         if write {
@@ -182,7 +178,7 @@ impl Slot {
             _ => field::REGISTERS[script.index(field::REGISTERS.len())].offset,
         };
         if far {
-            offset = script.u64();
+            offset = bus::far(script);
         }
         let register = field::REGISTERS.iter().find(|register| register.offset == offset);
         let width = match register {

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     for target in &targets {
         let (outcome, sound) = fuzz(target, args.seconds)?;
         println!(
-            "{target:<12} {:>11} {:>7} {:>12}  {}",
+            "{target:<18} {:>11} {:>7} {:>12}  {}",
             outcome.executions,
             outcome.edges,
             outcome.corpus,
