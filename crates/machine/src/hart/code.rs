@@ -11,7 +11,7 @@
 use super::compressed::expand;
 use super::decode::decode;
 use super::op::Op;
-use super::tlb::PAGE;
+use super::tlb::{Filter, PAGE};
 use ringwright_memory::Words;
 
 /// The most instructions in a block.
@@ -38,28 +38,41 @@ pub(super) struct Code {
     /// The first block of each list.
     lists: Box<[u32; LISTS]>,
     jumps: Box<[Jump; JUMPS]>,
+    /// The pages of virtual addresses that `jumps` may have entries for.
+    pages: Filter,
+    /// The jumps of other epochs are forgotten.
+    epoch: u16,
     /// Counts FENCE.I.
     generation: u64,
-    /// An instruction that crosses a page border; it is decoded every time.
-    crossing: [Op; 1],
-    crossing_word: u32,
+    /// The instruction that crosses a page border, of which `ops` has the decoded form.
+    crossing: u32,
 }
 
 /// The extent of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Extent {
+    /// Where its decoded instructions start.
     start: u32,
-    /// How many instructions.
-    pub(super) count: u16,
-    /// How many bytes of them.
-    pub(super) bytes: u16,
+    /// How many there are.
+    count: u8,
+    /// How many halfwords of instructions they are.
+    halves: u8,
 }
 
-/// The extent of an instruction that crosses a page border.
-const CROSSING: Extent = Extent {
-    start: NONE,
+impl Extent {
+    /// How many bytes of instructions.
+    #[inline(always)]
+    pub(super) fn bytes(self) -> u64 {
+        2 * u64::from(self.halves)
+    }
+}
+
+/// The first decoded instruction is none of a block, but the last one that crossed a page border; it is decoded every
+/// time.
+pub(super) const CROSSING: Extent = Extent {
+    start: 0,
     count: 1,
-    bytes: 4,
+    halves: 2,
 };
 
 struct Block {
@@ -79,36 +92,46 @@ struct Jump {
     /// The virtual address, odd for user mode.
     key: u64,
     extent: Extent,
+    epoch: u16,
 }
+
+/// A jump of an epoch that is never current.
+const NO_JUMP: Jump = Jump {
+    key: 0,
+    epoch: 0,
+    extent: CROSSING,
+};
 
 impl Code {
     pub(super) fn new() -> Self {
-        Self {
+        let mut code = Self {
             ops: Vec::with_capacity(OPS),
             halves: Vec::with_capacity(2 * OPS),
             blocks: Vec::with_capacity(OPS / 4),
             lists: Box::new([NONE; LISTS]),
-            jumps: Box::new(no_jumps()),
+            jumps: Box::new([NO_JUMP; JUMPS]),
+            pages: Filter::new(),
+            epoch: 0,
             generation: 0,
-            crossing: [Op::Illegal],
-            crossing_word: 0,
-        }
+            crossing: 0,
+        };
+        code.clear();
+        code
     }
 
     /// The block at virtual address `pc`, if control went there lately.
     #[inline(always)]
     pub(super) fn find(&self, pc: u64, user: bool) -> Option<Extent> {
         let jump = &self.jumps[jump_index(pc)];
-        (jump.key == pc | u64::from(user)).then_some(jump.extent)
+        (jump.key == pc | u64::from(user) && jump.epoch == self.epoch).then_some(jump.extent)
     }
 
     /// The instructions of a block.
     #[inline(always)]
     pub(super) fn ops(&self, extent: Extent) -> &[Op] {
         let start = extent.start as usize;
-        self.ops
-            .get(start..start + usize::from(extent.count))
-            .unwrap_or(&self.crossing)
+        // An extent is only good until the cache is emptied, and no one keeps one.
+        &self.ops[start..start + usize::from(extent.count)]
     }
 
     /// The block at `offset` in memory, where virtual address `pc` leads, decoded if need be. `None` if its first
@@ -121,22 +144,24 @@ impl Code {
         };
         self.jumps[jump_index(pc)] = Jump {
             key: pc | u64::from(user),
+            epoch: self.epoch,
             extent,
         };
+        self.pages.insert(pc / PAGE);
         Some(extent)
     }
 
     /// Makes the block of one instruction that crosses a page border.
     pub(super) fn enter_crossing(&mut self, word: u32) -> Extent {
-        self.crossing = [decode(word, 0, 1)];
-        self.crossing_word = word;
+        self.ops[0] = decode(word, 0, 1);
+        self.crossing = word;
         CROSSING
     }
 
     /// Instruction number `index` of a block: its offset in bytes, and the instruction.
     pub(super) fn instruction(&self, extent: Extent, index: usize) -> (u64, u32) {
         if extent == CROSSING {
-            return (0, self.crossing_word);
+            return (0, self.crossing);
         }
         // Blocks are in the order of their instructions.
         let number = self
@@ -157,7 +182,19 @@ impl Code {
 
     /// Forgets where virtual addresses lead: translations may have changed.
     pub(super) fn forget_jumps(&mut self) {
-        *self.jumps = no_jumps();
+        self.pages.clear();
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            self.jumps.fill(NO_JUMP);
+            self.epoch = 1;
+        }
+    }
+
+    /// Forgets where the virtual addresses of the page of `address` lead, and perhaps others.
+    pub(super) fn forget_jumps_into(&mut self, address: u64) {
+        if self.pages.may_contain(address / PAGE) {
+            self.forget_jumps();
+        }
     }
 
     /// FENCE.I: instructions may have changed.
@@ -179,9 +216,7 @@ impl Code {
             if block.offset == offset {
                 if block.generation != self.generation {
                     let first = block.halves as usize;
-                    let halves = self
-                        .halves
-                        .get(first..first + usize::from(block.extent.bytes) / 2)?;
+                    let halves = self.halves.get(first..first + usize::from(block.extent.halves))?;
                     if !same(words, offset, halves) {
                         // No longer to be found; a new one takes its place.
                         block.offset = u64::MAX;
@@ -233,8 +268,8 @@ impl Code {
         }
         let extent = Extent {
             start: start as u32,
-            count: (self.ops.len() - start) as u16,
-            bytes: at as u16,
+            count: (self.ops.len() - start) as u8,
+            halves: (at / 2) as u8,
         };
         let list = &mut self.lists[list_index(offset)];
         let block = Block {
@@ -251,6 +286,7 @@ impl Code {
     /// Forgets all blocks.
     fn clear(&mut self) {
         self.ops.clear();
+        self.ops.push(Op::Illegal);
         self.halves.clear();
         self.blocks.clear();
         self.lists.fill(NONE);
@@ -267,14 +303,6 @@ fn length(half: u16) -> usize {
 fn same(words: &Words, offset: u64, halves: &[u16]) -> bool {
     let mut places = halves.iter().zip((offset..).step_by(2));
     places.all(|(&half, offset)| words.load(offset) == Some(half))
-}
-
-/// A table of jumps in which no address is found: no entry's key belongs to its place.
-fn no_jumps() -> [Jump; JUMPS] {
-    let extent = CROSSING;
-    let mut jumps = [Jump { key: 0, extent }; JUMPS];
-    jumps[jump_index(0)].key = 2;
-    jumps
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use super::atomic::Reservation;
 use super::csr::status;
 use super::registers::Registers;
 use super::state::{Privilege, State};
-use super::tlb::{Context, Tlb};
+use super::tlb::{Context, Filter, Tlb};
 use super::trap::Watch;
 use super::{InterruptFile, Signals};
 use crate::{Bus, Clock, Ram};
@@ -25,9 +25,13 @@ pub(super) struct Core {
     pub(super) trap_value: u64,
 
     pub(super) context: Context,
+    /// The epoch of the TLBs.
+    pub(super) epoch: u8,
     pub(super) fetches: Tlb,
     pub(super) loads: Tlb,
     pub(super) stores: Tlb,
+    /// The superpages that the TLBs may have entries of.
+    pub(super) superpages: Filter,
     pub(super) words: Words,
     pub(super) ram_base: u64,
     pub(super) bus: Arc<dyn Bus>,
@@ -65,10 +69,12 @@ impl Core {
             pause_at: 0,
             budget_end: 0,
             trap_value: 0,
-            context: Context::new(false, false, false),
+            context: Context::new(0, false, false, false),
+            epoch: 0,
             fetches: Tlb::new(),
             loads: Tlb::new(),
             stores: Tlb::new(),
+            superpages: Filter::new(),
             words: ram.words().clone(),
             ram_base: ram.base(),
             bus,
@@ -143,23 +149,16 @@ impl Core {
         self.reservation = None;
         self.watch = Watch::default();
         self.pause_at = 0;
-        self.context_changed();
         self.forget_translations();
     }
 
-    /// Mode, SUM or MXR may be other ones now.
+    /// Epoch, mode, SUM or MXR may be other ones now.
     pub(super) fn context_changed(&mut self) {
         self.context = Context::new(
+            self.epoch,
             self.privilege == Privilege::User,
             self.sstatus & status::SUM != 0,
             self.sstatus & status::MXR != 0,
         );
-    }
-
-    /// SFENCE.VMA for data; the jumps of [`Code`](super::code::Code) have to be forgotten as well.
-    pub(super) fn forget_translations(&mut self) {
-        self.fetches.clear();
-        self.loads.clear();
-        self.stores.clear();
     }
 }

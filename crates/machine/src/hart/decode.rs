@@ -265,16 +265,14 @@ fn fma(word: Word, kind: Fma) -> Option<Op> {
         rs1: word.frs1(),
         rs2: word.frs2(),
         rs3: FLOAT + (word.0 >> 27) as u8,
-        rm: word.rounding()?,
+        rm: word.rounding(),
     })
 }
 
 fn float(word: Word) -> Option<Float> {
     let (rd, rs1, rs2) = (word.frd(), word.frs1(), word.frs2());
     let (format, selector) = (word.format()?, word.0 >> 20 & 31);
-    let rounding = word.rounding();
-    let two =
-        |op: fn(Format, Register, Register, Register, u8) -> Float| Some(op(format, rd, rs1, rs2, rounding?));
+    let rm = word.rounding();
     let integer = match selector {
         0 => Some(Integer::I32),
         1 => Some(Integer::U32),
@@ -283,40 +281,35 @@ fn float(word: Word) -> Option<Float> {
         _ => None,
     };
     Some(match (word.0 >> 27, word.funct3()) {
-        (0x00, _) => two(|format, rd, rs1, rs2, rm| Float::Add {
+        (0x00, _) => Float::Add {
             format,
             rd,
             rs1,
             rs2,
             rm,
-        })?,
-        (0x01, _) => two(|format, rd, rs1, rs2, rm| Float::Subtract {
-            format,
-            rd,
-            rs1,
-            rs2,
-            rm,
-        })?,
-        (0x02, _) => two(|format, rd, rs1, rs2, rm| Float::Multiply {
-            format,
-            rd,
-            rs1,
-            rs2,
-            rm,
-        })?,
-        (0x03, _) => two(|format, rd, rs1, rs2, rm| Float::Divide {
-            format,
-            rd,
-            rs1,
-            rs2,
-            rm,
-        })?,
-        (0x0b, _) if selector == 0 => Float::SquareRoot {
-            format,
-            rd,
-            rs1,
-            rm: rounding?,
         },
+        (0x01, _) => Float::Subtract {
+            format,
+            rd,
+            rs1,
+            rs2,
+            rm,
+        },
+        (0x02, _) => Float::Multiply {
+            format,
+            rd,
+            rs1,
+            rs2,
+            rm,
+        },
+        (0x03, _) => Float::Divide {
+            format,
+            rd,
+            rs1,
+            rs2,
+            rm,
+        },
+        (0x0b, _) if selector == 0 => Float::SquareRoot { format, rd, rs1, rm },
         (0x04, funct3 @ 0..=2) => {
             let sign = [Sign::Copy, Sign::Negate, Sign::Xor][funct3 as usize];
             Float::Sign {
@@ -343,7 +336,7 @@ fn float(word: Word) -> Option<Float> {
                 to: format,
                 rd,
                 rs1,
-                rm: rounding?,
+                rm,
             }
         }
         (0x14, funct3 @ 0..=2) => {
@@ -361,14 +354,14 @@ fn float(word: Word) -> Option<Float> {
             rd: word.rd(),
             rs1,
             integer: integer?,
-            rm: rounding?,
+            rm,
         },
         (0x1a, _) => Float::FromInteger {
             format,
             rd,
             rs1: word.rs1(),
             integer: integer?,
-            rm: rounding?,
+            rm,
         },
         (0x1c, 0) if selector == 0 => Float::MoveToInteger {
             format,
@@ -465,11 +458,12 @@ impl Word {
         }
     }
 
-    /// The rounding field, 7 for dynamic; `None` for reserved modes.
-    fn rounding(self) -> Option<u8> {
-        match self.funct3() as u8 {
-            rm @ (0..=4 | 7) => Some(rm),
-            _ => None,
-        }
+    /// The rounding field: a mode, or 7 for that of the `frm` CSR.
+    fn rounding(self) -> u8 {
+        self.funct3() as u8
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

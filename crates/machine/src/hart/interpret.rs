@@ -1,7 +1,7 @@
 //! The loop that runs instructions.
 
 use super::alu;
-use super::code::{Code, Extent};
+use super::code::{CROSSING, Code, Extent};
 use super::core::Core;
 use super::csr::status;
 use super::exception::Exception;
@@ -50,12 +50,13 @@ impl Core {
                     },
                 },
             };
+            let ops = code.ops(extent);
             // Where control goes next: behind the block, unless an instruction says otherwise.
-            let mut next = pc.wrapping_add(extent.bytes.into());
-            let left = self.run_block(code, extent, pc, &mut next);
+            let mut next = pc.wrapping_add(extent.bytes());
+            let left = self.run_block(ops, pc, &mut next);
             match left {
                 Left::End => {
-                    self.instret += u64::from(extent.count);
+                    self.instret += ops.len() as u64;
                     self.pc = next;
                 }
                 Left::Branch(done) => {
@@ -63,7 +64,7 @@ impl Core {
                     self.pc = next;
                 }
                 Left::System(word) => {
-                    self.instret += u64::from(extent.count);
+                    self.instret += ops.len() as u64;
                     self.pc = next;
                     match self.system(word, code) {
                         Ok(None) => {}
@@ -81,13 +82,13 @@ impl Core {
                     }
                 }
                 Left::Exception(exception, index) => {
-                    if let Err(fatal) = self.interrupt_block(code, extent, exception, index) {
+                    if let Err(fatal) = self.interrupt_block(code, exception, index) {
                         return Exit::Fatal(fatal);
                     }
                 }
                 Left::Spin(index) => {
-                    self.instret += u64::from(extent.count);
-                    self.pc = pc.wrapping_add(code.instruction(extent, index).0);
+                    self.instret += ops.len() as u64;
+                    self.pc = pc.wrapping_add(self.instruction(code, index).0);
                     if self.is_stuck() {
                         return Exit::Fatal(Fatal::Spin { pc: self.pc });
                     }
@@ -98,14 +99,21 @@ impl Core {
 
     /// Runs the block at virtual address `pc`.
     #[inline(always)]
-    fn run_block(&mut self, code: &Code, extent: Extent, pc: u64, next: &mut u64) -> Left {
-        for (index, &op) in code.ops(extent).iter().enumerate() {
+    fn run_block(&mut self, ops: &[Op], pc: u64, next: &mut u64) -> Left {
+        let mut rest = ops.iter();
+        while let Some(op) = rest.next() {
+            /// The index of the instruction.
+            macro_rules! index {
+                () => {
+                    ops.len() - rest.len() - 1
+                };
+            }
             /// The value of an access, or out of here.
             macro_rules! attempt {
                 ($result:expr) => {
                     match $result {
                         Ok(value) => value,
-                        Err(exception) => return Left::Exception(exception, index),
+                        Err(exception) => return Left::Exception(exception, index!()),
                     }
                 };
             }
@@ -141,7 +149,7 @@ impl Core {
                     }
                 };
             }
-            match op {
+            match *op {
                 Op::Addi { rd, rs1, imm } => set!(rd, x!(rs1).wrapping_add(imm as u64)),
                 Op::Slti { rd, rs1, imm } => set!(rd, u64::from((x!(rs1) as i64) < i64::from(imm))),
                 Op::Sltiu { rd, rs1, imm } => set!(rd, u64::from(x!(rs1) < imm as u64)),
@@ -227,7 +235,7 @@ impl Core {
                 }
                 Op::Zero { rs1 } => {
                     if !self.zero_enabled() {
-                        return Left::Exception(Exception::IllegalInstruction, index);
+                        return Left::Exception(Exception::IllegalInstruction, index!());
                     }
                     attempt!(self.zero_block(x!(rs1)));
                 }
@@ -281,7 +289,7 @@ impl Core {
                     set!(rd, *next);
                     *next = target;
                 }
-                Op::Spin => return Left::Spin(index),
+                Op::Spin => return Left::Spin(index!()),
 
                 Op::LoadReserved { rd, rs1, wide, order } => {
                     attempt!(self.load_reserved(rd, rs1, wide, order));
@@ -313,8 +321,8 @@ impl Core {
                 }
 
                 Op::System { word } => return Left::System(word),
-                Op::Breakpoint => return Left::Exception(Exception::Breakpoint, index),
-                Op::Illegal => return Left::Exception(Exception::IllegalInstruction, index),
+                Op::Breakpoint => return Left::Exception(Exception::Breakpoint, index!()),
+                Op::Illegal => return Left::Exception(Exception::IllegalInstruction, index!()),
             }
         }
         Left::End
@@ -371,14 +379,8 @@ impl Core {
     /// Takes the exception of instruction number `index` of a block.
     #[cold]
     #[inline(never)]
-    fn interrupt_block(
-        &mut self,
-        code: &Code,
-        extent: Extent,
-        exception: Exception,
-        index: usize,
-    ) -> Result<(), Fatal> {
-        let (offset, word) = code.instruction(extent, index);
+    fn interrupt_block(&mut self, code: &Code, exception: Exception, index: usize) -> Result<(), Fatal> {
+        let (offset, word) = self.instruction(code, index);
         self.instret += index as u64;
         self.pc = self.pc.wrapping_add(offset);
         match exception {
@@ -387,6 +389,13 @@ impl Core {
             _ => {}
         }
         self.take_exception(exception)
+    }
+
+    /// Instruction number `index` of the block at `pc`, which has just been run: its offset in bytes, and the instruction.
+    fn instruction(&self, code: &Code, index: usize) -> (u64, u32) {
+        // What is not to be found is an instruction that crosses a page border.
+        let extent = code.find(self.pc, self.context.is_user());
+        code.instruction(extent.unwrap_or(CROSSING), index)
     }
 
     /// Whether a jump to itself never ends: no interrupt can be taken.

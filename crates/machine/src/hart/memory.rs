@@ -2,7 +2,8 @@
 
 use super::core::Core;
 use super::exception::Exception;
-use super::tlb::PAGE;
+use super::tlb::{Context, PAGE, PAGE_BITS};
+use super::walk::{LEVEL_BITS, LEVELS};
 use ringwright_memory::Word;
 
 /// What an access does.
@@ -110,8 +111,8 @@ impl Core {
         if let Some(offset) = tlb.find(address, 1, self.context) {
             return Ok(Place::Memory(offset));
         }
-        let physical = match self.walk(address, access) {
-            Ok(physical) => physical,
+        let (physical, level) = match self.walk(address, access) {
+            Ok(found) => found,
             Err(exception) => return Err(self.fail(exception, address)),
         };
         let offset = physical.wrapping_sub(self.ram_base);
@@ -124,7 +125,35 @@ impl Core {
             Access::Store => &mut self.stores,
         };
         tlb.insert(address, offset, self.context);
+        if level != 0 {
+            self.superpages.insert(superpage(address, level));
+        }
         Ok(Place::Memory(offset))
+    }
+
+    /// SFENCE.VMA for all addresses; the jumps of [`Code`](super::code::Code) have to be forgotten as well.
+    pub(super) fn forget_translations(&mut self) {
+        self.epoch += 1;
+        if self.epoch == Context::EPOCHS {
+            self.epoch = 0;
+            self.fetches.clear();
+            self.loads.clear();
+            self.stores.clear();
+        }
+        self.superpages.clear();
+        self.context_changed();
+    }
+
+    /// SFENCE.VMA for `address`. `false`, with nothing done, if it may be in a superpage, of which more than one page may be
+    /// remembered.
+    pub(super) fn forget_translation(&mut self, address: u64) -> bool {
+        if (1..LEVELS).any(|level| self.superpages.may_contain(superpage(address, level))) {
+            return false;
+        }
+        self.fetches.remove(address);
+        self.loads.remove(address);
+        self.stores.remove(address);
+        true
     }
 
     /// Remembers the value for `stval`.
@@ -251,4 +280,10 @@ impl Core {
             self.write_memory(offset + 8 * word, &[0; 8]);
         }
     }
+}
+
+/// A number for the superpage of `level` that `address` is in.
+fn superpage(address: u64, level: u32) -> u64 {
+    let shift = PAGE_BITS + level * LEVEL_BITS;
+    (address >> shift) << shift | u64::from(level)
 }

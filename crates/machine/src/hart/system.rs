@@ -66,8 +66,14 @@ impl Core {
                 }
             }
             _ if word >> 25 == 9 && Word(word).rd() == SINK => {
-                self.forget_translations();
-                code.forget_jumps();
+                // With an address, only that; an address space number does not matter, as there is just one.
+                let address = self.registers.get(Word(word).rs1());
+                if Word(word).rs1() != 0 && self.forget_translation(address) {
+                    code.forget_jumps_into(address);
+                } else {
+                    self.forget_translations();
+                    code.forget_jumps();
+                }
             }
             _ => return Err(Exception::IllegalInstruction),
         }

@@ -27,15 +27,20 @@ const EMPTY: Entry = Entry {
     distance: 0,
 };
 
-/// What besides the address decides whether an access is allowed, as bits that fit into a tag beside the three that tell
-/// of misalignment.
+/// What besides the address decides whether an entry is good for an access, as bits that fit into a tag beside the three
+/// that tell of misalignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Context(u64);
 
 impl Context {
+    /// How many epochs there are. To forget all entries is to go on to the next epoch; only where there is none left, the
+    /// entries have to be cleared.
+    pub(super) const EPOCHS: u8 = 32;
+
     /// The context in user mode or not, with the bits SUM and MXR of `sstatus`.
-    pub(super) fn new(user: bool, sum: bool, mxr: bool) -> Self {
-        Self(u64::from(user) << 3 | u64::from(sum && !user) << 4 | u64::from(mxr) << 5)
+    pub(super) fn new(epoch: u8, user: bool, sum: bool, mxr: bool) -> Self {
+        let mode = u64::from(user) << 3 | u64::from(sum && !user) << 4 | u64::from(mxr) << 5;
+        Self(mode | u64::from(epoch) << 6)
     }
 
     /// Whether in user mode.
@@ -77,10 +82,48 @@ impl Tlb {
         };
     }
 
+    /// Forgets the page of `address`, in all contexts.
+    pub(super) fn remove(&mut self, address: u64) {
+        let entry = &mut self.0[index(address)];
+        if (entry.tag ^ address) < PAGE {
+            *entry = EMPTY;
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.0.fill(EMPTY);
     }
+}
+
+/// A set of numbers that may say yes where no would be right, but never the other way round.
+pub(super) struct Filter([u64; 64]);
+
+impl Filter {
+    pub(super) fn new() -> Self {
+        Self([0; 64])
+    }
+
+    pub(super) fn insert(&mut self, number: u64) {
+        let (word, bit) = filter_place(number);
+        self.0[word] |= bit;
+    }
+
+    pub(super) fn may_contain(&self, number: u64) -> bool {
+        let (word, bit) = filter_place(number);
+        self.0[word] & bit != 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.fill(0);
+    }
+}
+
+/// One of 4096 bits, as a word and a mask.
+fn filter_place(number: u64) -> (usize, u64) {
+    // The golden ratio spreads numbers that are near each other.
+    let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+    ((hash >> 6) as usize, 1 << (hash & 63))
 }
 
 #[inline(always)]

@@ -13,7 +13,10 @@ pub(super) const SV39: u64 = 8;
 pub(super) const SV48: u64 = 9;
 
 /// Bits of a virtual page number that one level translates.
-const LEVEL_BITS: u32 = 9;
+pub(super) const LEVEL_BITS: u32 = 9;
+
+/// Levels of page tables, at most.
+pub(super) const LEVELS: u32 = 4;
 
 /// Bits of a page table entry.
 mod entry {
@@ -31,12 +34,13 @@ mod entry {
 }
 
 impl Core {
-    /// The physical address of virtual `address`, if the page tables allow the access.
-    pub(super) fn walk(&self, address: u64, access: Access) -> Result<u64, Exception> {
+    /// The physical address of virtual `address`, if the page tables allow the access, and the level of the page: 0 for
+    /// 4 KiB, more for superpages.
+    pub(super) fn walk(&self, address: u64, access: Access) -> Result<(u64, u32), Exception> {
         let levels = match self.satp >> 60 {
             SV39 => 3,
             SV48 => 4,
-            _ => return physical(address, access),
+            _ => return physical(address, access).map(|address| (address, 0)),
         };
         let page_fault = access.page_fault();
         // The bits above the translated ones repeat the highest of those.
@@ -67,7 +71,7 @@ impl Core {
             if target & within & !(PAGE - 1) != 0 || !self.allows(pte, access) {
                 return Err(page_fault);
             }
-            return Ok(target | address & within);
+            return Ok((target | address & within, level));
         }
         Err(page_fault)
     }

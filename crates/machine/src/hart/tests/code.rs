@@ -139,3 +139,23 @@ fn exceptions_within_blocks() {
         assert_eq!(guest.hart.instructions(), 9);
     }
 }
+
+/// The table of jumps forgets by counting; when the count starts again, nothing old is found.
+#[test]
+fn forgotten_jumps_do_not_come_back() {
+    let mut guest = Guest::new(&[NOP, ECALL]);
+    guest.run();
+    let code = &mut guest.hart.code;
+    assert!(code.find(BASE, false).is_some());
+    assert!(code.find(BASE, true).is_none(), "of the other mode");
+    for round in 0..0x2_0001 {
+        code.forget_jumps();
+        assert!(code.find(BASE, false).is_none(), "after {round} times");
+    }
+    // Those of one page are forgotten with the page.
+    guest.jump(BASE);
+    guest.run();
+    let code = &mut guest.hart.code;
+    code.forget_jumps_into(BASE + 0xfff);
+    assert!(code.find(BASE, false).is_none());
+}

@@ -191,6 +191,10 @@ fn branches_and_exceptions_count_right() {
     let state = guest.run();
     // 1, three times 2, 1; the EBREAK does not retire.
     assert_eq!((state.scause, state.x[11]), (3, 8));
+    // Nor does an access to a register that is not there.
+    let mut guest = Guest::new(&[NOP, csrrs(A0, 0x7c0, ZERO)]);
+    guest.write(HANDLER, &[csrrs(A1, INSTRET, ZERO), ECALL]);
+    assert_eq!(guest.run().x[11], 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::assembler::*;
 use super::{BASE, DATA, Device, Guest, hart};
-use crate::{Exit, Fence, Hart, Interrupt};
+use crate::{Exit, Fence, Hart, Interrupt, Signals};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -52,33 +52,57 @@ fn counters_of_two_harts() {
     }
 }
 
-/// With FENCE between its store and its load, at least one of two harts sees the other's store.
+/// With FENCE between its store and its load, at least one of two harts sees the other's store: in many rounds, in step.
 #[test]
 fn fences_order_stores_before_loads() {
-    // Store to a1, fence, load from a2.
-    let program = [sw(T0, A1, 0), FENCE, lw(A0, A2, 0), ECALL];
+    const ROUNDS: u64 = 3000;
+    const STRIDE: u64 = 64;
+    let (round, last, seen) = (T0, T1, T2);
+    let (mine, theirs, progress, other, results) = (A1, A2, A0, 14, 15);
+    let program = [
+        sd(round, progress, 0),
+        ld(seen, other, 0),
+        branch(6, seen, round, -4),
+        sw(round, mine, 0),
+        FENCE,
+        lw(seen, theirs, 0),
+        sw(seen, results, 0),
+        addi(mine, mine, STRIDE as i32),
+        addi(theirs, theirs, STRIDE as i32),
+        addi(results, results, 4),
+        addi(round, round, 1),
+        bne(round, last, -44),
+        ECALL,
+    ];
     let guest = Guest::new(&program);
+    let places = |hart: u64| DATA + hart * ROUNDS * STRIDE;
+    let results = |hart: u64| DATA + (2 * STRIDE + 4 * hart) * ROUNDS;
+    let progress = |hart: u64| DATA + (2 * STRIDE + 8) * ROUNDS + 128 * hart;
     let [mut one, mut other] = two(&guest);
-    for _ in 0..2000 {
-        guest.ram.store(DATA, 0_u64).unwrap();
-        guest.ram.store(DATA + 64, 0_u64).unwrap();
-        for (hart, mine, theirs) in [(&mut one, DATA, DATA + 64), (&mut other, DATA + 64, DATA)] {
-            hart.start(BASE, mine);
-            hart.set_x(12, theirs);
-            hart.set_x(5, 1);
+    for (id, hart) in [(0, &mut one), (1, &mut other)] {
+        let registers = [
+            (11, places(id)),
+            (12, places(1 - id)),
+            (10, progress(id)),
+            (14, progress(1 - id)),
+        ];
+        for (register, value) in registers
+            .into_iter()
+            .chain([(15, results(id)), (5, 1), (6, ROUNDS)])
+        {
+            hart.set_x(register, value);
         }
-        let barrier = std::sync::Barrier::new(2);
-        thread::scope(|scope| {
-            for hart in [&mut one, &mut other] {
-                scope.spawn(|| {
-                    barrier.wait();
-                    hart.run(100)
-                });
-            }
-        });
+    }
+    thread::scope(|scope| {
+        for hart in [&mut one, &mut other] {
+            scope.spawn(|| assert_eq!(hart.run(u64::MAX), Exit::Ecall));
+        }
+    });
+    for round in 0..ROUNDS - 1 {
+        let [first, second] = [0, 1].map(|hart| guest.ram.load::<u32>(results(hart) + 4 * round).unwrap());
         assert!(
-            one.x(10) == 1 || other.x(10) == 1,
-            "neither saw the other's store"
+            first != 0 || second != 0,
+            "neither saw the other's store in round {round}"
         );
     }
 }
@@ -96,6 +120,7 @@ fn remote_fences_are_waited_for() {
     let signals = hart.signals().clone();
     thread::scope(|scope| {
         scope.spawn(move || while hart.run(u64::MAX) != Exit::Left {});
+        let _leaving = Leaving(&signals);
         let end = Instant::now() + DEADLINE;
         for value in 1..300 {
             guest.write(DATA, &function(value)[..1]);
@@ -116,8 +141,16 @@ fn remote_fences_are_waited_for() {
                 seen = guest.ram.load(result).unwrap();
             }
         }
-        signals.leave();
     });
+}
+
+/// Has a hart leave, also when a test fails, so that its thread ends.
+struct Leaving<'a>(&'a Signals);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 /// A hart that is not running owes no answer.

@@ -399,3 +399,55 @@ fn modes_do_not_share_translations() {
     guest.jump(USER_CODE);
     assert_eq!(guest.trap().0, FETCH_PAGE_FAULT);
 }
+
+/// The second of two pages is forgotten with the first if both are of one superpage, and only then.
+#[test]
+fn sfence_vma_for_an_address_in_a_superpage() {
+    const SUPERPAGE: u64 = 0x4_0000_0000;
+    for level in 1..3 {
+        let program = [
+            ld(A0, A1, 0),
+            ld(A2, A2, 0),
+            sw(ZERO, T0, 0),
+            SFENCE_VMA | A1 << 15,
+            ld(A0, A1, 0),
+            ld(A2, T1, 0),
+            ECALL,
+        ];
+        let (mut guest, mut tables) = translated(&program, 3);
+        let target = BASE;
+        tables.map(&guest, SUPERPAGE, target, level, V | R | A);
+        let place = tables.entry(&guest, SUPERPAGE, level);
+        guest.change(|state| {
+            state.x[11] = SUPERPAGE + 0x3000;
+            state.x[12] = SUPERPAGE + 0x5008;
+            state.x[5] = place;
+            state.x[6] = SUPERPAGE + 0x5008;
+        });
+        assert_eq!(guest.trap(), (LOAD_PAGE_FAULT, SUPERPAGE + 0x3000, BASE + 16));
+        guest.jump(BASE + 20);
+        assert_eq!(
+            guest.trap(),
+            (LOAD_PAGE_FAULT, SUPERPAGE + 0x5008, BASE + 20),
+            "level {level}"
+        );
+    }
+}
+
+/// However often translations are forgotten, old ones do not come back, for data nor for instructions.
+#[test]
+fn many_fences() {
+    let (mut guest, mut tables) = translated(&[ld(A0, A1, 0), jalr(RA, A1, 8), ECALL], 3);
+    guest.hart.set_x(11, PAGE);
+    for round in 0..200 {
+        let target = DATA + 0x1000 * (round % 7);
+        tables.map(&guest, PAGE, target, 0, V | R | X | A);
+        guest.ram.store(target, round).unwrap();
+        guest.write(target + 8, &[addi(A2, ZERO, round as i32), jalr(ZERO, RA, 0)]);
+        guest.hart.fence(Fence::PageTables);
+        guest.hart.fence(Fence::Instructions);
+        guest.jump(BASE);
+        let state = guest.run();
+        assert_eq!((state.pc, state.x[10], state.x[12]), (BASE + 12, round, round));
+    }
+}

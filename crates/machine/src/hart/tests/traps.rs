@@ -193,7 +193,10 @@ fn timer_interrupts() {
     let mut guest = waiting(0x20, SIE_BIT);
     let soon = guest.hart.core.clock.ticks() + 20_000;
     guest.change(|state| state.stimecmp = soon);
-    assert_eq!(guest.hart.run(u64::MAX), Exit::Ecall);
+    let end = Instant::now() + Duration::from_secs(60);
+    while guest.hart.run(100_000) == Exit::Budget {
+        assert!(Instant::now() < end, "no timer interrupt");
+    }
     assert!(guest.hart.core.clock.ticks() >= soon);
     assert_eq!(guest.hart.save().scause, INTERRUPT | 5);
     // Pending until it is set to the future.
@@ -296,7 +299,7 @@ fn a_handler_that_never_gets_anywhere_is_noticed() {
     // The handler of a kernel without a stack: some instructions, then a fault.
     let mut guest = Guest::new(&[0]);
     guest.write(HANDLER, &[addi(2, 2, -64), sd(A0, 2, 0), ECALL]);
-    let exit = guest.hart.run(u64::MAX);
+    let exit = guest.hart.run(10_000_000);
     let Exit::Fatal(Fatal::TrapStorm { pc, cause, .. }) = exit else {
         panic!("{exit:?}");
     };
