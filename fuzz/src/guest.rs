@@ -147,6 +147,16 @@ pub fn layout(size: u16, packed: bool) -> Layout {
     }
 }
 
+/// The virtqueue at `layout`, moved up by `by` bytes.
+pub fn shift(layout: Layout, by: u64) -> Layout {
+    Layout {
+        size: layout.size,
+        descriptor_area: layout.descriptor_area + by,
+        driver_area: layout.driver_area + by,
+        device_area: layout.device_area + by,
+    }
+}
+
 /// Lengths of the parts of a virtqueue of `size`, in bytes.
 pub fn lengths(size: u16, packed: bool) -> [u64; 3] {
     if packed {

@@ -2,6 +2,7 @@
 //! a promise is broken.
 
 mod bus;
+pub mod channel_programs;
 pub mod device_end;
 mod driver;
 pub mod driver_end;

@@ -12,7 +12,7 @@ use ringwright_device::Device;
 use ringwright_device::block::{Block, Options, backend};
 use ringwright_device::entropy::{self, Entropy};
 use ringwright_memory::{Mapping, Region};
-use ringwright_ring::{ByteOrder, Layout, State};
+use ringwright_ring::{ByteOrder, State};
 use ringwright_socket::Error;
 use ringwright_spec::feature;
 use ringwright_vhost_user::backend::{Backend, BackendOptions, OFFERED};
@@ -203,7 +203,7 @@ impl Play {
             (false, true) => State::default().to_vring_base(true),
             (false, false) => 0,
         };
-        let layout = shift(guest::layout(size, packed), index * QUEUE_SPACE);
+        let layout = guest::shift(guest::layout(size, packed), index * QUEUE_SPACE);
         let state = |num: u32| VringState {
             index: index as u32,
             num,
@@ -496,13 +496,4 @@ fn borrow(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
 /// The front-end's address of a guest address in the main region.
 fn user(guest_address: u64) -> u64 {
     guest_address - MAIN + USER
-}
-
-fn shift(layout: Layout, by: u64) -> Layout {
-    Layout {
-        size: layout.size,
-        descriptor_area: layout.descriptor_area + by,
-        driver_area: layout.driver_area + by,
-        device_area: layout.device_area + by,
-    }
 }
