@@ -1,6 +1,5 @@
 //! The data of one command: where they are, how much of them there is, and what that says of the program.
 
-use ringwright_spec::ccw::Command;
 use ringwright_spec::ccw::channel::{
     CcwFlags, DeviceStatus, FORMAT_1_LIMIT, OrbControl, OrbModes, SubchannelStatus,
 };
@@ -175,7 +174,7 @@ impl<'w, 'm> Data<'w, 'm> {
         let piece = Piece {
             address: self.address,
             length: most.min(self.left.into()).min(contiguous),
-            skipped: self.word.flags.contains(CcwFlags::SKIP) && is_input(self.word.command),
+            skipped: self.word.flags.contains(CcwFlags::SKIP),
         };
         self.address += piece.length as u64;
         self.block = self.block.saturating_sub(piece.length);
@@ -194,13 +193,7 @@ impl<'w, 'm> Data<'w, 'm> {
     }
 
     fn begin(&mut self, word: Word) {
-        // Only the first word has the command.
-        let command = if self.used {
-            self.word.command
-        } else {
-            word.command
-        };
-        self.word = Word { command, ..word };
+        self.word = word;
         self.left = word.count;
         self.address = word.address.into();
         self.list = word.address.into();
@@ -276,9 +269,4 @@ struct Piece {
     length: usize,
     /// The driver does not want what the device sends.
     skipped: bool,
-}
-
-/// Whether the device sends data with this command: read, read backward or sense.
-fn is_input(command: Command) -> bool {
-    command.0 & 0x03 == 0x02 || matches!(command.0 & 0x0f, 0x04 | 0x0c)
 }

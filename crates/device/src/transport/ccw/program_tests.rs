@@ -387,20 +387,30 @@ fn invalid_programs_are_not_begun() {
 
 #[test]
 fn invalid_addresses_of_words() {
-    let mut bench = Bench::new().word(CONTROL, NONE, 0, 0);
+    let mut bench = Bench::new()
+        .word(CONTROL, NONE, 0, 0)
+        .at(PROGRAM + 12)
+        .word(CONTROL, NONE, 0, 0);
     // Unaligned, not in memory, beyond what the format reaches, at the very end.
-    for start in [PROGRAM + 4, SIZE as u32, 1 << 31, u32::MAX - 7, 0x7fff_fff8] {
+    for start in [PROGRAM + 12, SIZE as u32, 1 << 31, u32::MAX - 7, 0x7fff_fff8] {
         let Outcome::Ended(ending) = bench.run_from(start, false) else {
             panic!("suspended");
         };
         assert_eq!(ending.subchannel_status, CHECK, "{start:#x}");
         assert_eq!(ending.ccw_address, start.wrapping_add(8));
     }
-    let mut bench = Bench::format_0();
-    assert!(
-        matches!(bench.run_from(1 << 24, false), Outcome::Ended(ending) if ending.subchannel_status == CHECK)
-    );
     assert!(bench.unit.commands.is_empty());
+    // Where format 1 finds words and data, but format 0 does not reach.
+    let high = Region::new(FORMAT_0_LIMIT, Arc::new(Mapping::anonymous(4096).unwrap()));
+    for (mut bench, found) in [(Bench::new(), true), (Bench::format_0(), false)] {
+        bench.memory = Memory::new([bench.memory.regions(), std::slice::from_ref(&high)].concat()).unwrap();
+        bench = bench.at(1 << 24).word(CONTROL, SLI, 1, 0);
+        let Outcome::Ended(ending) = bench.run_from(1 << 24, false) else {
+            panic!("suspended");
+        };
+        assert_eq!(ending.subchannel_status == FINE, found);
+        assert_eq!(bench.unit.commands.len(), usize::from(found));
+    }
 }
 
 #[test]
@@ -431,6 +441,11 @@ fn invalid_addresses_of_data() {
         .word(0, NONE, 0, 0)
         .ends(OK, CHECK, 0, 2);
     Bench::new()
+        .word(PUT, CD, 3, DATA)
+        .word(0, CcwFlags::SUSPEND, 1, DATA)
+        .ends(OK, CHECK, 0, 2);
+    Bench::new()
+        .with(OrbControl::SUSPEND)
         .word(PUT, CD, 3, DATA)
         .word(0, CcwFlags::SUSPEND, 1, DATA)
         .ends(OK, CHECK, 0, 2);

@@ -296,24 +296,36 @@ fn ends_of_programs_are_waited_for_and_told_from_notifications() {
     fake.board().alert();
     fake.board().alert();
     assert_eq!(device.device_features(), Ok(MODERN));
+    fake.board().rejected = vec![Command::READ_FEAT];
+    assert!(
+        device.device_features().is_err(),
+        "the end, not the notification before it"
+    );
 }
 
 #[test]
 fn what_programs_may_not_end_with() {
     let shared = shared();
-    for status in [
+    let errors = [
         SubchannelStatus::PROGRAM_CHECK,
-        SubchannelStatus::INCORRECT_LENGTH,
         SubchannelStatus::CHANNEL_DATA_CHECK,
-    ] {
+        SubchannelStatus::INCORRECT_LENGTH,
+    ]
+    .map(|status| {
         let fake = stairs(&shared, MODERN);
         let mut device = ccw(&fake, &shared);
         fake.board().status = status;
-        assert!(
-            matches!(device.device_features(), Err(TransportError::Protocol(_))),
-            "{status:?}"
-        );
-    }
+        device.device_features().unwrap_err()
+    });
+    assert!(
+        errors
+            .iter()
+            .all(|error| matches!(error, TransportError::Protocol(_)))
+    );
+    assert!(
+        errors[0] == errors[1] && errors[1] != errors[2],
+        "the length is told apart"
+    );
     let fake = stairs(&shared, MODERN);
     let mut device = ccw(&fake, &shared);
     // A unit check for another reason, with and without sense data that come along.

@@ -243,6 +243,7 @@ fn virtqueues_are_set_up_once_and_well() {
     assert_eq!(board.set_vq(0, good), Answer::rejected());
     // Given up, it can be set up again.
     let none = Layout::default();
+    assert_eq!(board.set_vq(2, none), Answer::rejected());
     assert_eq!(board.set_vq(0, none), DONE);
     assert_eq!(board.set_vq(0, none), DONE);
     assert_eq!(board.set_vq(0, Layout { size: 8, ..good }), DONE);
