@@ -48,6 +48,8 @@ use pieces::{PIECES, TOOLS};
 pub enum Scope {
     /// `cargo xtask boot`.
     Boot,
+    /// The same under QEMU and User Mode Linux too.
+    Engines,
     /// `cargo xtask test`.
     Test,
     /// `cargo xtask bench`.

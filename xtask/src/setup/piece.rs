@@ -50,7 +50,8 @@ impl Unpacked<'_> {
 impl Piece<'_> {
     /// Whether `scope` needs this piece.
     pub fn serves(&self, scope: Scope) -> bool {
-        scope == Scope::All || self.scopes.contains(&scope)
+        let whole = scope == Scope::Engines && self.scopes.contains(&Scope::Boot);
+        scope == Scope::All || whole || self.scopes.contains(&scope)
     }
 
     /// Whether it is set up, in this place and in this way.

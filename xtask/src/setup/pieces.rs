@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Scope::{Bench, Boot, Guests, Test};
+use super::Scope::{Bench, Boot, Engines, Guests, Test};
 use super::apt::Architecture::Riscv64;
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
@@ -33,7 +33,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "qemu",
         what: "QEMU 11.1 with its storage daemon and libblkio",
-        scopes: &[Boot, Test, Bench, Guests],
+        scopes: &[Engines, Test, Bench, Guests],
         release: Release::TrixieBackports,
         packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
         finish: qemu,
@@ -49,7 +49,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "linux",
         what: "Linux 6.12 for x86-64 cloud machines",
-        scopes: &[Boot, Test, Bench],
+        scopes: &[Engines, Test, Bench],
         release: Release::Trixie,
         packages: &["linux-image-cloud-amd64"],
         finish: |unpacked| linux(unpacked, "x86_64"),
@@ -81,7 +81,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "uml-6.12",
         what: "User Mode Linux 6.12",
-        scopes: &[Boot, Test],
+        scopes: &[Engines, Test],
         release: Release::Trixie,
         packages: &["user-mode-linux"],
         finish: |unpacked| user_mode_linux(unpacked, "uml-6.12"),
@@ -97,7 +97,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "passt",
         what: "passt",
-        scopes: &[Boot, Test, Bench],
+        scopes: &[Engines, Test, Bench],
         release: Release::TrixieBackports,
         packages: &["passt"],
         finish: passt,

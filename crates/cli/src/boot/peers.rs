@@ -23,8 +23,16 @@ pub struct Parts {
 }
 
 /// What to say when something is not there.
-const REMEDY: &str =
-    "in a checkout, `cargo xtask setup boot` fetches it; elsewhere, --peers names a folder that has it";
+fn remedy(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Machine => {
+            "in a checkout, `cargo xtask setup boot` fetches it; elsewhere, --peers names a folder that has it"
+        }
+        Engine::Qemu | Engine::Uml => {
+            "in a checkout, `cargo xtask setup engines` fetches it; elsewhere, --peers names a folder that has it"
+        }
+    }
+}
 
 impl Parts {
     /// The parts for `engine` in the folder `peers`; `kernel` replaces the kernel there.
@@ -53,7 +61,7 @@ impl Parts {
         let folders = [&parts.modules, &parts.busybox, &parts.e2fsprogs];
         for path in parts.program.iter().chain(&parts.kernel).chain(folders) {
             if !path.exists() {
-                bail!("{} is missing: {REMEDY}", path.display());
+                bail!("{} is missing: {}", path.display(), remedy(engine));
             }
         }
         Ok(parts)
@@ -76,7 +84,11 @@ impl Parts {
         let mut engines = vec![Engine::Machine, Engine::Qemu, Engine::Uml];
         engines.retain(|engine| Self::find(*engine, peers, None).is_ok());
         if engines.is_empty() {
-            bail!("no guest is complete in {}: {REMEDY}", peers.display());
+            bail!(
+                "no guest is complete in {}: {}",
+                peers.display(),
+                remedy(Engine::Machine)
+            );
         }
         Ok(engines)
     }
@@ -95,10 +107,7 @@ mod tests {
             (Engine::Qemu, "bin/qemu-system-x86_64"),
         ] {
             let error = Parts::find(engine, folder.path(), None).unwrap_err().to_string();
-            assert!(
-                error.contains(part) && error.contains("xtask setup boot"),
-                "{error}"
-            );
+            assert!(error.contains(part) && error.contains("xtask setup"), "{error}");
         }
         assert!(Parts::engines(folder.path()).is_err());
     }
