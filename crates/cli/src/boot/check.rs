@@ -127,8 +127,10 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
         .iter()
         .map(|device| device.description().device_type.name)
         .collect();
+    // Parts of 8 MiB for the disk: the embedded machine is checked many times.
+    let parts_on_disk = if engine == Engine::Machine { 2 } else { 8 };
     let append = format!(
-        "ringwright.check={nonce} ringwright.devices={} ringwright.size={},{}",
+        "ringwright.check={nonce} ringwright.devices={} ringwright.size={},{} ringwright.parts={parts_on_disk}",
         names.join(","),
         SIZE.rows,
         SIZE.columns
