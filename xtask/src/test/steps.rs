@@ -78,28 +78,57 @@ pub const STEPS: &[Step] = &[
         run: |_| crate::guests::run(&crate::guests::Args::test()),
     },
     Step {
+        name: "machine-mmio",
+        what: "Linux in the embedded machine uses every device, by legacy drivers over MMIO",
+        quick: false,
+        run: |peers| guests::check(peers, "--engine machine --bus mmio --legacy"),
+    },
+    Step {
+        name: "machine-pci",
+        what: "the same over PCI with MSI-X, over packed virtqueues",
+        quick: false,
+        run: |peers| {
+            guests::check(
+                peers,
+                "--engine machine --bus pci --interrupts msix --interface modern --ring packed",
+            )
+        },
+    },
+    Step {
+        name: "machine-intx",
+        what: "the same by legacy drivers over PCI with INTx",
+        quick: false,
+        run: |peers| guests::check(peers, "--engine machine --bus pci --interrupts intx --legacy"),
+    },
+    Step {
+        name: "snapshot",
+        what: "Linux is saved in the middle of traffic, and goes on in another process",
+        quick: false,
+        run: guests::snapshots,
+    },
+    Step {
         name: "qemu-split",
         what: "Linux under QEMU uses every device, over split virtqueues",
         quick: false,
-        run: |peers| guests::check(peers, "qemu", "split"),
+        run: |peers| guests::check(peers, "--engine qemu --ring split"),
     },
     Step {
         name: "qemu-packed",
         what: "the same over packed virtqueues",
         quick: false,
-        run: |peers| guests::check(peers, "qemu", "packed"),
+        run: |peers| guests::check(peers, "--engine qemu --ring packed"),
     },
     Step {
         name: "uml-split",
         what: "User Mode Linux uses the devices that it has drivers for",
         quick: false,
-        run: |peers| guests::check(peers, "uml", "split"),
+        run: |peers| guests::check(peers, "--engine uml --ring split"),
     },
     Step {
         name: "uml-packed",
         what: "the same over packed virtqueues",
         quick: false,
-        run: |peers| guests::check(peers, "uml", "packed"),
+        run: |peers| guests::check(peers, "--engine uml --ring packed"),
     },
 ];
 
