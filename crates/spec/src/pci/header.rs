@@ -51,7 +51,7 @@ pub mod command {
     pub const INTX_DISABLE: u16 = 1 << 10;
 }
 
-/// Bits of [`STATUS`](super::header::STATUS).
+/// Bits of [`STATUS`].
 pub mod status {
     /// An INTx# interrupt is pending, whether or not it is disabled.
     pub const INTERRUPT: u16 = 1 << 3;
