@@ -67,7 +67,7 @@ impl MappedRegisters {
     ///
     /// # Safety
     ///
-    /// Until this value and everything made from it is dropped:
+    /// Until this value and its clones are dropped:
     ///
     /// - `pointer` is valid for volatile reads and writes of `length` bytes, of one, two and four bytes each, mapped
     ///   as the processor wants device registers mapped. No Rust reference to these bytes exists except to atomics.
@@ -88,14 +88,6 @@ impl MappedRegisters {
     /// Whether there are no registers.
     pub fn is_empty(&self) -> bool {
         self.segment.is_empty()
-    }
-
-    /// The `length` bytes from `offset` on, or `None` if they are not all there.
-    pub fn part(&self, offset: u64, length: u64) -> Option<Self> {
-        let segment = self
-            .segment
-            .part(usize::try_from(offset).ok()?, usize::try_from(length).ok()?)?;
-        Some(Self { segment })
     }
 
     /// Reads the register at `offset`.

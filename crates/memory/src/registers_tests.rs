@@ -43,18 +43,6 @@ fn accesses_outside_or_unaligned_are_refused() {
 }
 
 #[test]
-fn a_part_is_within_its_whole() {
-    let mut bytes = Bytes([0; 16]);
-    let whole = registers(&mut bytes);
-    let part = whole.part(8, 8).unwrap();
-    part.write(4, Width::Four, 7).unwrap();
-    assert_eq!(whole.read(12, Width::Four), Ok(7));
-    assert!(part.read(8, Width::One).is_err());
-    assert!(whole.part(8, 9).is_none());
-    assert!(whole.part(u64::MAX, 1).is_none());
-}
-
-#[test]
 fn a_refusal_says_what_was_tried() {
     let refused = NoRegister {
         offset: 0x102,

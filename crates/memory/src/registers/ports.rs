@@ -18,7 +18,7 @@ impl PortRegisters {
     ///
     /// # Safety
     ///
-    /// Until this value and everything made from it is dropped, this program may execute `in` and `out` for these ports,
+    /// Until this value and its clones are dropped, this program may execute `in` and `out` for these ports,
     /// and what is written there does no harm to memory that Rust knows of (see
     /// [`MappedRegisters::new`](super::MappedRegisters::new)).
     pub unsafe fn new(base: u16, length: u16) -> Option<Self> {
@@ -33,17 +33,6 @@ impl PortRegisters {
     /// Whether there are no ports.
     pub fn is_empty(&self) -> bool {
         self.length == 0
-    }
-
-    /// The `length` ports from `offset` on, or `None` if they are not all there.
-    pub fn part(&self, offset: u64, length: u64) -> Option<Self> {
-        if length > u64::from(self.length).checked_sub(offset)? {
-            return None;
-        }
-        Some(Self {
-            base: self.base.checked_add(offset as u16)?,
-            length: length as u16,
-        })
     }
 
     /// Reads the register at `offset`.
@@ -138,15 +127,5 @@ mod tests {
             assert_eq!(ports.read(offset, width), Err(refused));
             assert_eq!(ports.write(offset, width, 0), Err(refused));
         }
-    }
-
-    #[test]
-    fn a_part_is_within_its_whole() {
-        let whole = ports(0xc000, 0x20).unwrap();
-        let part = whole.part(0x14, 0xc).unwrap();
-        assert_eq!((part.base, part.len()), (0xc014, 0xc));
-        assert!(whole.part(0x14, 0xd).is_none());
-        assert!(whole.part(0x21, 0).is_none());
-        assert!(whole.part(1, u64::MAX).is_none());
     }
 }
