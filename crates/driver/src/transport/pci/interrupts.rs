@@ -42,7 +42,8 @@ pub struct Message {
 
 /// The platform's part in MSI-X: it has the messages, and it is it that they reach.
 pub trait Messages {
-    /// The message for `vector`; `None` if there is none left, then another vector's serves. Asked once for a vector.
+    /// The message for `vector`; `None` if there is none left, then another vector's serves. Not asked again for a vector
+    /// that has one.
     fn message(&mut self, vector: u16) -> Option<Message>;
 
     /// Whether the message of `vector` has come since the last call.
@@ -148,11 +149,11 @@ impl<R: Registers> Vectors<R> {
         };
         let mut tried = MSI_NO_VECTOR;
         for number in wanted {
-            if number == tried || !self.prepare(access, number)? {
+            if number == tried {
                 continue;
             }
             tried = number;
-            if map(access, number)? == number {
+            if self.prepare(access, number)? && map(access, number)? == number {
                 let vector = self.used.iter_mut().find(|vector| vector.number == number);
                 if let Some(Vector { meaning, .. }) = vector {
                     meaning.config |= matches!(event, Event::Config);

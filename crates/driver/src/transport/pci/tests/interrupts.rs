@@ -128,6 +128,10 @@ fn events_share_vectors_where_there_are_few() {
                 .collect();
             assert_eq!(found, queues);
             assert_eq!(fake.board().config_vector, config);
+            // Each virtqueue asks for a vector once.
+            let asked = mailbox.asked.lock().unwrap().clone();
+            let mut pairs = asked.windows(2);
+            assert!(pairs.all(|pair| pair[0] != pair[1]), "{asked:?}");
             // drv:pci:notification-of-device-configuration-changes:01
             mailbox.arrive(queues[1]);
             let taken = session.transport().take_interrupt().unwrap();
