@@ -6,6 +6,7 @@ pub mod channel_programs;
 pub mod device_end;
 mod driver;
 pub mod driver_end;
+pub mod driver_registers;
 mod guest;
 mod meddler;
 pub mod mmio;
