@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::Fdt;
 use ringwright_driver::TransportError;
-use ringwright_driver::transport::pci::{Ecam, Function, Region, configure};
+use ringwright_driver::transport::pci::{Ecam, Function, Messages, Region, configure};
 use ringwright_driver::transport::{Registers, device_tree};
 use ringwright_memory::MappedRegisters;
 
@@ -51,6 +51,13 @@ impl Boot {
         // SAFETY: the device tree says so.
         let registers = |at: &device_tree::Mmio| unsafe { registers(at.address, at.length) };
         found.unwrap_or_default().iter().filter_map(registers).collect()
+    }
+
+    /// Where the messages of a PCI function go, if there is an interrupt controller for messages that is known here. They
+    /// end [`wait_for_interrupt`](crate::wait_for_interrupt).
+    pub fn messages(&self) -> Option<Box<dyn Messages + Send>> {
+        let controller = self.tree.and_then(crate::machine::Controller::find)?;
+        Some(Box::new(controller))
     }
 
     /// The PCI host bridges.

@@ -42,10 +42,16 @@ pub use console::Console;
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 pub use device_tree::{Boot, PciHost};
 #[cfg(target_arch = "s390x")]
-pub use machine::{Boot, Channels};
+pub use machine::{Boot, Channels, SUBCLASS};
 #[cfg(target_arch = "x86_64")]
 pub use machine::{Boot, PciHost};
 pub use memory::area;
 #[cfg(not(target_arch = "s390x"))]
 pub use messages::MessageWords;
 pub use start::Failed;
+
+/// Waits until a device interrupts: by an I/O interruption, or by a message to what `Boot::messages` gave. It is for ever
+/// if no device does, and may end without one.
+pub fn wait_for_interrupt() {
+    machine::wait_for_interrupt();
+}

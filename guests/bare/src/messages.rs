@@ -1,5 +1,6 @@
 //! Interrupts as messages without an interrupt controller: a message is a write to memory, so it may go to memory.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use ringwright_driver::transport::pci::{Message, Messages};
@@ -13,7 +14,7 @@ pub struct MessageWords(Buffer);
 
 impl MessageWords {
     /// Words in `area`; `None` if there is no room.
-    pub fn new(area: &alloc::sync::Arc<Area>) -> Option<Self> {
+    pub fn new(area: &Arc<Area>) -> Option<Self> {
         let words = Self(area.allocate(4 * usize::from(WORDS), 4)?);
         for number in 0..WORDS {
             words.word(number)?.store(0, Ordering::Relaxed);

@@ -44,8 +44,8 @@ impl Report {
     }
 
     /// Drives the device behind `transport`, with each format of virtqueues that it offers. It is on `bus`, and notifies by
-    /// `signal`.
-    pub fn device(&mut self, bus: &str, signal: &str, transport: &mut dyn Transport) {
+    /// `signal`, of which the processor hears if these are `interrupts`.
+    pub fn device(&mut self, bus: &str, signal: &str, interrupts: bool, transport: &mut dyn Transport) {
         let id = transport.device_id();
         let interface = match transport.legacy() {
             Some(_) => "legacy",
@@ -71,6 +71,7 @@ impl Report {
                 transport,
                 area: &self.area,
                 ring: features,
+                interrupts,
                 time: *time,
             });
             match result {

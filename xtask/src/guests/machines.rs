@@ -8,10 +8,21 @@ use super::Arch;
 pub struct Machine {
     /// Its processor.
     pub arch: Arch,
-    /// QEMU's name for it, and its properties.
+    /// Who makes it.
+    pub maker: Maker,
+    /// The maker's name for it, and its properties.
     name: &'static str,
     /// Where the devices are, and what they offer.
     bus: Bus,
+}
+
+/// Who makes a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// QEMU, devices included.
+    Qemu,
+    /// This project, devices included.
+    Ringwright,
 }
 
 /// A bus with devices.
@@ -53,7 +64,17 @@ pub const MACHINES: &[Machine] = &[
     Machine::new(Arch::Riscv64, "virt", Bus::Mmio(Offer::Legacy)),
     Machine::new(Arch::Riscv64, "virt", Bus::Pci(Offer::Modern)),
     Machine::new(Arch::Riscv64, "virt", Bus::Pci(Offer::Transitional)),
+    Machine::new(
+        Arch::Riscv64,
+        "virt,aia=aplic-imsic",
+        Bus::Pci(Offer::Transitional),
+    ),
     Machine::new(Arch::Riscv64, "virt", Bus::Pci(Offer::Legacy)),
+    Machine::ours(Bus::Mmio(Offer::Modern)),
+    Machine::ours(Bus::Mmio(Offer::Legacy)),
+    Machine::ours(Bus::Pci(Offer::Modern)),
+    Machine::ours(Bus::Pci(Offer::Transitional)),
+    Machine::ours(Bus::Pci(Offer::Legacy)),
     Machine::new(Arch::S390x, "s390-ccw-virtio", Bus::Ccw(2)),
     Machine::new(Arch::S390x, "s390-ccw-virtio", Bus::Ccw(1)),
     Machine::new(Arch::S390x, "s390-ccw-virtio", Bus::Ccw(0)),
@@ -75,12 +96,27 @@ const RINGS: &str = "packed=on,in_order=on";
 
 impl Machine {
     const fn new(arch: Arch, name: &'static str, bus: Bus) -> Self {
-        Self { arch, name, bus }
+        let maker = Maker::Qemu;
+        Self {
+            arch,
+            maker,
+            name,
+            bus,
+        }
     }
 
-    /// The name of the machine alone.
+    const fn ours(bus: Bus) -> Self {
+        Self {
+            arch: Arch::Riscv64,
+            maker: Maker::Ringwright,
+            name: "ringwright",
+            bus,
+        }
+    }
+
+    /// The name of the machine, and what it is told to be.
     pub fn name(&self) -> &'static str {
-        self.name.split(',').next().unwrap_or(self.name)
+        self.name
     }
 
     /// What the devices offer, in a few words.
@@ -132,7 +168,7 @@ impl Machine {
 
     /// Arguments for QEMU that make the machine, run `program` on it, and join its devices to the file `disk`, to the
     /// listening socket `port`, and to a network of QEMU's own.
-    pub fn arguments(&self, program: &Path, disk: &Path, port: &Path) -> Vec<String> {
+    pub fn qemu(&self, program: &Path, disk: &Path, port: &Path) -> Vec<String> {
         let words = "-nodefaults -no-user-config -no-reboot -accel tcg -m 256M -display none -serial stdio";
         let words = [words, "-machine", self.name, self.ending()];
         let words = words.iter().flat_map(|words| words.split_whitespace());
@@ -153,6 +189,25 @@ impl Machine {
             add("-device", given.join(","));
         }
         add("-device", "virtconsole,chardev=port".into());
+        arguments
+    }
+
+    /// Arguments for `ringwright` that do the same with its own machine, devices and network. The console is its standard
+    /// input and output.
+    pub fn ringwright(&self, image: &Path, initrd: &Path, disk: &Path) -> Vec<String> {
+        let (bus, offer) = match self.bus {
+            Bus::Mmio(offer) => ("mmio", offer),
+            Bus::Pci(offer) => ("pci", offer),
+            Bus::Ccw(_) => unreachable!("it has no channel subsystem"),
+        };
+        let interface = format!("{offer:?}").to_lowercase();
+        let ring = if offer == Offer::Legacy { "split" } else { "packed" };
+        let words = "boot --engine machine --verbose --bus";
+        let words = format!("{words} {bus} --interface {interface} --ring {ring}");
+        let mut arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        for (option, file) in [("--kernel", image), ("--initrd", initrd), ("--disk", disk)] {
+            arguments.extend([option.into(), file.display().to_string()]);
+        }
         arguments
     }
 

@@ -2,6 +2,7 @@
 
 mod disk;
 mod emulator;
+mod image;
 mod machines;
 mod port;
 mod report;
@@ -12,10 +13,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use crate::command::{cargo, run as run_command, workspace};
-use crate::setup::{self, Peers, Scope};
-use emulator::Outcome;
-use machines::{MACHINES, Machine};
+use crate::command::{cargo, run as run_command, target_folder, workspace};
+use crate::setup::{self, Scope};
+use emulator::{Emulators, Outcome};
+use machines::{MACHINES, Machine, Maker};
 use report::DEVICES;
 use toolchain::Toolchain;
 
@@ -101,7 +102,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.lint {
         let mut format = cargo();
         format.current_dir(workspace().join("guests"));
-        run_command(format.args(["fmt", "--all", "--check"]))?;
+        run_command(format.args(["fmt", "--package", "bare", "--package", "guest", "--check"]))?;
     }
     let programs = archs.iter().map(|arch| Ok((*arch, build(*arch, args.lint)?)));
     let programs: Vec<(Arch, PathBuf)> = programs.collect::<Result<_>>()?;
@@ -111,8 +112,15 @@ pub fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    let peers = setup::peers(Scope::Guests)?;
-    check(&programs, &peers, args.verbose)
+    let emulators = Emulators {
+        peers: setup::peers(Scope::Guests)?.folder().to_owned(),
+        ringwright: target_folder("release").join("ringwright"),
+    };
+    let machines = || MACHINES.iter().filter(|machine| archs.contains(&machine.arch));
+    if machines().any(|machine| machine.maker == Maker::Ringwright) {
+        run_command(cargo().args(["build", "--quiet", "--release", "--package", "ringwright"]))?;
+    }
+    check(&programs, &emulators, args.verbose)
 }
 
 /// Builds the guest for `arch`, perhaps after a look for warnings, and returns its file.
@@ -127,9 +135,9 @@ fn build(arch: Arch, lint: bool) -> Result<PathBuf> {
 }
 
 /// Runs each program on each machine for it.
-fn check(programs: &[(Arch, PathBuf)], peers: &Peers, verbose: bool) -> Result<()> {
+fn check(programs: &[(Arch, PathBuf)], emulators: &Emulators, verbose: bool) -> Result<()> {
     println!(
-        "{:<8} {:<15} {:<4} {:<12} {:<9} {:<7} {:<15} {:<7} {:<7} {:<7} {:<7} SECONDS",
+        "{:<8} {:<20} {:<4} {:<12} {:<9} {:<7} {:<15} {:<7} {:<7} {:<7} {:<7} SECONDS",
         "ARCH",
         "MACHINE",
         "BUS",
@@ -145,7 +153,7 @@ fn check(programs: &[(Arch, PathBuf)], peers: &Peers, verbose: bool) -> Result<(
     let mut failures = 0;
     for (arch, program) in programs {
         for machine in MACHINES.iter().filter(|machine| machine.arch == *arch) {
-            let outcome = emulator::run(machine, program, peers)?;
+            let outcome = emulator::run(machine, program, emulators)?;
             let mut wrong = print_rows(machine, &outcome);
             if let Some(fault) = &outcome.fault {
                 println!("{} {}: {fault:#}", arch.name(), machine.name());
@@ -168,7 +176,7 @@ fn print_rows(machine: &Machine, outcome: &Outcome) -> usize {
     let mut failures = 0;
     for way in machine.ways() {
         print!(
-            "{:<8} {:<15} {:<4} {:<12} {:<9} {:<7} {:<15}",
+            "{:<8} {:<20} {:<4} {:<12} {:<9} {:<7} {:<15}",
             machine.arch.name(),
             machine.name(),
             way.bus,

@@ -1,6 +1,6 @@
 //! The other end of a guest's console: it answers a greeting, and wants its answer repeated.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -12,25 +12,37 @@ const ANSWER: usize = 3000;
 
 /// A thread that serves one guest.
 pub struct Port {
-    path: PathBuf,
     thread: JoinHandle<Result<usize>>,
+    /// Where it listens, if it does.
+    path: Option<PathBuf>,
 }
 
 impl Port {
     /// Listens at `path`.
     pub fn listen(path: &Path) -> Result<Self> {
         let listener = UnixListener::bind(path)?;
-        let thread = thread::spawn(move || serve(listener.accept()?.0));
+        let serve_one = move || {
+            let (stream, _) = listener.accept()?;
+            serve(stream.try_clone()?, stream)
+        };
         Ok(Self {
-            path: path.to_owned(),
-            thread,
+            thread: thread::spawn(serve_one),
+            path: Some(path.to_owned()),
         })
+    }
+
+    /// Reads what the guest says, and writes what it is answered.
+    pub fn join(said: impl Read + Send + 'static, answers: impl Write + Send + 'static) -> Self {
+        Self {
+            thread: thread::spawn(|| serve(said, answers)),
+            path: None,
+        }
     }
 
     /// How often the guest has repeated an answer, once it has ended.
     pub fn conversations(self) -> Result<usize> {
         // If nobody has connected, this does.
-        drop(UnixStream::connect(&self.path));
+        drop(self.path.map(UnixStream::connect));
         let served = self.thread.join();
         served
             .map_err(|_| anyhow!("the console's other end has panicked"))?
@@ -38,8 +50,8 @@ impl Port {
     }
 }
 
-fn serve(mut stream: UnixStream) -> Result<usize> {
-    let mut lines = BufReader::new(stream.try_clone()?);
+fn serve(said: impl Read, mut answers: impl Write) -> Result<usize> {
+    let mut lines = BufReader::new(said);
     let mut conversations = 0;
     let mut answer = String::new();
     loop {
@@ -55,7 +67,7 @@ fn serve(mut stream: UnixStream) -> Result<usize> {
             answer = format!("hello {name} ");
             let rest = (0..ANSWER - answer.len()).map(|index| char::from(b'a' + (index % 23) as u8));
             answer.extend(rest);
-            stream.write_all(format!("{answer}\n").as_bytes())?;
+            answers.write_all(format!("{answer}\n").as_bytes())?;
         } else if let Some(heard) = line.strip_prefix("heard ")
             && heard == answer
         {

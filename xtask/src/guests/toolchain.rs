@@ -53,7 +53,7 @@ impl Toolchain {
                 })
             }
             Err(error) => Err(error.context(format!(
-                "this toolchain has no core and alloc for {target}; `rustup target add {target}` brings them"
+                "this toolchain has no core and alloc for {target}; perhaps `rustup target add {target}` brings them"
             ))),
         }
     }

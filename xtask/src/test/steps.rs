@@ -73,7 +73,7 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "guests",
-        what: "programs on no operating system drive QEMU's own devices, on four processors",
+        what: "programs on no operating system drive QEMU's and our devices, on four processors",
         quick: false,
         run: |_| crate::guests::run(&crate::guests::Args::test()),
     },

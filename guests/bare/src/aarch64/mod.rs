@@ -1,11 +1,15 @@
 //! Arm in 64-bit mode at EL1, on QEMU's `virt`.
 
+mod gic;
+
 use core::arch::{asm, global_asm};
 use core::time::Duration;
 
 use ringwright_memory::{MappedRegisters, NoRegister, Width};
 
 use crate::{Boot, Failed, println};
+
+pub(crate) use gic::{Controller, wait_for_interrupt};
 
 global_asm!(include_str!("entry.s"));
 

@@ -1,6 +1,7 @@
 //! RISC-V in supervisor mode, on a firmware that speaks SBI: QEMU's `virt` with OpenSBI, or this project's own machine.
 
 mod finisher;
+mod imsic;
 mod sbi;
 
 use core::arch::{asm, global_asm};
@@ -10,6 +11,8 @@ use core::time::Duration;
 use dtoolkit::{Node, Property};
 
 use crate::{Boot, Failed, println};
+
+pub(crate) use imsic::{Controller, wait_for_interrupt};
 
 global_asm!(include_str!("entry.s"));
 

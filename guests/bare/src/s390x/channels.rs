@@ -18,6 +18,21 @@ impl Channels {
     }
 }
 
+/// The interruption subclass that devices are to use.
+pub const SUBCLASS: u8 = 3;
+
+/// Waits for an I/O interruption.
+pub(crate) fn wait_for_interrupt() {
+    unsafe extern "C" {
+        fn bare_wait_io();
+    }
+    let subclasses = [0x8000_0000u64 >> SUBCLASS];
+    // SAFETY: control register 6 lets in the interruptions of these subclasses, while interruptions are let in at all.
+    unsafe { asm!("lctlg %c6, %c6, 0({})", in(reg_addr) &raw const subclasses, options(nostack, readonly)) }
+    // SAFETY: it returns after the next I/O interruption, with all registers that a function preserves.
+    unsafe { bare_wait_io() }
+}
+
 /// A block at an address as the instructions want it.
 #[repr(C, align(8))]
 struct Aligned<T>(T);

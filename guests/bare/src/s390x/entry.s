@@ -14,20 +14,26 @@ bare_program_interruption:
     larl    %r15, stack_end - 160
     brasl   %r14, bare_trap
 
-# Waits for an external interruption, which leads to bare_external_interruption.
+# Waits for an external interruption, or for an I/O interruption. Either leads to bare_interruption.
 .globl bare_wait_external
-.globl bare_external_interruption
+.globl bare_wait_io
+.globl bare_interruption
 .balign 8
 bare_wait_external:
-    larl    %r1, waiting
+    larl    %r1, external
     lpswe   0(%r1)
-bare_external_interruption:
+bare_wait_io:
+    larl    %r1, io
+    lpswe   0(%r1)
+bare_interruption:
     br      %r14
 
 .section .rodata.waiting, "a"
 .balign 8
-waiting:
+external:
     .quad   0x0102000180000000, 0               # external interruptions, wait state, 64-bit addresses
+io:
+    .quad   0x0202000180000000, 0               # I/O interruptions, the rest likewise
 
 .section .bss.stack, "aw", @nobits
 .balign 16

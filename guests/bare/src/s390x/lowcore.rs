@@ -7,15 +7,18 @@ const PROGRAM_CODE: usize = 0x8e;
 const PROGRAM_OLD_PSW: usize = 0x150;
 const EXTERNAL_NEW_PSW: usize = 0x1b0;
 const PROGRAM_NEW_PSW: usize = 0x1d0;
+const IO_NEW_PSW: usize = 0x1f0;
 
 /// Says where interruptions lead.
 pub(super) fn begin() {
     unsafe extern "C" {
         safe static bare_program_interruption: u8;
-        safe static bare_external_interruption: u8;
+        safe static bare_interruption: u8;
     }
     new_psw(PROGRAM_NEW_PSW, (&raw const bare_program_interruption).addr());
-    new_psw(EXTERNAL_NEW_PSW, (&raw const bare_external_interruption).addr());
+    for place in [EXTERNAL_NEW_PSW, IO_NEW_PSW] {
+        new_psw(place, (&raw const bare_interruption).addr());
+    }
 }
 
 /// The code of the last program interruption, and where it was.

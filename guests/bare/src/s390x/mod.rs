@@ -9,7 +9,8 @@ use core::time::Duration;
 
 use crate::{Failed, println};
 
-pub use channels::Channels;
+pub(crate) use channels::wait_for_interrupt;
+pub use channels::{Channels, SUBCLASS};
 
 global_asm!(include_str!("entry.s"));
 

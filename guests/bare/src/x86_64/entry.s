@@ -64,6 +64,26 @@ exception:
     movq    $stack_end, %rsp
     call    bare_trap
 
+# An entry of 32 bytes for each message: notes it, and tells the local APIC that it is done.
+.globl bare_message_handlers
+.balign 32
+bare_message_handlers:
+.set message, 0
+.rept 16
+    .balign 32
+    lock btsl $message, bare_messages
+    pushq   %rax
+    movl    $0xfee000b0, %eax
+    movl    $0, (%rax)
+    popq    %rax
+    iretq
+    .set message, message + 1
+.endr
+
+.globl bare_spurious_handler
+bare_spurious_handler:
+    iretq
+
 .section .data.tables, "aw"
 .balign 8
 segments:

@@ -1,5 +1,6 @@
 //! A PC that boots PVH kernels: QEMU's `q35`, `pc` and `microvm`.
 
+mod apic;
 #[cfg(target_os = "linux")]
 mod compiler;
 mod exceptions;
@@ -14,6 +15,7 @@ use ringwright_memory::{NoRegister, PortRegisters, Width};
 
 use crate::Failed;
 
+pub(crate) use apic::wait_for_interrupt;
 pub use pci::PciHost;
 pub use start_info::Boot;
 pub(crate) use start_info::boot;
@@ -62,6 +64,6 @@ pub(crate) fn now() -> Duration {
 
 /// The ports of one of this module's devices.
 fn device(port: u16, length: u16) -> PortRegisters {
-    // SAFETY: this program may use every port, and neither device touches memory.
-    unsafe { PortRegisters::new(port, length) }.expect("both end within 16 bits")
+    // SAFETY: this program may use every port, and none of these devices touches memory.
+    unsafe { PortRegisters::new(port, length) }.expect("all of them end within 16 bits")
 }

@@ -1,10 +1,13 @@
 //! What a PVH loader leaves for the program.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
+use ringwright_driver::transport::pci::Messages;
 use ringwright_memory::MappedRegisters;
 
+use super::apic::Apic;
 use super::exceptions;
 use super::pci::PciHost;
 use crate::memory::registers;
@@ -65,6 +68,11 @@ impl Boot {
             unsafe { registers(address, length) }
         };
         named.filter_map(place).filter_map(registers).collect()
+    }
+
+    /// Where the messages of a PCI function go. They end [`wait_for_interrupt`](crate::wait_for_interrupt).
+    pub fn messages(&self) -> Option<Box<dyn Messages + Send>> {
+        Some(Box::new(Apic::new()?))
     }
 
     /// The PCI host bridge. Where there is none, it leads to no functions.

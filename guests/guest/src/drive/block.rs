@@ -9,7 +9,8 @@ use ringwright_driver::Transport;
 use ringwright_driver::block::{Block, Completion, Request};
 use ringwright_memory::Buffer;
 
-use super::{Drive, Error, confirm, until};
+use super::wait::Waiter;
+use super::{Drive, Error};
 
 /// The beginning of a disk that may be written to. The key of what is written depends on the whole first sector.
 const LABEL: &[u8] = b"ringwright guest disk\n";
@@ -21,12 +22,12 @@ const REQUESTS: usize = 8;
 const SECTORS: usize = 8;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
-    let (options, ring) = (drive.options(), drive.ring);
+    let (options, mut waiter) = (drive.options(), Waiter::new(&drive));
     let time = u64::from(drive.time);
     let mut disk = Block::new(drive.transport, drive.area, 1, options)?;
     let geometry = disk.geometry();
-    let label = read(&mut disk, &[0], 1)?.remove(0);
-    confirm(disk.session(), ring)?;
+    let label = read(&mut disk, &mut waiter, &[0], 1)?.remove(0);
+    waiter.confirm(&mut disk)?;
     if !label.starts_with(LABEL) {
         return Err(Error::Wrong(
             "it does not begin with the label of a disk that may be written to",
@@ -39,11 +40,11 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
         .map(|request| first + (request * SECTORS) as u64)
         .collect();
     let contents: Vec<Vec<u8>> = starts.iter().map(|start| pattern(key, time, *start)).collect();
-    write(&mut disk, &starts, &contents)?;
+    write(&mut disk, &mut waiter, &starts, &contents)?;
     if geometry.flush {
-        complete(&mut disk, vec![Request::flush()])?;
+        complete(&mut disk, &mut waiter, vec![Request::flush()])?;
     }
-    if read(&mut disk, &starts, SECTORS)? != contents {
+    if read(&mut disk, &mut waiter, &starts, SECTORS)? != contents {
         return Err(Error::Wrong("it does not give back what was written"));
     }
     Ok(format!(
@@ -55,12 +56,17 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
 }
 
 /// Reads `sectors` sectors from each of `starts` on.
-fn read<T: Transport>(disk: &mut Block<T>, starts: &[u64], sectors: usize) -> Result<Vec<Vec<u8>>, Error> {
+fn read<T: Transport>(
+    disk: &mut Block<T>,
+    waiter: &mut Waiter,
+    starts: &[u64],
+    sectors: usize,
+) -> Result<Vec<Vec<u8>>, Error> {
     let mut requests = Vec::new();
     for start in starts {
         requests.push(Request::read(*start, disk.session().allocate(sectors * SECTOR)?));
     }
-    let buffers = complete(disk, requests)?;
+    let buffers = complete(disk, waiter, requests)?;
     let content = |buffer: Option<Buffer>| {
         let buffer = buffer.ok_or(Error::Wrong("a buffer has not come back"))?;
         let mut bytes = vec![0; buffer.len()];
@@ -73,7 +79,12 @@ fn read<T: Transport>(disk: &mut Block<T>, starts: &[u64], sectors: usize) -> Re
 }
 
 /// Writes each of `contents` from the sector of `starts` on.
-fn write<T: Transport>(disk: &mut Block<T>, starts: &[u64], contents: &[Vec<u8>]) -> Result<(), Error> {
+fn write<T: Transport>(
+    disk: &mut Block<T>,
+    waiter: &mut Waiter,
+    starts: &[u64],
+    contents: &[Vec<u8>],
+) -> Result<(), Error> {
     let mut requests = Vec::new();
     for (start, bytes) in starts.iter().zip(contents) {
         let buffer = disk.session().allocate(bytes.len())?;
@@ -82,11 +93,15 @@ fn write<T: Transport>(disk: &mut Block<T>, starts: &[u64], contents: &[Vec<u8>]
         }
         requests.push(Request::write(*start, buffer));
     }
-    complete(disk, requests).map(drop)
+    complete(disk, waiter, requests).map(drop)
 }
 
 /// Submits all of `requests`, waits for them, and returns their buffers in the same order.
-fn complete<T: Transport>(disk: &mut Block<T>, requests: Vec<Request>) -> Result<Vec<Option<Buffer>>, Error> {
+fn complete<T: Transport>(
+    disk: &mut Block<T>,
+    waiter: &mut Waiter,
+    requests: Vec<Request>,
+) -> Result<Vec<Option<Buffer>>, Error> {
     let count = requests.len();
     for (tag, request) in requests.into_iter().enumerate() {
         if disk.submit(0, request, tag as u64).is_err() {
@@ -96,7 +111,7 @@ fn complete<T: Transport>(disk: &mut Block<T>, requests: Vec<Request>) -> Result
     disk.publish(0)?;
     let mut buffers: Vec<Option<Buffer>> = (0..count).map(|_| None).collect();
     for _ in 0..count {
-        let Completion { tag, buffer, result } = until("a request", || Ok(disk.poll(0)?))?;
+        let Completion { tag, buffer, result } = waiter.until(disk, "a request", |disk| Ok(disk.poll(0)?))?;
         if result.is_err() {
             return Err(Error::Wrong("a request has failed"));
         }

@@ -7,35 +7,42 @@ use alloc::vec::Vec;
 use ringwright_driver::Transport;
 use ringwright_driver::console::Console;
 
-use super::{Drive, Error, confirm, until};
+use super::wait::Waiter;
+use super::{Drive, Error};
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
-    let (options, ring) = (drive.options(), drive.ring);
+    let (options, mut waiter) = (drive.options(), Waiter::new(&drive));
     let time = drive.time;
     let mut console = Console::new(drive.transport, drive.area, options)?;
-    write(&mut console, format!("ready {time}\n").as_bytes())?;
-    let answer = read_line(&mut console)?;
-    confirm(console.session(), ring)?;
+    write(&mut console, &mut waiter, format!("ready {time}\n").as_bytes())?;
+    let answer = read_line(&mut console, &mut waiter)?;
+    waiter.confirm(&mut console)?;
     if !answer.starts_with(format!("hello {time} ").as_bytes()) {
         return Err(Error::Wrong("the answer is not the one to this greeting"));
     }
-    write(&mut console, &[b"heard ", answer.as_slice()].concat())?;
-    until("the output to be taken", || Ok(console.flushed()?.then_some(())))?;
+    write(
+        &mut console,
+        &mut waiter,
+        &[b"heard ", answer.as_slice()].concat(),
+    )?;
+    waiter.until(&mut console, "the output to be taken", |console| {
+        Ok(console.flushed()?.then_some(()))
+    })?;
     Ok(format!("an answer of {} bytes repeated", answer.len()))
 }
 
-fn write<T: Transport>(console: &mut Console<T>, bytes: &[u8]) -> Result<(), Error> {
+fn write<T: Transport>(console: &mut Console<T>, waiter: &mut Waiter, bytes: &[u8]) -> Result<(), Error> {
     let mut rest = bytes;
-    until("output to be taken", || {
+    waiter.until(console, "output to be taken", |console| {
         rest = &rest[console.write(rest)?..];
         Ok(rest.is_empty().then_some(()))
     })
 }
 
 /// Reads to the end of a line.
-fn read_line<T: Transport>(console: &mut Console<T>) -> Result<Vec<u8>, Error> {
+fn read_line<T: Transport>(console: &mut Console<T>, waiter: &mut Waiter) -> Result<Vec<u8>, Error> {
     let mut line = Vec::new();
-    until("an answer", || {
+    waiter.until(console, "an answer", |console| {
         let mut bytes = [0; 256];
         let length = console.read(&mut bytes)?;
         line.extend_from_slice(&bytes[..length]);

@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 
 use ringwright_driver::entropy::Entropy;
 
-use super::{Drive, Error, confirm, until};
+use super::wait::Waiter;
+use super::{Drive, Error};
 
 /// Bytes of one request.
 const BYTES: usize = 64;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
-    let (options, ring) = (drive.options(), drive.ring);
+    let (options, mut waiter) = (drive.options(), Waiter::new(&drive));
     let mut entropy = Entropy::new(drive.transport, drive.area, options)?;
     for _ in 0..2 {
         let buffer = entropy.session().allocate(BYTES)?;
@@ -22,7 +23,7 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
     }
     let mut answers = Vec::new();
     for _ in 0..2 {
-        let (buffer, length) = until("random bytes", || Ok(entropy.poll()?))?;
+        let (buffer, length) = waiter.until(&mut entropy, "random bytes", |entropy| Ok(entropy.poll()?))?;
         let mut bytes = [0; BYTES];
         let part = bytes
             .get_mut(..length)
@@ -32,7 +33,7 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
         }
         answers.push((bytes, length));
     }
-    confirm(entropy.session(), ring)?;
+    waiter.confirm(&mut entropy)?;
     if answers[0].0 == answers[1].0 {
         return Err(Error::Wrong("two answers are the same"));
     }

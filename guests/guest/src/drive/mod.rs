@@ -4,20 +4,15 @@ mod block;
 mod console;
 mod entropy;
 mod network;
+mod wait;
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::time::Duration;
 
-use bare::Deadline;
-use ringwright_driver::session::Session;
 use ringwright_driver::{DriverError, Options, Transport};
 use ringwright_memory::Area;
 use ringwright_spec::{DeviceType, Features, feature};
 use thiserror::Error;
-
-/// How long a device may take for what it is asked.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One time that a device is driven.
 pub struct Drive<'a> {
@@ -27,6 +22,8 @@ pub struct Drive<'a> {
     pub area: &'a Arc<Area>,
     /// The format of the virtqueues: some of [`RING_FORMATS`].
     pub ring: Features,
+    /// Whether the processor hears of the device's interrupts, and may wait for them.
+    pub interrupts: bool,
     /// Which time it is that this device is driven, counted from 1.
     pub time: u32,
 }
@@ -70,30 +67,4 @@ pub fn driver(id: u32) -> Option<(&'static str, Driver)> {
     ];
     let found = DRIVERS.into_iter().find(|(device, _)| device.id == id)?;
     Some((found.0.name, found.1))
-}
-
-/// Checks that the virtqueues have the format that was chosen, and waits until the device has notified of used buffers,
-/// as it always does of the first ones.
-fn confirm<T: Transport>(session: &mut Session<T>, ring: Features) -> Result<(), Error> {
-    if session.features() & RING_FORMATS != ring {
-        return Err(Error::Wrong("another format of virtqueues was negotiated"));
-    }
-    until("a used buffer notification", || {
-        let interrupt = session.transport().take_interrupt().map_err(DriverError::from)?;
-        Ok(interrupt.queue.then_some(()))
-    })
-}
-
-/// Repeats `step` until it has a result.
-fn until<T>(awaited: &'static str, mut step: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
-    let deadline = Deadline::after(PATIENCE);
-    loop {
-        if let Some(done) = step()? {
-            return Ok(done);
-        }
-        if deadline.is_over() {
-            return Err(Error::Late(awaited));
-        }
-        core::hint::spin_loop();
-    }
 }

@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use ringwright_driver::Transport;
 use ringwright_driver::network::{Network, Sent};
 
-use super::{Drive, Error, confirm, until};
+use super::wait::Waiter;
+use super::{Drive, Error};
 
 const OWN_ADDRESS: [u8; 4] = [10, 0, 2, 15];
 const NEIGHBOUR: [u8; 4] = [10, 0, 2, 2];
@@ -28,7 +29,7 @@ const ARP: u16 = 0x0806;
 const PING_BYTES: usize = 1400;
 
 pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
-    let (options, ring) = (drive.options(), drive.ring);
+    let (options, mut waiter) = (drive.options(), Waiter::new(&drive));
     let time = drive.time as u16;
     let mut card = Network::new(drive.transport, drive.area, options)?;
     if !card.link_up()? {
@@ -36,13 +37,13 @@ pub(super) fn drive(drive: Drive<'_>) -> Result<String, Error> {
     }
     let own = card.mac().unwrap_or(DEFAULT_MAC);
     send(&mut card, &frame(BROADCAST, own, ARP, &arp_request(own)))?;
-    let neighbour = receive(&mut card, "an ARP reply", ARP, |packet| {
+    let neighbour = receive(&mut card, &mut waiter, "an ARP reply", ARP, |packet| {
         (packet.get(6..8)? == [0, 2] && packet.get(14..18)? == NEIGHBOUR).then_some(())?;
         packet.get(8..14)?.try_into().ok()
     })?;
-    confirm(card.session(), ring)?;
+    waiter.confirm(&mut card)?;
     send(&mut card, &frame(neighbour, own, IPV4, &ipv4(&echo(8, time))))?;
-    receive(&mut card, "a reply to a ping", IPV4, |packet| {
+    receive(&mut card, &mut waiter, "a reply to a ping", IPV4, |packet| {
         // What comes back is a reply with the same content.
         (packet.get(12..16)? == NEIGHBOUR && packet.get(20..)?.starts_with(&echo(0, time))).then_some(())
     })?;
@@ -59,12 +60,13 @@ fn send<T: Transport>(card: &mut Network<T>, frame: &[u8]) -> Result<(), Error> 
 /// Waits for a frame of this EtherType from whose payload `find` gets something.
 fn receive<T: Transport, R>(
     card: &mut Network<T>,
+    waiter: &mut Waiter,
     awaited: &'static str,
     ethertype: u16,
     find: impl Fn(&[u8]) -> Option<R>,
 ) -> Result<R, Error> {
     let mut frame = vec![0; 2048];
-    until(awaited, || {
+    waiter.until(card, awaited, |card| {
         let Some(length) = card.receive(&mut frame)? else {
             return Ok(None);
         };

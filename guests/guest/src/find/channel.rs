@@ -1,6 +1,6 @@
 //! Devices behind subchannels.
 
-use bare::Boot;
+use bare::{Boot, SUBCLASS};
 use ringwright_driver::transport::ccw::{Ccw, CcwOptions, discover};
 
 use crate::report::Report;
@@ -14,14 +14,15 @@ pub fn all(boot: &Boot, report: &mut Report) {
         Err(error) => return report.failure(format_args!("ccw: {error}")),
     };
     for device in found {
-        for (signal, adapter_subclass) in [("classic", None), ("adapter", Some(3))] {
+        for (signal, adapter_subclass) in [("classic", None), ("adapter", Some(SUBCLASS))] {
             let options = CcwOptions {
+                subclass: SUBCLASS,
                 adapter_subclass,
                 ..CcwOptions::default()
             };
             match Ccw::probe(&mut channels, device.subchannel, &area, options) {
                 Ok(None) => report.failure(format_args!("ccw: device {} is gone", device.device_number)),
-                Ok(Some(mut transport)) => report.device("ccw", signal, &mut transport),
+                Ok(Some(mut transport)) => report.device("ccw", signal, true, &mut transport),
                 Err(error) => report.failure(format_args!("ccw: {error}")),
             }
         }

@@ -17,7 +17,7 @@ pub fn all(boot: &Boot, report: &mut Report) {
         match Mmio::probe(registers) {
             // A placeholder.
             Ok(None) => {}
-            Ok(Some(mut transport)) => report.device("mmio", "status", &mut transport),
+            Ok(Some(mut transport)) => report.device("mmio", "status", false, &mut transport),
             Err(error) => report.failure(format_args!("mmio: {error}")),
         }
     }
@@ -29,7 +29,7 @@ pub fn all(boot: &Boot, report: &mut Report) {
         for mut function in functions {
             // The pin has to work again after messages.
             for signal in ["msi-x", "pin"] {
-                if let Err(error) = pci(&host, &mut function, signal, report) {
+                if let Err(error) = pci(boot, &host, &mut function, signal, report) {
                     report.failure(format_args!("pci {}: {error}", function.address));
                 }
             }
@@ -39,15 +39,20 @@ pub fn all(boot: &Boot, report: &mut Report) {
 
 /// Drives the device of one PCI function, if it is a virtio device, by each of its interfaces.
 fn pci<C: Registers>(
+    boot: &Boot,
     host: &PciHost,
     function: &mut Function<C>,
     signal: &str,
     report: &mut Report,
 ) -> Result<(), TransportError> {
     for prefer_legacy in [false, true] {
+        let controller = boot.messages();
+        let has_controller = controller.is_some();
+        // Without a controller, messages go to memory, to be looked at there.
+        let messages = controller.or_else(|| Some(Box::new(MessageWords::new(report.area())?)));
         let options = Options {
-            interrupts: match (signal, MessageWords::new(report.area())) {
-                ("msi-x", Some(words)) => Interrupts::Messages(Box::new(words)),
+            interrupts: match messages {
+                Some(messages) if signal == "msi-x" => Interrupts::Messages(messages),
                 _ => Interrupts::Pin,
             },
             prefer_legacy,
@@ -62,7 +67,8 @@ fn pci<C: Registers>(
             Delivery::Pin => "pin",
             Delivery::Polling => "none",
         };
-        report.device("pci", signal, &mut transport);
+        let interrupts = has_controller && transport.delivery() == Delivery::Messages;
+        report.device("pci", signal, interrupts, &mut transport);
         // Only a transitional device has another interface.
         let transitional = ringwright_spec::pci::TRANSITIONAL_DEVICE_IDS.contains(&function.device_id);
         if transport.legacy().is_some() || !transitional {
