@@ -252,7 +252,7 @@ fn console_over_legacy_interfaces() {
             let emergency = offset_of!(console::Config, emerg_wr);
             assert_eq!(
                 get::<u32>(&fake.board().config[emergency..][..4], legacy),
-                b'!'.into()
+                u32::from(b'!')
             );
             let mut driver = Console::new(fake.clone(), &fake.area(), options()).unwrap();
             let (columns, rows) = (80, 25);
