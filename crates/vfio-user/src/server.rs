@@ -23,6 +23,8 @@ mod function;
 mod information;
 mod interrupts;
 mod irqs;
+mod remote;
+mod shadow;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -43,18 +45,26 @@ pub use interrupts::Interrupts;
 
 use crate::socket::Stop;
 use connection::Connection;
+use shadow::Shadow;
 
 /// A PCI function, for one client at a time.
 pub struct Server {
     function: Box<dyn PciFunction>,
     interrupts: Arc<Interrupts>,
+    /// Of memory that cannot be mapped, if the function can work with one.
+    shadow: Option<Arc<Shadow>>,
 }
 
 impl Server {
-    /// A server for `function`, whose interrupts go to `interrupts`.
+    /// A server for `function`, whose interrupts go to `interrupts`. The function reaches only such memory as the client lets
+    /// be mapped.
     pub fn new(function: Box<dyn PciFunction>, interrupts: Arc<Interrupts>) -> Self {
         interrupts.set_vectors(function.vectors());
-        Self { function, interrupts }
+        Self {
+            function,
+            interrupts,
+            shadow: None,
+        }
     }
 
     /// Accepts one client after the other until `stop` is raised. What a client does wrong ends its connection at most. An
@@ -74,10 +84,14 @@ impl Server {
     /// text would have its state retained for a client that comes back, but no client does without resetting the device, and
     /// until then it would work on memory that is gone. An error is what ended the connection before that.
     pub fn serve_connection(&mut self, stream: impl Into<OwnedFd>, stop: &Stop) -> Result<(), ServerError> {
-        let outcome = Connection::new(&mut *self.function, &self.interrupts, stream.into(), stop).run();
+        let (function, shadow) = (&mut *self.function, self.shadow.as_deref());
+        let outcome = Connection::new(function, &self.interrupts, shadow, stream.into(), stop).run();
         // Nothing of the client's is kept: not its memory, not its descriptors.
         self.interrupts.forget_client();
         self.function.reset();
+        if let Some(shadow) = &self.shadow {
+            shadow.set_memory(None);
+        }
         self.function.set_memory(Arc::new(Memory::new(Vec::new())?));
         match outcome {
             Err(error) if error.is_end() => Ok(()),

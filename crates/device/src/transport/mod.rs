@@ -15,4 +15,4 @@ pub mod pci;
 #[cfg(test)]
 mod testing;
 
-pub use self::core::{Notifier, Options, SnapshotError};
+pub use self::core::{Notifier, Options, Relay, SnapshotError};

@@ -26,16 +26,22 @@ struct Way {
     delivery: Delivery,
     format: Features,
     size: u16,
+    /// Whether the device may map the memory; else it is reached by messages.
+    share_memory: bool,
 }
 
-/// All ring formats, each by message and by the pin. The device may be behind an IOMMU, and the driver heeds that.
+/// All ring formats, each by message and by the pin, with memory that can be mapped and with such as cannot. The device may be
+/// behind an IOMMU, and the driver heeds that.
 fn ways() -> Vec<Way> {
     let deliveries = [Delivery::Messages, Delivery::Pin].into_iter().cycle();
     let shapes = shapes().into_iter().zip(deliveries);
-    let ways = shapes.map(|((format, size), delivery)| Way {
-        delivery,
-        format: (format - feature::ORDER_PLATFORM) | feature::ACCESS_PLATFORM,
-        size,
+    let ways = shapes.flat_map(|((format, size), delivery)| {
+        [true, false].map(|share_memory| Way {
+            delivery,
+            format: (format - feature::ORDER_PLATFORM) | feature::ACCESS_PLATFORM,
+            size,
+            share_memory,
+        })
     });
     ways.collect()
 }
@@ -69,7 +75,11 @@ impl Way {
         let stop = Stop::new().unwrap();
         let stopped = stop.clone();
         let server = std::thread::spawn(move || server.serve_connection(far, &stopped).unwrap());
-        let client = Client::new(near, ClientOptions::default()).unwrap();
+        let options = ClientOptions {
+            share_memory: self.share_memory,
+            ..ClientOptions::default()
+        };
+        let client = Client::new(near, options).unwrap();
         let (transport, irqs) = client.virtio(self.delivery).unwrap();
         assert_eq!(transport.delivery(), self.delivery);
         let served = Served {

@@ -4,6 +4,7 @@
 //! the first ends the connection; what fails later is a refusal, which the client is told if it waits for a reply.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use ringwright_socket::readable;
 use zerocopy::{FromBytes, IntoBytes};
@@ -11,6 +12,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::dma::DmaTable;
 use super::features::Features;
 use super::interrupts::Interrupts;
+use super::remote::Remote;
+use super::shadow::{Far, Shadow};
 use super::{PciFunction, ServerError};
 use crate::message::{Capabilities, Command, DmaMap, DmaUnmap};
 use crate::socket::{Message, Socket, Stop};
@@ -26,10 +29,14 @@ pub(super) struct Answer {
 pub(super) struct Connection<'a> {
     pub(super) function: &'a mut dyn PciFunction,
     pub(super) interrupts: &'a Interrupts,
-    pub(super) socket: Socket,
-    pub(super) stop: Stop,
+    /// The shadow of memory that cannot be mapped, if the function can work with one.
+    pub(super) shadow: Option<&'a Shadow>,
+    socket: Arc<Socket>,
+    stop: Stop,
     /// What the client is capable of, once it has said so.
     pub(super) client: Option<Capabilities>,
+    /// Its memory, by messages, from then on.
+    remote: Option<Arc<Remote>>,
     pub(super) dma: DmaTable,
     pub(super) features: Features,
     /// Readable when the client wants INTx unmasked.
@@ -40,15 +47,18 @@ impl<'a> Connection<'a> {
     pub fn new(
         function: &'a mut dyn PciFunction,
         interrupts: &'a Interrupts,
+        shadow: Option<&'a Shadow>,
         stream: OwnedFd,
         stop: &Stop,
     ) -> Self {
         Self {
             function,
             interrupts,
-            socket: Socket::new(stream).with_stop(stop.clone()),
+            shadow,
+            socket: Arc::new(Socket::new(stream).with_stop(stop.clone())),
             stop: stop.clone(),
             client: None,
+            remote: None,
             dma: DmaTable::default(),
             features: Features::default(),
             unmask: None,
@@ -87,7 +97,10 @@ impl<'a> Connection<'a> {
     fn answer(&mut self, message: Message) -> Result<(), ServerError> {
         let header = message.header;
         if header.is_reply() {
-            tracing::warn!(id = header.id, "a reply to no command of ours is ignored");
+            let awaited = self.remote.as_ref().is_some_and(|remote| remote.deliver(message));
+            if !awaited {
+                tracing::debug!(id = header.id, "a reply to no command of ours is ignored");
+            }
             return Ok(());
         }
         let outcome = self.carry_out(message);
@@ -99,7 +112,10 @@ impl<'a> Connection<'a> {
             Ok(_) => Ok(()),
             Err(error) => {
                 if !matches!(error, ServerError::Socket(_)) {
-                    tracing::warn!(%error, "vfio-user command refused");
+                    match error.is_expected() {
+                        true => tracing::debug!(%error, "vfio-user command refused"),
+                        false => tracing::warn!(%error, "vfio-user command refused"),
+                    }
                     if header.wants_reply() {
                         self.socket.reply_error(&header, error.errno())?;
                     }
@@ -161,10 +177,28 @@ impl<'a> Connection<'a> {
         Ok(Answer::of(unmap))
     }
 
+    /// The client has said what it is capable of.
+    pub(super) fn meet(&mut self, client: Capabilities) {
+        let remote = Remote::new(self.socket.clone(), client.data_limit());
+        self.remote = Some(Arc::new(remote));
+        self.client = Some(client);
+    }
+
     /// Shows the function the memory as it is now.
     pub(super) fn give_memory(&mut self) -> Result<(), ServerError> {
-        let memory = self.features.logged(self.dma.memory()?);
-        self.function.set_memory(std::sync::Arc::new(memory));
+        let shadow = self
+            .shadow
+            .filter(|shadow| self.dma.is_far() || shadow.is_in_use());
+        let memory = Arc::new(self.features.logged(self.dma.memory(shadow.is_some())?));
+        let far = shadow.and(self.remote.as_ref()).map(|remote| Far {
+            remote: remote.clone(),
+            memory: memory.clone(),
+            pieces: self.dma.shadows(),
+        });
+        if let Some(shadow) = self.shadow {
+            shadow.set_memory(far);
+        }
+        self.function.set_memory(memory);
         Ok(())
     }
 

@@ -27,13 +27,21 @@ pub(super) struct DmaTable {
     files: Files,
     /// Present while there are many maps.
     translated: Option<Translated>,
+    /// How many maps are writable and came with a descriptor.
+    shared: usize,
+    /// How many are shadows.
+    shadows: usize,
+    /// Whether shadows were part of the memory when it was last asked for.
+    shadowed: bool,
 }
 
 /// One DMA map.
 struct Map {
     size: u64,
-    /// The memory, if it came with a descriptor; else it is reached by messages only.
+    /// The memory that came with a descriptor, or the shadow of memory that did not, which is reached by messages. None for
+    /// what is not worth a shadow.
     piece: Option<Piece>,
+    shadow: bool,
     access: Access,
 }
 
@@ -58,7 +66,12 @@ impl DmaTable {
             return Err(ServerError::Overlap { address, size });
         }
         let writable = flags & DmaMap::WRITE != 0;
-        let piece = file.map(|file| self.files.piece(file, offset, size, writable));
+        let shadow = file.is_none() && writable;
+        let piece = match file {
+            Some(file) => Some(self.files.piece(file, offset, size, writable)),
+            None if shadow => Some(Piece::shadow(size)),
+            None => None,
+        };
         let piece = piece.transpose().map_err(|source| ServerError::Map {
             address,
             size,
@@ -66,9 +79,15 @@ impl DmaTable {
         })?;
         let map = Map {
             size,
+            shadow,
             piece,
             access: access(flags & DmaMap::READ != 0, writable),
         };
+        match (shadow, writable) {
+            (true, _) => self.shadows += 1,
+            (false, true) => self.shared += 1,
+            _ => {}
+        }
         if let Some(translated) = &mut self.translated {
             translated.add(address, &map);
         }
@@ -89,6 +108,7 @@ impl DmaTable {
             DmaUnmap::ALL if address == 0 && size == 0 => {
                 self.maps.clear();
                 self.translated = None;
+                (self.shared, self.shadows) = (0, 0);
                 return Ok(());
             }
             _ => return Err(ServerError::MapFlags(flags)),
@@ -103,38 +123,49 @@ impl DmaTable {
             return Err(ServerError::PartlyMapped { address, size });
         }
         for start in starts {
-            if let (Some(map), Some(translated)) = (self.maps.remove(&start), &mut self.translated) {
+            let Some(map) = self.maps.remove(&start) else {
+                continue;
+            };
+            match (map.shadow, map.access.writes()) {
+                (true, _) => self.shadows -= 1,
+                (false, true) => self.shared -= 1,
+                _ => {}
+            }
+            if let Some(translated) = &mut self.translated {
                 translated.remove(start, &map);
             }
         }
         Ok(())
     }
 
-    /// The memory that is mapped, at its DMA addresses.
-    pub fn memory(&mut self) -> Result<Memory, ServerError> {
-        if self.maps.len() <= MANY {
+    /// Whether all memory worth having is such as cannot be mapped. If some can, that is where a driver puts what it gives
+    /// to a device, and the rest is some other device's.
+    pub fn is_far(&self) -> bool {
+        self.shadows > 0 && self.shared == 0
+    }
+
+    /// First and last address of each map that has a shadow, ascending.
+    pub fn shadows(&self) -> Vec<(u64, u64)> {
+        let shadows = self.maps.iter().filter(|(_, map)| map.shadow);
+        shadows
+            .map(|(start, map)| (*start, start + (map.size - 1)))
+            .collect()
+    }
+
+    /// The memory that is mapped, at its DMA addresses, with or without shadows of what cannot be.
+    pub fn memory(&mut self, shadows: bool) -> Result<Memory, ServerError> {
+        if self.maps.len() <= MANY || self.shadowed != shadows {
             self.translated = None;
-            return self.direct_memory();
+        }
+        self.shadowed = shadows;
+        let maps = self.maps.iter().filter(|(_, map)| shadows || !map.shadow);
+        if self.maps.len() <= MANY {
+            return direct_memory(maps);
         }
         let translated = self
             .translated
-            .get_or_insert_with(|| Translated::new(self.maps.iter()));
+            .get_or_insert_with(|| Translated::new(maps, shadows));
         Ok(translated.memory()?)
-    }
-
-    /// The memory as regions. Maps that continue each other are one: a virtqueue must lie in one region.
-    fn direct_memory(&self) -> Result<Memory, ServerError> {
-        let mut runs: Vec<(u64, Piece)> = Vec::new();
-        for (address, map) in &self.maps {
-            let Some(piece) = &map.piece else { continue };
-            match runs.last_mut() {
-                Some((start, run)) if run.continues(*start, *address, piece) => run.length += piece.length,
-                _ => runs.push((*address, piece.clone())),
-            }
-        }
-        let region =
-            |(address, run): &(u64, Piece)| Region::part(*address, &run.mapping, run.offset, run.length);
-        Ok(Memory::new(runs.iter().filter_map(region).collect())?)
     }
 
     /// The maps that share an address with a range, from its last address down.
@@ -142,6 +173,20 @@ impl DmaTable {
         let below = self.maps.range(..=last).rev();
         below.take_while(move |(start, map)| **start + (map.size - 1) >= first)
     }
+}
+
+/// The memory as regions. Maps that continue each other are one: a virtqueue must lie in one region.
+fn direct_memory<'a>(maps: impl Iterator<Item = (&'a u64, &'a Map)>) -> Result<Memory, ServerError> {
+    let mut runs: Vec<(u64, Piece)> = Vec::new();
+    for (address, map) in maps {
+        let Some(piece) = &map.piece else { continue };
+        match runs.last_mut() {
+            Some((start, run)) if run.continues(*start, *address, piece) => run.length += piece.length,
+            _ => runs.push((*address, piece.clone())),
+        }
+    }
+    let region = |(address, run): &(u64, Piece)| Region::part(*address, &run.mapping, run.offset, run.length);
+    Ok(Memory::new(runs.iter().filter_map(region).collect())?)
 }
 
 /// The last address of a range.

@@ -40,7 +40,7 @@ fn memory_is_seen_at_its_dma_addresses() {
     table
         .map(map(0x1000, 0x1000), Some(file.try_clone().unwrap()))
         .unwrap();
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     let mut found = [0; 4];
     memory.read(0x8_0000, &mut found).unwrap();
     assert_eq!(&found, b"here");
@@ -65,7 +65,7 @@ fn a_file_is_mapped_once_however_many_maps_there_are() {
         table.map(map, Some(file.try_clone().unwrap())).unwrap();
     }
     assert_eq!(table.files.known(), 1);
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     let first = memory.regions()[0].pointer() as usize;
     for (page, region) in memory.regions().iter().enumerate() {
         assert_eq!(region.pointer() as usize, first + page * 0x1000);
@@ -97,7 +97,7 @@ fn what_is_read_only_is_not_written() {
         ..map(0x1000, 0x1000)
     };
     table.map(read_only, Some(memfd(0x1000))).unwrap();
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     assert!(matches!(memory.write(0x1000, &[1]), Err(Fault::Denied { .. })));
     memory.read(0x1000, &mut [0]).unwrap();
 }
@@ -140,7 +140,7 @@ fn maps_that_cannot_be_are_refused() {
     table
         .map(map(u64::MAX - 0xfff, 0x1000), Some(memfd(0x1000)))
         .unwrap();
-    assert_eq!(table.memory().unwrap().regions().len(), 2);
+    assert_eq!(table.memory(false).unwrap().regions().len(), 2);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn whole_maps_are_unmapped_one_or_several_at_once() {
     assert_eq!(table.maps.len(), 4);
     table.unmap(unmap(0x1000, 0x1000)).unwrap();
     table.unmap(unmap(0x2000, 0x5000)).unwrap();
-    assert!(table.maps.is_empty() && table.memory().unwrap().regions().is_empty());
+    assert!(table.maps.is_empty() && table.memory(false).unwrap().regions().is_empty());
     fill(&mut table);
     let all = DmaUnmap {
         flags: DmaUnmap::ALL,
@@ -240,7 +240,7 @@ fn maps_that_continue_each_other_are_one_region() {
     table.map(read_only, Some(file.try_clone().unwrap())).unwrap();
     table.map(piece(0x1_4000, 0x7000), Some(memfd(0x8000))).unwrap();
     table.map(piece(0x1_5000, 0), None).unwrap();
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     let regions = memory
         .regions()
         .iter()
@@ -254,7 +254,10 @@ fn maps_that_continue_each_other_are_one_region() {
     assert_eq!(Vec::from_iter(regions), expected);
     // What was mapped in pieces is unmapped in pieces.
     table.unmap(unmap(0x1_0000, 0x1000)).unwrap();
-    assert_eq!(table.memory().unwrap().regions()[0].guest_address(), 0x1_1000);
+    assert_eq!(
+        table.memory(false).unwrap().regions()[0].guest_address(),
+        0x1_1000
+    );
 }
 
 #[test]
@@ -271,7 +274,7 @@ fn many_maps_are_a_translation() {
         table.map(map, Some(file.try_clone().unwrap())).unwrap();
     };
     (0..256).for_each(|page| add(&mut table, page));
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     assert_eq!(memory.regions().len(), 1);
     for page in 0..256 {
         memory.write(address(page), &page.to_le_bytes()).unwrap();
@@ -292,16 +295,16 @@ fn many_maps_are_a_translation() {
         ..map(address(7), 0x1000)
     };
     table.map(read_only, Some(file.try_clone().unwrap())).unwrap();
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     assert!(memory.read(address(7), &mut [0]).is_ok());
     assert!(memory.write(address(7), &[0]).is_err());
     assert!(memory.write(address(8), &[0]).is_err());
     // A file that no map is left of is gone.
     table.unmap(unmap(address(7), 0x1000)).unwrap();
-    assert_eq!(table.memory().unwrap().regions().len(), 1);
+    assert_eq!(table.memory(false).unwrap().regions().len(), 1);
     // Few maps are regions again, and the memory is the same.
     table.unmap(unmap(address(20), 0x1000 * 236)).unwrap();
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     assert!(memory.translation().is_none());
     let mut found = [0; 8];
     memory.read(address(19), &mut found).unwrap();
@@ -321,7 +324,7 @@ fn a_ring_of_several_maps_is_found_behind_a_translation_too() {
         };
         table.map(map, Some(file.try_clone().unwrap())).unwrap();
     }
-    let memory = table.memory().unwrap();
+    let memory = table.memory(false).unwrap();
     assert!(memory.translation().is_some());
     let found = memory
         .resolve_one(0x4000, 0x2000, ringwright_memory::Access::ReadWrite)

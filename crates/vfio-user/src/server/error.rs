@@ -179,6 +179,12 @@ impl ServerError {
         )
     }
 
+    /// Whether it is the answer to a question that clients ask to find out what there is.
+    pub(super) fn is_expected(&self) -> bool {
+        let command = Command::DeviceGetIrqInfo;
+        matches!(self, Self::Value { command: asked, .. } if *asked == command)
+    }
+
     /// The errno value that the client is told.
     pub(super) fn errno(&self) -> u32 {
         let errno = match self {

@@ -12,6 +12,7 @@ use self::logging::Logging;
 use self::migration::Migrating;
 use super::ServerError;
 use super::connection::{Answer, Connection, prefix, room};
+use super::shadow::Shadow;
 use crate::message::{
     Command, DeviceFeature, LoggingControl, LoggingRange, LoggingReport, MigState, Migration,
 };
@@ -49,8 +50,8 @@ impl Connection<'_> {
         let feature = head.flags & DeviceFeature::MASK;
         let (get, set) = (DeviceFeature::GET, DeviceFeature::SET);
         let possible = match feature {
-            DeviceFeature::MIGRATION if self.function.is_migratable() => get,
-            DeviceFeature::MIG_DEVICE_STATE if self.function.is_migratable() => get | set,
+            DeviceFeature::MIGRATION if self.is_migratable() => get,
+            DeviceFeature::MIG_DEVICE_STATE if self.is_migratable() => get | set,
             DeviceFeature::DMA_LOGGING_START | DeviceFeature::DMA_LOGGING_STOP => set,
             DeviceFeature::DMA_LOGGING_REPORT => get,
             _ => 0,
@@ -94,6 +95,11 @@ impl Connection<'_> {
             }
             _ => refused("got and set at once"),
         }
+    }
+
+    /// While memory is shadowed, the state of the device is not all there is: something may be on the way to its driver.
+    fn is_migratable(&self) -> bool {
+        self.function.is_migratable() && !self.shadow.is_some_and(Shadow::is_in_use)
     }
 
     fn get_feature(&mut self, feature: u32, data: &[u8], argsz: u32) -> Result<Vec<u8>, ServerError> {
@@ -140,7 +146,7 @@ impl Connection<'_> {
                 let ranges = ranges.filter_map(|range| LoggingRange::read_from_bytes(range).ok());
                 let logging = Logging::new(
                     ranges.map(|range| (range.iova, range.length)),
-                    &self.dma.memory()?,
+                    &self.dma.memory(false)?,
                 )?;
                 self.features.logging = Some(logging);
                 self.give_memory()

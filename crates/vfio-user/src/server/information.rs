@@ -33,7 +33,7 @@ impl Connection<'_> {
             ..ours
         };
         tracing::debug!(major, minor, ?client, "client");
-        self.client = Some(client);
+        self.meet(client);
         let version = Version {
             major,
             minor: minor.min(VERSION.minor),

@@ -9,6 +9,7 @@ use ringwright_device::transport::pci::{
 };
 use ringwright_memory::Memory;
 
+use super::shadow::{Shadow, ShadowRelay};
 use super::{Doorbell, Interrupts, PciFunction, Server};
 
 /// A VIRTIO device's function.
@@ -21,13 +22,15 @@ struct Virtio {
 }
 
 impl Server {
-    /// A server for `device`. The MSI-X table is the client's, whatever `options` say, because it is in vfio-user.
+    /// A server for `device`. The MSI-X table is the client's, whatever `options` say, because it is in vfio-user. Memory that
+    /// the client does not let be mapped is reached by messages, through a relay of the server's own.
     pub fn for_device(device: Box<dyn Device>, options: Options) -> Result<Self, FunctionError> {
-        let interrupts = Arc::new(Interrupts::default());
-        let options = Options {
+        let (interrupts, shadow) = (Arc::new(Interrupts::default()), Arc::new(Shadow::default()));
+        let mut options = Options {
             msix_table: MsixTable::Client,
             ..options
         };
+        options.common.relay = Some(Arc::new(ShadowRelay(shadow.clone())));
         let function = Function::new(device, options, interrupts.clone())?;
         let mut sizes = [0; 6];
         for bar in function.bars() {
@@ -41,7 +44,10 @@ impl Server {
             sizes,
             function,
         };
-        Ok(Self::new(Box::new(virtio), interrupts))
+        Ok(Self {
+            shadow: Some(shadow),
+            ..Self::new(Box::new(virtio), interrupts)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod level;
 mod negotiation;
 mod notifier;
 mod queues;
+mod relay;
 mod signal;
 mod snapshot;
 mod status;
@@ -26,6 +27,7 @@ pub(crate) use self::level::Level;
 pub use self::notifier::Notifier;
 use self::queues::Queue;
 pub(crate) use self::queues::{set_high, set_low};
+pub use self::relay::Relay;
 use self::signal::Signal;
 pub use self::snapshot::SnapshotError;
 
@@ -41,6 +43,8 @@ pub struct Options {
     pub platform_features: Features,
     /// Byte order of a guest whose driver uses the legacy interface.
     pub legacy_byte_order: ByteOrder,
+    /// What stands between the virtqueues and the driver, if anything.
+    pub relay: Option<Arc<dyn Relay>>,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             masked_features: Features::NONE,
             platform_features: Features::NONE,
             legacy_byte_order: ByteOrder::NATIVE,
+            relay: None,
         }
     }
 }
@@ -83,6 +88,7 @@ pub(crate) struct Core {
     sink: Arc<dyn Sink>,
     signal: Arc<Signal>,
     notifier: Notifier,
+    relay: Option<Arc<dyn Relay>>,
     legacy_byte_order: ByteOrder,
     interface: Interface,
     status: Status,
@@ -122,6 +128,7 @@ impl Core {
             queues: queues.iter().map(|queue| Queue::new(queue.max_size)).collect(),
             generation: Generation::new(host.config()),
             legacy_byte_order: options.legacy_byte_order,
+            relay: options.relay.clone(),
             status: Status::NONE,
             driver_features: Features::NONE,
             dma: true,

@@ -237,6 +237,9 @@ impl Core {
         }
         self.notifier.set_open(index, false);
         let outcome = self.host.stop_queue(index);
+        if let Some(relay) = &self.relay {
+            relay.stop(index);
+        }
         if let Err(error) = &outcome {
             self.break_device(&format!("queue {index} cannot be stopped: {error}"));
         }
@@ -246,6 +249,9 @@ impl Core {
     /// Back to what it is after reset.
     pub(super) fn forget_queue(&mut self, index: u16) {
         self.notifier.set_open(index, false);
+        if let Some(relay) = &self.relay {
+            relay.forget(index);
+        }
         if let Some(queue) = self.queues.get_mut(usize::from(index)) {
             *queue = Queue::new(queue.max_size);
         }
@@ -257,15 +263,24 @@ impl Core {
             .kick(index)
             .map_err(|error| format!("queue {index}: {error}"))?;
         let sink = self.sink.clone();
-        let setup = QueueSetup {
+        let mut setup = QueueSetup {
             layout: self.queue_layout(index),
             state: self.queue(index).map(|queue| queue.state).unwrap_or_default(),
             kick: Some(kick),
             notify: Box::new(move || sink.used_buffer(index)),
         };
-        self.host
-            .start_queue(index, setup)
-            .map_err(|error| error.to_string())?;
+        if let Some(relay) = &self.relay {
+            let resumed = self.queue(index).is_some_and(|queue| queue.resting);
+            setup = relay
+                .start(index, self.negotiated_features(), setup, resumed)
+                .map_err(|error| format!("queue {index}: {error}"))?;
+        }
+        if let Err(error) = self.host.start_queue(index, setup) {
+            if let Some(relay) = &self.relay {
+                relay.stop(index);
+            }
+            return Err(error.to_string());
+        }
         self.notifier.set_open(index, true);
         self.queues[usize::from(index)].resting = false;
         Ok(())

@@ -26,6 +26,19 @@ struct FileId {
 }
 
 impl Piece {
+    /// Memory of our own, of which only what is touched is there.
+    pub fn shadow(size: u64) -> Result<Self, MappingError> {
+        let length = usize::try_from(size).map_err(|_| MappingError::TooLarge {
+            offset: 0,
+            length: size,
+        })?;
+        Ok(Self {
+            mapping: Arc::new(Mapping::anonymous(length)?),
+            offset: 0,
+            length,
+        })
+    }
+
     /// Whether `next` at `address` goes on where this one, which starts at `start`, ends.
     pub fn continues(&self, start: u64, address: u64, next: &Piece) -> bool {
         start + self.length as u64 == address

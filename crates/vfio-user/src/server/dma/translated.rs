@@ -18,6 +18,8 @@ pub(super) struct Translated {
     /// By address of the mapping.
     places: BTreeMap<usize, Place>,
     next: u64,
+    /// Shadows are there too.
+    shadows: bool,
 }
 
 /// Where a file is.
@@ -29,14 +31,17 @@ struct Place {
 }
 
 impl Translated {
-    pub fn new<'a>(maps: impl Iterator<Item = (&'a u64, &'a Map)>) -> Self {
-        let mut translated = Self::default();
+    pub fn new<'a>(maps: impl Iterator<Item = (&'a u64, &'a Map)>, shadows: bool) -> Self {
+        let mut translated = Self {
+            shadows,
+            ..Self::default()
+        };
         maps.for_each(|(address, map)| translated.add(*address, map));
         translated
     }
 
     pub fn add(&mut self, address: u64, map: &Map) {
-        let Some(Piece { mapping, offset, .. }) = &map.piece else {
+        let Some(Piece { mapping, offset, .. }) = self.piece(map) else {
             return;
         };
         let next = &mut self.next;
@@ -55,7 +60,7 @@ impl Translated {
     }
 
     pub fn remove(&mut self, address: u64, map: &Map) {
-        let Some(Piece { mapping, .. }) = &map.piece else {
+        let Some(Piece { mapping, .. }) = self.piece(map) else {
             return;
         };
         self.iotlb.remove(address, map.size);
@@ -65,6 +70,11 @@ impl Translated {
                 self.places.remove(&key(mapping));
             }
         }
+    }
+
+    /// The memory of a map, if it is there for the function.
+    fn piece<'a>(&self, map: &'a Map) -> Option<&'a Piece> {
+        map.piece.as_ref().filter(|_| self.shadows || !map.shadow)
     }
 
     pub fn memory(&self) -> Result<Memory, MapError> {
