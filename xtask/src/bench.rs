@@ -3,7 +3,6 @@
 //! Progress goes to standard error, results to standard output.
 
 mod block;
-mod program;
 mod ring;
 
 use anyhow::Result;

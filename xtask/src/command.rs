@@ -2,12 +2,23 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// How many lines of a failed program's output an error repeats.
 const QUOTED_LINES: usize = 12;
+
+/// A process that does not outlive this.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Both fail only if it has been waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Runs `command` with this terminal's output. An unsuccessful end is an error.
 pub fn run(command: &mut Command) -> Result<()> {

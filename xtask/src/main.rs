@@ -10,6 +10,8 @@ mod deny;
 mod fuzz;
 mod guests;
 mod loom;
+mod matrix;
+mod program;
 mod qtest;
 mod sanitize;
 mod setup;
@@ -32,6 +34,8 @@ enum Chore {
     Guests(guests::Args),
     /// Run our drivers on QEMU's own devices, over every bus, and print a table.
     Qtest(qtest::Args),
+    /// Try real systems on our devices in every way, and print a table.
+    Matrix(matrix::Args),
     /// Run every check and test.
     Test(test::Args),
     /// Measure speed, beside the programs one would use instead.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Boot(args) => boot::run(&args),
         Chore::Guests(args) => guests::run(&args),
         Chore::Qtest(args) => qtest::run(&args),
+        Chore::Matrix(args) => matrix::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Soak(args) => soak::run(&args),

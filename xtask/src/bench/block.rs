@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Options, program, verdict};
+use super::{Options, verdict};
 use crate::command::{find, output};
+use crate::program;
 use crate::setup::{self, Peers, Scope};
 
 /// Bytes of the null disks.

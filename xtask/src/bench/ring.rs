@@ -12,8 +12,9 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
-use super::{Options, program, verdict};
+use super::{Options, verdict};
 use crate::command::output;
+use crate::program;
 use crate::setup::{self, Scope};
 
 /// Chains in the shorter and in the longer run under callgrind. Their difference is many times around every ring, so

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::machines::{Machine, Maker};
 use super::port::Port;
 use super::{disk, image, report};
+use crate::command::Ended;
 
 /// How long a guest may take. It needs a second on a quiet machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -157,16 +158,5 @@ fn follow(output: impl Read + Send + 'static, deadline: Instant) -> (String, boo
             // An emulator closes its output when it ends.
             Err(mpsc::RecvTimeoutError::Disconnected) => return (log, true),
         }
-    }
-}
-
-/// A process that does not outlive this.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Both fail only if it has been waited for already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

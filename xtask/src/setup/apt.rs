@@ -59,6 +59,8 @@ pub enum Release {
     TrixieBackports,
     /// Debian 13 for another processor than this one: packages for guests.
     TrixieFor(Architecture),
+    /// The same of Debian 12.
+    BookwormFor(Architecture),
 }
 
 /// A processor, by the name that Debian has for it.
@@ -66,8 +68,12 @@ pub enum Release {
 pub enum Architecture {
     /// x86-64, which runs everything but the guests of other machines.
     Amd64,
+    /// ARM of 64 bits.
+    Arm64,
     /// RISC-V of 64 bits.
     Riscv64,
+    /// IBM Z.
+    S390x,
 }
 
 impl Architecture {
@@ -75,7 +81,9 @@ impl Architecture {
     pub fn name(self) -> &'static str {
         match self {
             Architecture::Amd64 => "amd64",
+            Architecture::Arm64 => "arm64",
             Architecture::Riscv64 => "riscv64",
+            Architecture::S390x => "s390x",
         }
     }
 }
@@ -93,7 +101,7 @@ impl Release {
     /// The processor that its packages are for.
     pub fn architecture(self) -> Architecture {
         match self {
-            Release::TrixieFor(architecture) => architecture,
+            Release::TrixieFor(architecture) | Release::BookwormFor(architecture) => architecture,
             _ => Architecture::Amd64,
         }
     }
@@ -101,7 +109,7 @@ impl Release {
     /// The name that apt knows it by.
     pub fn name(self) -> &'static str {
         match self {
-            Release::Bookworm => "bookworm",
+            Release::Bookworm | Release::BookwormFor(_) => "bookworm",
             Release::Trixie | Release::TrixieFor(_) => "trixie",
             Release::TrixieBackports => "trixie-backports",
         }
@@ -113,6 +121,7 @@ impl Release {
             Release::Bookworm => &["bookworm", "bookworm-updates"],
             Release::Trixie | Release::TrixieBackports => &["trixie", "trixie-updates", "trixie-backports"],
             Release::TrixieFor(_) => &["trixie"],
+            Release::BookwormFor(_) => &["bookworm"],
         }
     }
 }

@@ -14,6 +14,8 @@
 //!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12 qemu-riscv64
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
+//! kernels/aarch64/vmlinuz      Debian's kernel for 64-bit ARM
+//! kernels/s390x/vmlinuz        Debian's kernel for IBM Z
 //! kernels/uml-6.1/linux        User Mode Linux, to be started by bin/linux.uml-6.1
 //! kernels/uml-6.12/linux       the same, by bin/linux.uml-6.12
 //! kernels/*/release            what `uname -r` prints in it
@@ -58,6 +60,8 @@ pub enum Scope {
     Fuzz,
     /// `cargo xtask guests`.
     Guests,
+    /// `cargo xtask matrix`.
+    Matrix,
     /// Everything.
     All,
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Scope::{Bench, Boot, Engines, Guests, Test};
-use super::apt::Architecture::Riscv64;
+use super::Scope::{Bench, Boot, Engines, Guests, Matrix, Test};
+use super::apt::Architecture::{Arm64, Riscv64, S390x};
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
 use super::{kernel, wrapper};
@@ -22,7 +22,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: TOOLS,
         what: "BusyBox and e2fsprogs for guests, patchelf",
-        scopes: &[Boot, Test, Bench],
+        scopes: &[Boot, Test, Bench, Matrix],
         release: Release::Trixie,
         packages: &["busybox-static", "e2fsprogs", "patchelf"],
         finish: |unpacked| {
@@ -33,7 +33,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "qemu",
         what: "QEMU 11.1 with its storage daemon and libblkio",
-        scopes: &[Engines, Test, Bench, Guests],
+        scopes: &[Engines, Test, Bench, Guests, Matrix],
         release: Release::TrixieBackports,
         packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
         finish: qemu,
@@ -41,7 +41,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "qemu-others",
         what: "QEMU 11.1 for other processors",
-        scopes: &[Test, Guests],
+        scopes: &[Test, Guests, Matrix],
         release: Release::TrixieBackports,
         packages: &["qemu-system-arm", "qemu-system-riscv", "qemu-system-s390x"],
         finish: qemu_others,
@@ -49,7 +49,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "linux",
         what: "Linux 6.12 for x86-64 cloud machines",
-        scopes: &[Engines, Test, Bench],
+        scopes: &[Engines, Test, Bench, Matrix],
         release: Release::Trixie,
         packages: &["linux-image-cloud-amd64"],
         finish: |unpacked| linux(unpacked, "x86_64"),
@@ -57,7 +57,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "riscv64-tools",
         what: "BusyBox and e2fsprogs for RISC-V guests",
-        scopes: &[Boot, Test],
+        scopes: &[Boot, Test, Matrix],
         release: Release::TrixieFor(Riscv64),
         packages: &["busybox-static", "e2fsprogs"],
         finish: |unpacked| guest_programs(unpacked, "riscv64"),
@@ -65,10 +65,42 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "riscv64-linux",
         what: "Linux 6.12 for RISC-V",
-        scopes: &[Boot, Test],
+        scopes: &[Boot, Test, Matrix],
         release: Release::TrixieFor(Riscv64),
         packages: &["linux-image-riscv64"],
         finish: |unpacked| linux(unpacked, "riscv64"),
+    },
+    Piece {
+        name: "aarch64-tools",
+        what: "BusyBox and e2fsprogs for ARM guests",
+        scopes: &[Matrix],
+        release: Release::TrixieFor(Arm64),
+        packages: &["busybox-static", "e2fsprogs"],
+        finish: |unpacked| guest_programs(unpacked, "aarch64"),
+    },
+    Piece {
+        name: "aarch64-linux",
+        what: "Linux 6.12 for ARM",
+        scopes: &[Matrix],
+        release: Release::TrixieFor(Arm64),
+        packages: &["linux-image-arm64"],
+        finish: |unpacked| linux(unpacked, "aarch64"),
+    },
+    Piece {
+        name: "s390x-tools",
+        what: "BusyBox and e2fsprogs for IBM Z guests",
+        scopes: &[Matrix],
+        release: Release::BookwormFor(S390x),
+        packages: &["busybox-static", "e2fsprogs"],
+        finish: |unpacked| guest_programs(unpacked, "s390x"),
+    },
+    Piece {
+        name: "s390x-linux",
+        what: "Linux 6.1 for IBM Z",
+        scopes: &[Matrix],
+        release: Release::BookwormFor(S390x),
+        packages: &["linux-image-s390x"],
+        finish: |unpacked| linux(unpacked, "s390x"),
     },
     Piece {
         name: "qemu-user",
@@ -142,7 +174,7 @@ fn guest_programs(unpacked: &Unpacked, processor: &str) -> Result<()> {
     while let Some(file) = files.pop() {
         let needed = output(patchelf(unpacked)?.arg("--print-needed").arg(&file))?;
         for name in needed.lines().filter(|name| known.insert(name.to_string())) {
-            let place = match name.starts_with("ld-linux") {
+            let place = match name.starts_with("ld-linux") || name.starts_with("ld64") {
                 true => e2fsprogs.join("ld.so"),
                 false => e2fsprogs.join("lib").join(name),
             };

@@ -119,6 +119,15 @@ pub const STEPS: &[Step] = &[
         run: |peers| guests::check(peers, "--engine qemu --ring packed"),
     },
     Step {
+        name: "vfio-user",
+        what: "the same with the devices as PCI functions over vfio-user",
+        quick: false,
+        run: |peers| {
+            let arguments = "--engine qemu --transport vfio-user --interrupts msix --ring packed";
+            guests::check(peers, arguments)
+        },
+    },
+    Step {
         name: "uml-split",
         what: "User Mode Linux uses the devices that it has drivers for",
         quick: false,

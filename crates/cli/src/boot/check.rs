@@ -16,6 +16,7 @@ use super::boot_log::panic;
 use super::engine::{Bus, Ended, Engine, Interface, Interrupts, Presentation, Ring, Running, Wiring};
 use super::guest::{DISK_BYTES, Guest};
 use super::peers::Parts;
+use super::qemu::{Emulation, Transport};
 use super::report::{Finding, Outcome, Report, Table};
 use super::{Arguments, folder};
 use crate::signals::Ending;
@@ -35,14 +36,18 @@ const SIZE: Size = Size {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let engines = match arguments.engine {
         Some(engine) => vec![engine],
+        None if arguments.chooses_emulation() => vec![Engine::Qemu],
         None => Parts::engines(&arguments.peers)?,
     };
-    let guests = engines.iter().flat_map(|engine| {
-        presentations(*engine, arguments)
-            .into_iter()
-            .map(move |presentation| (*engine, presentation))
-    });
-    let guests: Vec<_> = guests.collect();
+    let mut guests = Vec::new();
+    for engine in engines {
+        let presentations = presentations(engine, arguments)?;
+        guests.extend(
+            presentations
+                .into_iter()
+                .map(|presentation| (engine, presentation)),
+        );
+    }
     if guests.is_empty() {
         bail!("no guest has all that was asked for");
     }
@@ -70,23 +75,36 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// All the ways in which a guest can see its devices, where the user has not said which.
-fn presentations(engine: Engine, arguments: &Arguments) -> Vec<Presentation> {
+fn presentations(engine: Engine, arguments: &Arguments) -> anyhow::Result<Vec<Presentation>> {
     let rings = [Ring::Split, Ring::Packed]
         .into_iter()
         .filter(|ring| arguments.ring.is_none_or(|asked| asked == *ring));
-    let wirings = match engine {
-        Engine::Machine => WIRINGS
-            .into_iter()
-            .filter(|wiring| arguments.accepts(*wiring))
-            .map(Some)
-            .collect(),
-        Engine::Qemu | Engine::Uml if arguments.chooses_wiring() => Vec::new(),
-        Engine::Qemu | Engine::Uml => vec![None],
+    let (emulation, wirings) = match arguments.emulation(engine)? {
+        Some(emulation) if emulation.transport == Transport::VhostUser && arguments.chooses_wiring() => {
+            return Ok(Vec::new());
+        }
+        None if engine == Engine::Uml && arguments.chooses_wiring() => return Ok(Vec::new()),
+        emulation => (emulation, wirings(engine, emulation, arguments)),
     };
-    let all = wirings
-        .into_iter()
-        .flat_map(|wiring| rings.clone().map(move |ring| Presentation { ring, wiring }));
-    all.filter(|presentation| presentation.check().is_ok()).collect()
+    let all = wirings.into_iter().flat_map(|wiring| {
+        rings.clone().map(move |ring| Presentation {
+            ring,
+            wiring,
+            emulation,
+        })
+    });
+    Ok(all.filter(|presentation| presentation.check().is_ok()).collect())
+}
+
+/// How the registers of the devices can be joined to the machine, where they are ours.
+fn wirings(engine: Engine, emulation: Option<Emulation>, arguments: &Arguments) -> Vec<Option<Wiring>> {
+    let possible: &[Wiring] = match (engine, emulation.map(|emulation| emulation.transport)) {
+        (Engine::Machine, _) => &WIRINGS,
+        (_, Some(Transport::VfioUser)) => &FUNCTIONS,
+        _ => return vec![None],
+    };
+    let accepted = possible.iter().filter(|wiring| arguments.accepts(**wiring));
+    accepted.map(|wiring| Some(*wiring)).collect()
 }
 
 /// What the embedded machine is checked with. Interfaces are a matter of each bus, kinds of interrupt one of PCI.
@@ -101,6 +119,12 @@ const WIRINGS: [Wiring; 8] = [
     wiring(Bus::Mixed, Interface::Modern, Interrupts::Msix),
 ];
 
+/// What devices over vfio-user are checked with.
+const FUNCTIONS: [Wiring; 2] = [
+    wiring(Bus::Pci, Interface::Modern, Interrupts::Msix),
+    wiring(Bus::Pci, Interface::Modern, Interrupts::Intx),
+];
+
 const fn wiring(bus: Bus, interface: Interface, interrupts: Interrupts) -> Wiring {
     Wiring {
         bus,
@@ -111,7 +135,12 @@ const fn wiring(bus: Bus, interface: Interface, interrupts: Interrupts) -> Wirin
 
 /// Boots one guest and lets it check.
 fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> anyhow::Result<Report> {
-    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
+    let parts = Parts::find(
+        engine,
+        presentation.emulation,
+        &arguments.peers,
+        arguments.kernel.as_deref(),
+    )?;
     let folder = folder()?;
     let guest = Guest::new(
         arguments,
@@ -156,6 +185,9 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
     if let Some(wiring) = presentation.wiring {
         findings.extend(as_wired(&findings, wiring));
     }
+    if presentation.emulation.is_some_and(|emulation| emulation.iommu) {
+        findings.extend(everywhere(&findings, "iommu", "translated"));
+    }
     match ended {
         Ok(Ended::Wished(_)) => bail!("interrupted; the guest has been ended"),
         Ok(Ended::Timeout) => {
@@ -169,7 +201,7 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
             findings.push(Finding::here("guest", "end", false, detail));
         }
     }
-    // The kernel of the embedded machine has a driver for everything.
+    // The kernels of machines with our registers have drivers for everything.
     let must = |finding: &Finding| match presentation.wiring {
         Some(_) => finding.result == Outcome::Ok,
         None => finding.result != Outcome::Fail,
@@ -177,6 +209,7 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
     let driven = |finding: &Finding| finding.check == "driver" && finding.result == Outcome::Ok;
     Ok(Report {
         engine: engine.to_string(),
+        emulation: presentation.emulation.map(|emulation| emulation.to_string()),
         wiring: presentation.wiring.map(|wiring| wiring.to_string()),
         ring: presentation.ring.to_string(),
         passed: findings.iter().all(must) && findings.iter().any(driven),

@@ -146,7 +146,7 @@ fn assemble(guest: &Guest, devices: Vec<Box<dyn Device>>) -> anyhow::Result<Mach
         memory: u64::from(guest.setting.memory) << 20,
         harts: guest.setting.harts,
     })?;
-    let Presentation { ring, wiring } = guest.setting.presentation;
+    let Presentation { ring, wiring, .. } = guest.setting.presentation;
     let wiring = wiring.context("the embedded machine has no wiring")?;
     for (number, device) in devices.into_iter().enumerate() {
         attach(&mut machine, device, number, wiring, ring.withheld())?;

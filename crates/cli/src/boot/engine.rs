@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guest::Guest;
 use super::peers::Parts;
+use super::qemu::Emulation;
 use super::{embedded, process};
 use crate::signals::Ending;
 
@@ -23,7 +24,7 @@ use crate::signals::Ending;
 pub enum Engine {
     /// The machine in this program (RISC-V): all devices, on every bus and with every interface.
     Machine,
-    /// QEMU (x86-64, software emulation): all devices over vhost-user, both ring formats.
+    /// QEMU (software emulation): all devices, both ring formats, over vhost-user or vfio-user.
     Qemu,
     /// User Mode Linux: a Linux kernel as a process; the devices that it has drivers for, over vhost-user.
     Uml,
@@ -38,7 +39,7 @@ pub enum Ring {
     Packed,
 }
 
-/// Where the embedded machine has the devices.
+/// Where the devices are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Bus {
     /// Virtio over MMIO (section 4.2).
@@ -49,7 +50,7 @@ pub enum Bus {
     Mixed,
 }
 
-/// Which drivers the devices of the embedded machine are for.
+/// Which drivers the devices are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Interface {
     /// Those of VIRTIO 1.
@@ -60,7 +61,7 @@ pub enum Interface {
     Legacy,
 }
 
-/// How PCI functions of the embedded machine interrupt.
+/// How PCI functions interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Interrupts {
     /// By message, a vector for each virtqueue.
@@ -74,11 +75,14 @@ pub enum Interrupts {
 pub struct Presentation {
     /// Format of the virtqueues.
     pub ring: Ring,
-    /// The rest, where it is ours to choose: on the embedded machine.
+    /// The registers, where they are ours: on the embedded machine, and over vfio-user.
     pub wiring: Option<Wiring>,
+    /// What QEMU emulates, where it runs the guest.
+    #[serde(skip)]
+    pub emulation: Option<Emulation>,
 }
 
-/// How the devices are joined to the embedded machine.
+/// How the devices' registers are joined to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wiring {
     /// Where they are.
@@ -183,9 +187,16 @@ impl AsFd for Running {
 impl Presentation {
     /// Refuses what cannot be.
     pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(emulation) = self.emulation {
+            let interrupts = self.wiring.map_or(Interrupts::Msix, |wiring| wiring.interrupts);
+            emulation.check(interrupts)?;
+        }
         let Some(wiring) = self.wiring else {
             return Ok(());
         };
+        if self.emulation.is_some() && (wiring.bus != Bus::Pci || wiring.interface != Interface::Modern) {
+            bail!("over vfio-user devices are on PCI and for modern drivers");
+        }
         if self.ring == Ring::Packed && wiring.interface == Interface::Legacy {
             bail!("legacy drivers know split virtqueues only: --ring split");
         }
@@ -242,6 +253,9 @@ impl fmt::Display for Wiring {
 
 impl fmt::Display for Presentation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(emulation) = &self.emulation {
+            write!(f, "{emulation}, ")?;
+        }
         if let Some(wiring) = &self.wiring {
             write!(f, "{wiring}, ")?;
         }

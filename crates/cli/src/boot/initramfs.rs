@@ -19,6 +19,8 @@ const MODULES: [(&str, &[&str]); 2] = [
     (
         "drivers",
         &[
+            // Before what is behind it.
+            "virtio_iommu",
             "virtio_pci",
             "virtio_mmio",
             "virtio_blk",

@@ -9,6 +9,7 @@ mod initramfs;
 mod neighbour;
 mod peers;
 mod process;
+mod qemu;
 mod report;
 mod session;
 mod terminal;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 
 use self::engine::{Bus, Engine, Interface, Interrupts, Presentation, Ring, Wiring};
 use self::guest::Setting;
+use self::qemu::{Emulation, Processor, Transport};
 
 /// Boot a Linux guest on our devices: a disk, a network, a console and a source of randomness.
 ///
@@ -35,6 +37,18 @@ pub struct Arguments {
     /// What runs the guest; the machine in this program, if not given.
     #[arg(long, value_enum)]
     engine: Option<Engine>,
+    /// How the devices come to QEMU; over vhost-user, if not given.
+    #[arg(long, value_enum)]
+    transport: Option<Transport>,
+    /// The processor that QEMU emulates; x86-64, if not given. The others need --transport vfio-user.
+    #[arg(long, value_enum)]
+    arch: Option<Processor>,
+    /// Put the devices behind an IOMMU. Needs --transport vfio-user.
+    #[arg(long)]
+    iommu: bool,
+    /// Let QEMU share the guest's memory with nobody, so that the devices reach it by messages. Needs --transport vfio-user.
+    #[arg(long)]
+    private_memory: bool,
     /// Where the embedded machine has the devices; on PCI, if not given.
     #[arg(long, value_enum)]
     bus: Option<Bus>,
@@ -47,7 +61,7 @@ pub struct Arguments {
     /// The same as --interface legacy.
     #[arg(long, conflicts_with = "interface")]
     legacy: bool,
-    /// How PCI functions of the embedded machine interrupt; by message, if not given.
+    /// How PCI functions of the embedded machine, or over vfio-user, interrupt; by message, if not given.
     #[arg(long, value_enum)]
     interrupts: Option<Interrupts>,
     /// Run a script in the guest that uses every device, and report what the guest saw: under every engine that is
@@ -80,7 +94,7 @@ pub struct Arguments {
         long,
         value_name = "FILE",
         requires = "disk",
-        conflicts_with_all = ["check", "engine", "bus", "ring", "interface", "legacy", "interrupts", "memory", "harts", "kernel", "initrd"]
+        conflicts_with_all = ["check", "engine", "transport", "arch", "iommu", "private_memory", "bus", "ring", "interface", "legacy", "interrupts", "memory", "harts", "kernel", "initrd"]
     )]
     restore: Option<PathBuf>,
     /// A kernel to boot instead of the one in the peers folder. Its virtio drivers have to be built in. For the embedded
@@ -123,9 +137,30 @@ impl Arguments {
         self.legacy.then_some(Interface::Legacy).or(self.interface)
     }
 
-    /// Whether the user says something that only the embedded machine can do.
+    /// Whether the user says something about the registers, which are not everywhere ours.
     fn chooses_wiring(&self) -> bool {
         self.bus.is_some() || self.interrupts.is_some() || self.interface().is_some()
+    }
+
+    /// Whether the user says something that only QEMU can do.
+    fn chooses_emulation(&self) -> bool {
+        self.transport.is_some() || self.arch.is_some() || self.iommu || self.private_memory
+    }
+
+    /// What QEMU is to emulate, if it is to run the guest.
+    fn emulation(&self, engine: Engine) -> anyhow::Result<Option<Emulation>> {
+        match engine {
+            Engine::Qemu => Ok(Some(Emulation {
+                processor: self.arch.unwrap_or(Processor::X86_64),
+                transport: self.transport.unwrap_or(Transport::VhostUser),
+                iommu: self.iommu,
+                private_memory: self.private_memory,
+            })),
+            _ if self.chooses_emulation() => {
+                bail!("--transport, --arch, --iommu and --private-memory are for QEMU: --engine qemu")
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether the user has nothing against this wiring.
@@ -146,13 +181,17 @@ impl Arguments {
             interface: self.interface().unwrap_or(Interface::Modern),
             interrupts: self.interrupts.unwrap_or(Interrupts::Msix),
         };
+        let emulation = self.emulation(engine)?;
+        let over_vfio = emulation.is_some_and(|emulation| emulation.transport == Transport::VfioUser);
         let presentation = Presentation {
             ring: self.ring.unwrap_or(Ring::Split),
-            wiring: (engine == Engine::Machine).then_some(wiring),
+            wiring: (engine == Engine::Machine || over_vfio).then_some(wiring),
+            emulation,
         };
         if self.chooses_wiring() && presentation.wiring.is_none() {
             bail!(
-                "--bus, --interface, --legacy and --interrupts are for the embedded machine: --engine machine"
+                "--bus, --interface, --legacy and --interrupts are for the embedded machine (--engine machine), and \
+                 --interrupts for --transport vfio-user"
             );
         }
         presentation.check()?;

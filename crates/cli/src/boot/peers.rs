@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::engine::Engine;
+use super::qemu::Emulation;
 
 /// What a guest is made of.
 #[derive(Debug)]
@@ -23,10 +24,14 @@ pub struct Parts {
 }
 
 /// What to say when something is not there.
-fn remedy(engine: Engine) -> &'static str {
+fn remedy(engine: Engine, emulation: Option<Emulation>) -> &'static str {
+    let x86_64 = Emulation::VHOST_USER.processor;
     match engine {
         Engine::Machine => {
             "in a checkout, `cargo xtask setup boot` fetches it; elsewhere, --peers names a folder that has it"
+        }
+        Engine::Qemu if emulation.is_some_and(|emulation| emulation.processor != x86_64) => {
+            "in a checkout, `cargo xtask setup matrix` fetches it; elsewhere, --peers names a folder that has it"
         }
         Engine::Qemu | Engine::Uml => {
             "in a checkout, `cargo xtask setup engines` fetches it; elsewhere, --peers names a folder that has it"
@@ -35,15 +40,29 @@ fn remedy(engine: Engine) -> &'static str {
 }
 
 impl Parts {
-    /// The parts for `engine` in the folder `peers`; `kernel` replaces the kernel there.
-    pub fn find(engine: Engine, peers: &Path, kernel: Option<&Path>) -> anyhow::Result<Self> {
-        let (program, family, processor) = match engine {
-            Engine::Machine => (None, "kernels/riscv64", "riscv64"),
-            Engine::Qemu => (Some("bin/qemu-system-x86_64"), "kernels/x86_64", "x86_64"),
-            Engine::Uml => (Some("bin/linux.uml-6.12"), "kernels/uml-6.12", "x86_64"),
+    /// The parts for `engine`, which emulates something else than x86-64 perhaps, in the folder `peers`; `kernel` replaces the
+    /// kernel there.
+    pub fn find(
+        engine: Engine,
+        emulation: Option<Emulation>,
+        peers: &Path,
+        kernel: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let processor = match engine {
+            Engine::Machine => "riscv64",
+            Engine::Qemu => emulation.unwrap_or(Emulation::VHOST_USER).processor.name(),
+            Engine::Uml => "x86_64",
         };
-        let program = program.map(|program| peers.join(program));
-        let family = peers.join(family);
+        let program = match engine {
+            Engine::Machine => None,
+            Engine::Qemu => Some(peers.join(format!("bin/qemu-system-{processor}"))),
+            Engine::Uml => Some(peers.join("bin/linux.uml-6.12")),
+        };
+        let family = match engine {
+            Engine::Uml => "uml-6.12",
+            _ => processor,
+        };
+        let family = peers.join("kernels").join(family);
         let kernel = kernel.map(Path::to_owned);
         // User Mode Linux is a program that is a kernel.
         let (program, kernel) = match engine {
@@ -61,7 +80,7 @@ impl Parts {
         let folders = [&parts.modules, &parts.busybox, &parts.e2fsprogs];
         for path in parts.program.iter().chain(&parts.kernel).chain(folders) {
             if !path.exists() {
-                bail!("{} is missing: {}", path.display(), remedy(engine));
+                bail!("{} is missing: {}", path.display(), remedy(engine, emulation));
             }
         }
         Ok(parts)
@@ -82,12 +101,12 @@ impl Parts {
     /// The engines whose parts are all in `peers`, the most capable first; at least one.
     pub fn engines(peers: &Path) -> anyhow::Result<Vec<Engine>> {
         let mut engines = vec![Engine::Machine, Engine::Qemu, Engine::Uml];
-        engines.retain(|engine| Self::find(*engine, peers, None).is_ok());
+        engines.retain(|engine| Self::find(*engine, None, peers, None).is_ok());
         if engines.is_empty() {
             bail!(
                 "no guest is complete in {}: {}",
                 peers.display(),
-                remedy(Engine::Machine)
+                remedy(Engine::Machine, None)
             );
         }
         Ok(engines)
@@ -106,7 +125,9 @@ mod tests {
             (Engine::Machine, "kernels/riscv64/vmlinuz"),
             (Engine::Qemu, "bin/qemu-system-x86_64"),
         ] {
-            let error = Parts::find(engine, folder.path(), None).unwrap_err().to_string();
+            let error = Parts::find(engine, None, folder.path(), None)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(part) && error.contains("xtask setup"), "{error}");
         }
         assert!(Parts::engines(folder.path()).is_err());

@@ -1,4 +1,4 @@
-//! The programs that run a guest on our devices over vhost-user: QEMU and User Mode Linux.
+//! The programs that run a guest on our devices over vhost-user or vfio-user: QEMU and User Mode Linux.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 use ringwright_device::Device;
-use ringwright_spec::{DeviceType, block, console, entropy, network};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::engine::{Ended, Engine, Ring};
+use super::engine::{Ended, Engine};
 use super::guest::Guest;
 use super::peers::Parts;
-use crate::serve::{Endpoint, Served};
+use super::qemu::{self, Sockets, Transport};
+use crate::serve::{Endpoint, Protocol, Served};
 
 /// A running engine, with the devices that it uses. Its whole process group ends with it.
 pub struct Running {
@@ -29,9 +29,6 @@ pub struct Running {
     _served: Vec<Served>,
 }
 
-/// The vhost-user socket of each device.
-type Sockets = Vec<(&'static DeviceType, PathBuf)>;
-
 impl Running {
     /// Serves the devices and starts the engine; the guest's boot console goes to `console`.
     pub fn start(
@@ -41,14 +38,21 @@ impl Running {
         append: &str,
         console: PipeWriter,
     ) -> anyhow::Result<Self> {
+        let protocol = match guest
+            .setting
+            .presentation
+            .emulation
+            .map(|emulation| emulation.transport)
+        {
+            Some(Transport::VfioUser) => Protocol::VfioUser,
+            _ => Protocol::VhostUser,
+        };
         let serve = |device: Box<dyn Device>| {
             let socket = guest
                 .folder
                 .join(format!("{}.sock", device.description().device_type.name));
-            Served::start(
-                device,
-                Endpoint::path(socket).without(guest.setting.presentation.ring.withheld()),
-            )
+            let endpoint = Endpoint::path(socket).without(guest.setting.presentation.ring.withheld());
+            Served::start(device, endpoint.over(protocol))
         };
         let served = devices
             .into_iter()
@@ -61,7 +65,7 @@ impl Running {
         let (sockets, append): (Sockets, _) = (sockets.collect(), format!("{append} {}", guest.append));
         let arguments = match guest.engine {
             Engine::Uml => uml(guest, &initrd, &sockets, &append),
-            _ => qemu(guest, parts, &initrd, &sockets, &append)?,
+            _ => qemu::arguments(guest, parts, &initrd, &sockets, &append)?,
         };
         let program = parts.program()?;
         tracing::debug!(program = %program.display(), ?arguments, "starting the guest");
@@ -114,65 +118,6 @@ impl Drop for Running {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
-}
-
-fn qemu(
-    guest: &Guest,
-    parts: &Parts,
-    initrd: &Path,
-    sockets: &Sockets,
-    append: &str,
-) -> anyhow::Result<Vec<OsString>> {
-    let kernel = parts.kernel()?;
-    let memory = guest.setting.memory;
-    let backend = format!("memory-backend-memfd,id=mem,size={memory}M,share=on");
-    let append = format!("console=ttyS0 panic=-1 quiet {append}");
-    let mut arguments: Vec<OsString> = Vec::new();
-    let mut add = |option: &str, value: &dyn AsRef<std::ffi::OsStr>| {
-        arguments.push(option.into());
-        arguments.push(value.as_ref().into());
-    };
-    for (option, value) in [
-        ("-machine", "q35,memory-backend=mem"),
-        ("-accel", "tcg"),
-        ("-cpu", "max"),
-        ("-m", &format!("{memory}M")),
-        ("-object", &backend),
-        ("-display", "none"),
-        ("-serial", "stdio"),
-        ("-append", &append),
-    ] {
-        add(option, &value);
-    }
-    add("-kernel", &kernel);
-    add("-initrd", &initrd);
-    let packed = match guest.setting.presentation.ring {
-        Ring::Split => "packed=off",
-        Ring::Packed => "packed=on",
-    };
-    for (device, socket) in sockets {
-        let id = device.name;
-        // A comma in an option's value is written twice.
-        let socket = socket.display().to_string().replace(',', ",,");
-        add("-chardev", &format!("socket,id={id},path={socket}"));
-        let front = match device.id {
-            id if id == block::DEVICE.id => "vhost-user-blk-pci,chardev=block".to_owned(),
-            id if id == entropy::DEVICE.id => "vhost-user-rng-pci,chardev=entropy".to_owned(),
-            id if id == network::DEVICE.id => {
-                add("-netdev", &"vhost-user,id=net,chardev=network");
-                "virtio-net-pci,netdev=net,romfile=".to_owned()
-            }
-            // No frontend of QEMU's own: its generic one is told what the device is.
-            other => format!(
-                "vhost-user-test-device-pci,chardev={id},virtio-id={other},num_vqs={},vq_size=64,config_size={}",
-                console::DEVICE.queues.len().min(2),
-                device.config_size
-            ),
-        };
-        add("-device", &format!("{front},{packed}"));
-    }
-    arguments.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(Into::into));
-    Ok(arguments)
 }
 
 fn uml(guest: &Guest, initrd: &Path, sockets: &Sockets, append: &str) -> Vec<OsString> {

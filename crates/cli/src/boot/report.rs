@@ -34,6 +34,8 @@ pub enum Outcome {
 pub struct Report {
     /// The engine that ran the guest.
     pub engine: String,
+    /// What QEMU emulated, and how it got the devices.
+    pub emulation: Option<String>,
     /// Bus, drivers and interrupts, where they were ours to choose.
     pub wiring: Option<String>,
     /// The ring format that was offered.
@@ -89,13 +91,17 @@ impl Report {
 
     /// What kind of guest it was.
     fn subject(&self) -> String {
-        let wiring = self.wiring.iter().map(|wiring| format!("{wiring}, "));
-        format!(
-            "{} guest, {}{} rings",
-            self.engine,
-            wiring.collect::<String>(),
-            self.ring
-        )
+        let place = match self.place() {
+            place if place.is_empty() => place,
+            place => place + ", ",
+        };
+        format!("{} guest, {place}{} rings", self.engine, self.ring)
+    }
+
+    /// Where the devices were.
+    fn place(&self) -> String {
+        let parts = self.emulation.iter().chain(&self.wiring).map(String::as_str);
+        parts.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -144,10 +150,9 @@ const DEVICES: [&str; 4] = ["block", "network", "console", "entropy"];
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(reports) = self;
-        let wiring = |report: &Report| report.wiring.clone().unwrap_or_default();
         let widest = reports
             .iter()
-            .map(|report| wiring(report).len())
+            .map(|report| report.place().len())
             .max()
             .unwrap_or(0);
         write!(f, "{:8}  {:7}  {:widest$}  {:6}", "", "engine", "bus", "rings")?;
@@ -159,7 +164,7 @@ impl fmt::Display for Table<'_> {
                 f,
                 "{verdict:8}  {:7}  {:widest$}  {:6}",
                 report.engine,
-                wiring(report),
+                report.place(),
                 report.ring
             )?;
             for device in DEVICES {

@@ -85,7 +85,8 @@ fn start(arguments: &Arguments) -> anyhow::Result<Session> {
         bail!("only the embedded machine can be saved: --engine machine");
     }
     let setting = arguments.setting(engine)?;
-    let parts = Parts::find(engine, &arguments.peers, arguments.kernel.as_deref())?;
+    let emulation = setting.presentation.emulation;
+    let parts = Parts::find(engine, emulation, &arguments.peers, arguments.kernel.as_deref())?;
     let guest = Guest::new(arguments, engine, setting, folder.path())?;
     let (devices, console) = guest.devices(size)?;
     let (running, boot_console) = Running::start(&guest, &parts, devices, "")?;

@@ -60,6 +60,9 @@ present() {
     *) interrupts=wire ;;
     esac
     report "$1" interrupts ok "$interrupts"
+    iommu=none
+    case $(cat "$folder/../iommu_group/type" 2>/dev/null) in DMA*) iommu=translated ;; esac
+    report "$1" iommu ok "$iommu"
 }
 
 check_block() {
@@ -119,7 +122,7 @@ check_network() {
 check_console() {
     present console 3 || return
     [ -c /dev/hvc0 ] || { report console port fail "no /dev/hvc0"; return; }
-    seen=$(stty -F /dev/hvc0 size 2>/dev/null | tr ' ' ,)
+    seen=$(stty -F /dev/hvc0 size 2>&1 | tr ' ' ,)
     [ "$seen" = "$(option ringwright.size)" ] && result=ok || result=fail
     report console "size of the terminal" $result "$seen"
     stty -F /dev/hvc0 raw -echo 2>/dev/null

@@ -1,4 +1,4 @@
-//! The measuring programs of the package `ringwright-bench`.
+//! Programs of the workspace.
 
 use std::path::PathBuf;
 

@@ -1,0 +1,116 @@
+//! `cargo xtask matrix`: real systems on our devices, in every way that a protocol can join the two.
+
+mod cells;
+mod firmware;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use clap::Subcommand;
+
+use crate::program;
+use crate::setup::{self, Scope};
+use cells::{CELLS, Cell, DEVICES, Seen};
+
+/// The command line of `cargo xtask matrix`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    protocol: Protocol,
+}
+
+#[derive(Subcommand)]
+enum Protocol {
+    /// Linux for four processors under QEMU, with all devices as PCI functions over vfio-user; and SeaBIOS.
+    VfioUser(Options),
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// Only cells whose names contain one of these words, such as `riscv64` or `packed`.
+    cells: Vec<String>,
+}
+
+impl Options {
+    fn select(&self, name: &str) -> bool {
+        self.cells.is_empty() || self.cells.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+/// Sets up, builds, runs every cell, and prints a table. Any cell that is not as it should be makes it an error.
+pub fn run(args: &Args) -> Result<()> {
+    let Protocol::VfioUser(options) = &args.protocol;
+    let peers = setup::peers(Scope::Matrix)?;
+    let ringwright = program::build("ringwright", "ringwright")?;
+    let mut failures = Vec::new();
+    let mut count = 0;
+    print_head();
+    for cell in CELLS {
+        for ring in ["split", "packed"] {
+            let name = format!("{} {ring}", cell.name);
+            if !options.select(&name) {
+                continue;
+            }
+            let seen = cell.run(ring, &ringwright, peers.folder());
+            count += 1;
+            failures.extend(print_row(cell, ring, seen).err().map(|error| (name, error)));
+        }
+    }
+    if options.select(firmware::NAME) {
+        count += 1;
+        let checked = print_firmware(&ringwright, peers.folder());
+        failures.extend(checked.err().map(|error| (firmware::NAME.to_owned(), error)));
+    }
+    ensure!(count > 0, "no cell has such a name");
+    println!(
+        "{} of {count} cells are as they should be",
+        count - failures.len()
+    );
+    for (name, error) in &failures {
+        println!("{name}: {error:#}");
+    }
+    match failures.len() {
+        0 => Ok(()),
+        failed => bail!("{failed} cells of the matrix failed"),
+    }
+}
+
+fn print_head() {
+    print!("{:<42} {:<6}", "CELL", "RING");
+    DEVICES
+        .iter()
+        .for_each(|device| print!(" {:<7}", device.to_uppercase()));
+    println!(" {:>7}  RESULT", "SECONDS");
+}
+
+fn print_row(cell: &Cell, ring: &str, seen: Result<Seen>) -> Result<()> {
+    let (columns, seconds, verdict) = match seen {
+        Ok(seen) => (seen.devices, seen.seconds, seen.verdict),
+        Err(error) => (DEVICES.map(|_| "?".to_owned()), 0.0, Err(error)),
+    };
+    print!("{:<42} {ring:<6}", cell.name);
+    columns.iter().for_each(|column| print!(" {column:<7}"));
+    println!(" {seconds:>7.1}  {}", result(&verdict));
+    verdict
+}
+
+fn print_firmware(ringwright: &Path, peers: &Path) -> Result<()> {
+    let started = Instant::now();
+    let checked = firmware::check(ringwright, peers);
+    let boots = if checked.is_ok() { "boots" } else { "FAIL" };
+    print!(
+        "{:<42} {:<6} {boots:<7} {:<7} {:<7} {:<7}",
+        firmware::NAME,
+        "split",
+        "-",
+        "-",
+        "-"
+    );
+    println!(" {:>7.1}  {}", started.elapsed().as_secs_f64(), result(&checked));
+    checked
+}
+
+fn result(verdict: &Result<()>) -> &'static str {
+    if verdict.is_ok() { "ok" } else { "FAILED" }
+}
