@@ -136,7 +136,7 @@ impl Play {
             11 => self.push_back(),
             12 | 13 => {
                 self.guarded(|queue| _ = queue.publish());
-                assert!(!self.queue.publish(), "nothing new, but a notification");
+                assert_ne!(self.queue.publish(), Ok(true), "nothing new, but a notification");
             }
             14 => self.guarded(DeviceQueue::disable_notifications),
             15 => {

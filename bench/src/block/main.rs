@@ -10,7 +10,7 @@ mod process;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
 use ringwright_driver::Options;
@@ -186,11 +186,14 @@ impl Disk {
         let before = self.finished.len();
         let mut spins = 0_u32;
         while self.finished.len() == before {
-            while let Some(done) = self.driver.poll(0)? {
-                done.result?;
-                self.finished
-                    .push((done.tag, done.buffer.context("a request lost its buffer")?));
-            }
+            let (finished, mut failed) = (&mut self.finished, Ok(()));
+            self.driver
+                .poll_all(0, u16::MAX, |done| match (done.result, done.buffer) {
+                    (Ok(()), Some(buffer)) => finished.push((done.tag, buffer)),
+                    (Ok(()), None) => failed = Err(anyhow!("a request lost its buffer")),
+                    (Err(error), _) => failed = Err(error.into()),
+                })?;
+            failed?;
             std::hint::spin_loop();
             spins = spins.wrapping_add(1);
             if spins.is_multiple_of(1 << 20) {

@@ -37,13 +37,16 @@ struct Args {
     format: Format,
     /// Chains before each publish.
     batch: u16,
-    /// Descriptors in each chain, 1 to 3.
+    /// Elements of each chain, 1 to 3.
     segments: u16,
     /// Chains of one sample; a multiple of the batch.
     chains: u32,
     /// Samples, of which the best one counts.
     #[arg(default_value_t = 1)]
     samples: u32,
+    /// Chains of more than one element in indirect tables.
+    #[arg(long)]
+    indirect: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -69,7 +72,7 @@ enum Format {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let pattern = Pattern::new(args.batch, args.segments)?;
+    let pattern = Pattern::new(args.batch, args.segments, args.indirect)?;
     ensure!(
         args.batch != 0 && args.chains.is_multiple_of(args.batch.into()),
         "{} chains cannot be had in batches of {}",

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
-use crate::pattern::QUEUE_SIZE;
+use crate::pattern::{MAX_BATCH, QUEUE_SIZE, TABLE};
 
 /// Bytes of the Descriptor Area, in either format.
 pub const DESCRIPTOR_AREA: usize = 16 * QUEUE_SIZE as usize;
@@ -22,6 +22,10 @@ pub struct Rings {
     pub driver_area: *mut u8,
     /// Device Area, 4-aligned.
     pub device_area: *mut u8,
+    /// The first indirect table, 16-aligned. Only there for a raw driver end.
+    pub tables: *mut u8,
+    /// Address of that as the device sees it.
+    pub tables_address: u64,
     /// Address of the first buffer as the device sees it.
     pub buffers: u64,
 }
@@ -32,6 +36,12 @@ impl Rings {
         // SAFETY: subjects give parts that are this long, that they leak, and that only atomics and other ends' volatile
         // accesses touch.
         unsafe { std::slice::from_raw_parts(self.descriptor_area.cast(), DESCRIPTOR_AREA / 8) }
+    }
+
+    /// The indirect tables, two words for each entry.
+    pub fn tables(&self) -> &'static [AtomicU64] {
+        // SAFETY: as above, where there is a raw driver end.
+        unsafe { std::slice::from_raw_parts(self.tables.cast(), MAX_BATCH as usize * TABLE / 8) }
     }
 
     /// The available ring: flags, idx, ring, used_event.

@@ -6,8 +6,10 @@ use anyhow::{Result, ensure};
 pub const QUEUE_SIZE: u16 = 256;
 /// Chains in a batch, at most.
 pub const MAX_BATCH: u16 = 32;
-/// Descriptors in a chain, at most.
+/// Elements of a chain, at most.
 pub const MAX_SEGMENTS: u16 = 3;
+/// Distance of two indirect tables in memory.
+pub const TABLE: usize = 64;
 /// Distance of two buffers in memory.
 const STRIDE: u32 = 4096;
 /// Bytes that the buffers of all chains take up.
@@ -22,18 +24,36 @@ const LENGTHS: [u32; MAX_SEGMENTS as usize] = [16, 512, 1];
 pub struct Pattern {
     /// Chains in a batch.
     pub batch: u16,
-    /// Descriptors in a chain, of which the first is device-readable and the others device-writable.
+    /// Elements of a chain, of which the first is device-readable and the others device-writable.
     pub segments: u16,
+    /// Whether chains of more than one element are in indirect tables.
+    pub indirect: bool,
 }
 
 impl Pattern {
     /// Refuses what the ring or the buffers do not have room for.
-    pub fn new(batch: u16, segments: u16) -> Result<Self> {
+    pub fn new(batch: u16, segments: u16, indirect: bool) -> Result<Self> {
         ensure!(
             (1..=MAX_BATCH).contains(&batch) && (1..=MAX_SEGMENTS).contains(&segments),
             "a batch has 1 to {MAX_BATCH} chains, and a chain 1 to {MAX_SEGMENTS} segments"
         );
-        Ok(Self { batch, segments })
+        Ok(Self {
+            batch,
+            segments,
+            indirect,
+        })
+    }
+
+    /// Whether the chains are in indirect tables.
+    #[inline(always)]
+    pub fn tabled(self) -> bool {
+        self.indirect && self.segments > 1
+    }
+
+    /// Descriptors of the ring that a chain takes.
+    #[inline(always)]
+    pub fn descriptors(self) -> u16 {
+        if self.tabled() { 1 } else { self.segments }
     }
 
     /// Where a segment lies, counted from the first buffer.

@@ -15,6 +15,8 @@ impl Place {
     pub const DRIVER_AREA: u64 = Self::BASE + 0x2000;
     /// Guest address of the Device Area.
     pub const DEVICE_AREA: u64 = Self::BASE + 0x3000;
+    /// Guest address of the first indirect table.
+    pub const TABLES: u64 = Self::BASE + 0x8000;
     /// Guest address of the first buffer.
     pub const BUFFERS: u64 = Self::BASE + 0x10000;
     /// Bytes in all.
@@ -27,6 +29,8 @@ impl Place {
             descriptor_area: at(Self::DESCRIPTOR_AREA),
             driver_area: at(Self::DRIVER_AREA),
             device_area: at(Self::DEVICE_AREA),
+            tables: at(Self::TABLES),
+            tables_address: Self::TABLES,
             buffers: Self::BUFFERS,
         }
     }

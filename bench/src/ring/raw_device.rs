@@ -128,7 +128,7 @@ impl Packed {
     #[inline(never)]
     fn serve(&mut self) {
         fence(SeqCst);
-        let Pattern { batch, segments, .. } = self.pattern;
+        let (batch, descriptors) = (self.pattern.batch, self.pattern.descriptors());
         let written = u64::from(self.pattern.written());
         // The length of a used descriptor is one only with flag WRITE (section 2.8.4).
         let written = written | if written == 0 { 0 } else { WRITE };
@@ -136,17 +136,17 @@ impl Packed {
         for _ in 0..batch {
             let head = self.position;
             // The buffer id is in the last descriptor of the chain (section 2.8.6).
-            let last = self.descriptors[head.after(segments - 1).word() + 1].load(Relaxed);
+            let last = self.descriptors[head.after(descriptors - 1).word() + 1].load(Relaxed);
             self.seen.late |= self.descriptors[head.word() + 1].load(Relaxed) >> 48 & Position::BOTH
                 ^ head.available_flags();
             let id = last >> 32 & 0xffff;
             let rest = written | id << 32 | head.used_flags() << 48;
             self.descriptors[head.word() + 1].store(rest, Release);
-            self.position = head.after(segments);
+            self.position = head.after(descriptors);
         }
         self.device_event.store(self.position.event(), Relaxed);
         fence(SeqCst);
         let event = self.driver_event.load(Relaxed);
-        self.seen.notifications += u64::from(first.is_wanted(batch * segments, event));
+        self.seen.notifications += u64::from(first.is_wanted(batch * descriptors, event));
     }
 }

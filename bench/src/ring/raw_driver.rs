@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 use anyhow::Result;
 
 use crate::memory::Rings;
-use crate::pattern::{Pattern, QUEUE_SIZE};
+use crate::pattern::{Pattern, QUEUE_SIZE, TABLE};
 use crate::position::Position;
 use crate::{Format, expect};
 
 const NEXT: u64 = 1;
 const WRITE: u64 = 2;
+const INDIRECT: u64 = 4;
 
 /// The driver end of either format.
 pub enum RawDriver {
@@ -58,7 +59,7 @@ impl RawDriver {
         };
         let batch = u64::from(pattern.batch);
         let heads = if let Self::Split(_) = self {
-            u64::from(pattern.segments)
+            u64::from(pattern.descriptors())
         } else {
             1
         };
@@ -86,6 +87,8 @@ struct Seen {
 pub struct Split {
     pattern: Pattern,
     buffers: u64,
+    tables_address: u64,
+    tables: &'static [AtomicU64],
     descriptors: &'static [AtomicU64],
     available: &'static [AtomicU16],
     used: &'static [AtomicU16],
@@ -100,6 +103,8 @@ impl Split {
         Self {
             pattern,
             buffers: rings.buffers,
+            tables_address: rings.tables_address,
+            tables: rings.tables(),
             descriptors: rings.descriptors(),
             available: rings.available(),
             used: rings.used(),
@@ -112,17 +117,28 @@ impl Split {
     #[inline(never)]
     fn offer(&mut self) {
         let Pattern { batch, segments, .. } = self.pattern;
+        let tabled = self.pattern.tabled();
         for slot in 0..batch {
-            let head = slot * segments;
+            let head = slot * self.pattern.descriptors();
+            // The chain is in the descriptor table from its head on, or in a table of its own.
+            let (first, entries) = if tabled {
+                let address = self.tables_address + TABLE as u64 * u64::from(slot);
+                let at = 2 * usize::from(head);
+                self.descriptors[at].store(address, Relaxed);
+                self.descriptors[at + 1].store(16 * u64::from(segments) | INDIRECT << 32, Relaxed);
+                (0, &self.tables[usize::from(slot) * TABLE / 8..])
+            } else {
+                (head, self.descriptors)
+            };
             for segment in 0..segments {
                 let last = segment == segments - 1;
                 let flags = if segment == 0 { 0 } else { WRITE } | if last { 0 } else { NEXT };
-                let next = if last { 0 } else { u64::from(head + segment + 1) };
-                let at = 2 * usize::from(head + segment);
+                let next = if last { 0 } else { u64::from(first + segment + 1) };
+                let at = 2 * usize::from(first + segment);
                 let address = self.buffers + u64::from(self.pattern.offset(slot, segment));
-                self.descriptors[at].store(address, Relaxed);
+                entries[at].store(address, Relaxed);
                 let rest = u64::from(self.pattern.length(segment)) | flags << 32 | next << 48;
-                self.descriptors[at + 1].store(rest, Relaxed);
+                entries[at + 1].store(rest, Relaxed);
             }
             let at = self.index.wrapping_add(slot) % QUEUE_SIZE;
             self.available[2 + usize::from(at)].store(head, Relaxed);
@@ -154,6 +170,8 @@ impl Split {
 pub struct Packed {
     pattern: Pattern,
     buffers: u64,
+    tables_address: u64,
+    tables: &'static [AtomicU64],
     descriptors: &'static [AtomicU64],
     driver_event: &'static AtomicU32,
     device_event: &'static AtomicU32,
@@ -169,6 +187,8 @@ impl Packed {
         Self {
             pattern,
             buffers: rings.buffers,
+            tables_address: rings.tables_address,
+            tables: rings.tables(),
             descriptors: rings.descriptors(),
             driver_event: rings.driver_event(),
             device_event: rings.device_event(),
@@ -180,11 +200,26 @@ impl Packed {
 
     #[inline(never)]
     fn offer(&mut self) {
-        let Pattern { batch, segments, .. } = self.pattern;
+        let Pattern { batch, .. } = self.pattern;
         let first = self.available;
         // The device notifies when it uses the chain whose head is here.
-        let last_chain = first.after((batch - 1) * segments);
+        let last_chain = first.after((batch - 1) * self.pattern.descriptors());
         self.driver_event.store(last_chain.event(), Relaxed);
+        if self.pattern.tabled() {
+            self.offer_tables();
+        } else {
+            self.offer_chains();
+        }
+        fence(SeqCst);
+        let event = self.device_event.load(Relaxed);
+        let descriptors = batch * self.pattern.descriptors();
+        self.seen.notifications += u64::from(first.is_wanted(descriptors, event));
+    }
+
+    /// Writes the chains into the ring.
+    #[inline(always)]
+    fn offer_chains(&mut self) {
+        let Pattern { batch, segments, .. } = self.pattern;
         for slot in 0..batch {
             let head = self.available;
             let mut head_word = 0;
@@ -207,9 +242,30 @@ impl Packed {
             }
             self.descriptors[head.word() + 1].store(head_word, Release);
         }
-        fence(SeqCst);
-        let event = self.device_event.load(Relaxed);
-        self.seen.notifications += u64::from(first.is_wanted(batch * segments, event));
+    }
+
+    /// Writes the chains into indirect tables, and those into the ring.
+    #[inline(always)]
+    fn offer_tables(&mut self) {
+        let Pattern { batch, segments, .. } = self.pattern;
+        for slot in 0..batch {
+            let entries = &self.tables[usize::from(slot) * TABLE / 8..];
+            for segment in 0..segments {
+                let flags = if segment == 0 { 0 } else { WRITE };
+                let at = 2 * usize::from(segment);
+                let address = self.buffers + u64::from(self.pattern.offset(slot, segment));
+                entries[at].store(address, Relaxed);
+                let rest = u64::from(self.pattern.length(segment)) | flags << 48;
+                entries[at + 1].store(rest, Relaxed);
+            }
+            let at = self.available;
+            let address = self.tables_address + TABLE as u64 * u64::from(slot);
+            self.descriptors[at.word()].store(address, Relaxed);
+            let rest =
+                16 * u64::from(segments) | u64::from(slot) << 32 | (INDIRECT | at.available_flags()) << 48;
+            self.descriptors[at.word() + 1].store(rest, Release);
+            self.available = at.after(1);
+        }
     }
 
     #[inline(never)]
@@ -220,7 +276,7 @@ impl Packed {
             self.seen.late |= rest >> 48 & Position::BOTH ^ self.used.used_flags();
             self.seen.ids += rest >> 32 & 0xffff;
             self.seen.written += rest & 0xffff_ffff;
-            self.used = self.used.after(self.pattern.segments);
+            self.used = self.used.after(self.pattern.descriptors());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::alloc::{Layout, alloc_zeroed};
 
 use crate::Format;
 use crate::memory::{DESCRIPTOR_AREA, DEVICE_AREA, DRIVER_AREA, Rings};
-use crate::pattern::Pattern;
+use crate::pattern::{MAX_BATCH, Pattern, TABLE};
 use crate::raw_device::RawDevice;
 use crate::raw_driver::RawDriver;
 
@@ -23,6 +23,8 @@ fn rings() -> Rings {
         descriptor_area: part(DESCRIPTOR_AREA),
         driver_area: part(DRIVER_AREA),
         device_area: part(DEVICE_AREA),
+        tables: part(MAX_BATCH as usize * TABLE),
+        tables_address: 0x100,
         buffers: 0x1000,
     }
 }
@@ -31,7 +33,9 @@ fn every_case(test: impl Fn(Format, Pattern)) {
     for format in [Format::Split, Format::Packed] {
         for batch in [1, 2, 31, 32] {
             for segments in 1..=3 {
-                test(format, Pattern::new(batch, segments).unwrap());
+                for indirect in [false, true] {
+                    test(format, Pattern::new(batch, segments, indirect).unwrap());
+                }
             }
         }
     }

@@ -203,12 +203,21 @@ impl Virtqueue {
         if self.tally != QueueCounters::default() {
             self.counters.add(&std::mem::take(&mut self.tally));
         }
-        if std::mem::take(&mut self.unpublished) && self.ring.publish() {
-            self.counters.add(&QueueCounters {
-                notifications: 1,
-                ..QueueCounters::default()
-            });
-            self.notify.notify();
+        if std::mem::take(&mut self.unpublished) {
+            match self.ring.publish() {
+                Ok(true) => {
+                    self.counters.add(&QueueCounters {
+                        notifications: 1,
+                        ..QueueCounters::default()
+                    });
+                    self.notify.notify();
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.unpublished = true;
+                    self.fault = Some(error);
+                }
+            }
         }
         self.fault.take()
     }

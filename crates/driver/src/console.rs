@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::iter;
 use core::mem::offset_of;
 
 use ringwright_memory::{Area, Buffer, Width};
@@ -35,6 +36,8 @@ pub struct Console<T: Transport> {
     transmit: DriverQueue<Buffer>,
     /// Input that has arrived and is not read yet: buffer, bytes in it, bytes of them already read.
     input: VecDeque<(Buffer, usize, usize)>,
+    /// Buffers for input that the device gets back with the next publish.
+    spent: Vec<Buffer>,
     /// Buffers for output.
     idle: Vec<Buffer>,
 }
@@ -56,9 +59,8 @@ impl<T: Transport> Console<T> {
         let session = setup.session();
         let idle = session.buffers(&transmit, 1, BUFFERS, BUFFER_BYTES)?;
         // drv:console:device-operation:01: these are device-writable only.
-        for buffer in session.buffers(&receive, 1, BUFFERS, BUFFER_BYTES)? {
-            post(&mut receive, buffer);
-        }
+        let mut spent = session.buffers(&receive, 1, BUFFERS, BUFFER_BYTES)?;
+        post(&mut receive, &mut spent);
         let mut session = setup.finish()?;
         session.publish(RECEIVEQ, &mut receive)?;
         let input = VecDeque::with_capacity(BUFFERS.into());
@@ -67,6 +69,7 @@ impl<T: Transport> Console<T> {
             receive,
             transmit,
             input,
+            spent,
             idle,
         })
     }
@@ -99,9 +102,11 @@ impl<T: Transport> Console<T> {
             within.expect("a device cannot say it wrote more than the buffer holds: the ring refuses that");
             (*read, done) = (*read + length, done + length);
             if read == filled {
-                self.repost_first();
+                self.spent
+                    .extend(self.input.pop_front().map(|(buffer, ..)| buffer));
             }
         }
+        post(&mut self.receive, &mut self.spent);
         self.session.publish(RECEIVEQ, &mut self.receive)?;
         Ok(done)
     }
@@ -146,33 +151,31 @@ impl<T: Transport> Console<T> {
 
     /// Takes what the device has used in both directions.
     fn collect(&mut self) -> Result<(), DriverError> {
-        while let Some(used) = self.transmit.pop()? {
-            self.idle.push(used.data);
-        }
-        while let Some(Used {
-            data: buffer,
-            written,
-        }) = self.receive.pop()?
-        {
-            match written {
-                0 => post(&mut self.receive, buffer),
-                _ => self.input.push_back((buffer, written as usize, 0)),
-            }
-        }
+        let Self {
+            receive,
+            transmit,
+            input,
+            spent,
+            idle,
+            ..
+        } = self;
+        transmit.take_used(u16::MAX, |used| idle.push(used.data))?;
+        receive.take_used(u16::MAX, |Used { data, written }| match written {
+            0 => spent.push(data),
+            _ => input.push_back((data, written as usize, 0)),
+        })?;
         Ok(())
-    }
-
-    fn repost_first(&mut self) {
-        if let Some((buffer, ..)) = self.input.pop_front() {
-            post(&mut self.receive, buffer);
-        }
     }
 }
 
-/// Puts `buffer` into `receive`, the receive virtqueue.
-fn post(receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
-    // There are never more buffers than descriptors, so this cannot fail; if it did, the buffer would be freed.
-    let _ = receive.add(&[], &[buffer.segment()], buffer);
+/// Puts `buffers` into `receive`, the receive virtqueue.
+fn post(receive: &mut DriverQueue<Buffer>, buffers: &mut Vec<Buffer>) {
+    let chains = iter::from_fn(|| buffers.pop()).map(|buffer| ([], [buffer.segment()], buffer));
+    // There are never more buffers than descriptors, so only a broken virtqueue refuses one, which says so when it is asked
+    // for input.
+    if let Err(AddError { data, .. }) = receive.add_all(chains) {
+        buffers.push(data);
+    }
 }
 
 /// Writes one character through the configuration space, which works before and without any initialization

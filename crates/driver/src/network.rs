@@ -1,7 +1,9 @@
 //! Network driver (section 5.1), one pair of virtqueues: Ethernet frames in, Ethernet frames out, neither waited for.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::iter;
 use core::mem::offset_of;
 
 use ringwright_memory::{Area, Buffer, DmaSegment};
@@ -39,6 +41,11 @@ pub struct Network<T: Transport> {
     session: Session<T>,
     receive: DriverQueue<Buffer>,
     transmit: DriverQueue<Buffer>,
+    /// Used receive buffers whose frames were not asked for yet.
+    arrived: VecDeque<Used<Buffer>>,
+    /// Receive buffers that the device gets back with the next publish.
+    spent: Vec<Buffer>,
+    /// Transmit buffers.
     idle: Vec<Buffer>,
     framing: Framing,
     mac: Option<[u8; 6]>,
@@ -85,15 +92,17 @@ impl<T: Transport> Network<T> {
         let length = framing.header + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
         let session = setup.session();
         let idle = session.buffers(&transmit, each, BUFFERS, length)?;
-        for buffer in session.buffers(&receive, each, BUFFERS, length)? {
-            framing.post(&mut receive, buffer);
-        }
+        let mut spent = session.buffers(&receive, each, BUFFERS, length)?;
+        let arrived = VecDeque::with_capacity(spent.len());
+        framing.post(&mut receive, &mut spent);
         let mut session = setup.finish()?;
         session.publish(RECEIVEQ, &mut receive)?;
         Ok(Self {
             session,
             receive,
             transmit,
+            arrived,
+            spent,
             idle,
             framing,
             mac,
@@ -131,7 +140,7 @@ impl<T: Transport> Network<T> {
         let Some(Used {
             data: buffer,
             written,
-        }) = self.receive.pop()?
+        }) = self.next_arrived()?
         else {
             return Ok(None);
         };
@@ -150,18 +159,30 @@ impl<T: Transport> Network<T> {
             return Err(broken("num_buffers of a frame is 0"));
         }
         let mut length = copy(&buffer, framing.header, held, frame);
-        framing.post(&mut self.receive, buffer);
+        self.spent.push(buffer);
         for _ in 1..count {
             // dev:net:processing-of-incoming-packets:04: all buffers of a frame are used together.
             let next = self
-                .receive
-                .pop()?
+                .next_arrived()?
                 .ok_or(broken("fewer buffers are used than num_buffers says"))?;
             let rest = frame.get_mut(length..).unwrap_or_default();
             length += copy(&next.data, 0, next.written as usize, rest);
-            framing.post(&mut self.receive, next.data);
+            self.spent.push(next.data);
         }
         Ok(Some(length))
+    }
+
+    /// The next used receive buffer; all there are come out of the virtqueue together.
+    fn next_arrived(&mut self) -> Result<Option<Used<Buffer>>, DriverError> {
+        if self.arrived.is_empty() {
+            let arrived = &mut self.arrived;
+            let taken = self.receive.take_used(u16::MAX, |used| arrived.push_back(used));
+            // What came before an error is good, and the error comes again.
+            if self.arrived.is_empty() {
+                taken?;
+            }
+        }
+        Ok(self.arrived.pop_front())
     }
 
     /// Queues `frame` for transmission; [`publish`](Self::publish) shows it to the device.
@@ -169,9 +190,8 @@ impl<T: Transport> Network<T> {
         if frame.len() > usize::from(self.mtu) + ETHERNET_HEADER {
             return Ok(Sent::TooLong);
         }
-        while let Some(used) = self.transmit.pop()? {
-            self.idle.push(used.data);
-        }
+        let idle = &mut self.idle;
+        self.transmit.take_used(u16::MAX, |used| idle.push(used.data))?;
         let Some(buffer) = self.idle.pop() else {
             return Ok(Sent::Full);
         };
@@ -180,7 +200,7 @@ impl<T: Transport> Network<T> {
         write(&buffer, 0, &Hdr::default().as_bytes()[..header]);
         write(&buffer, header, frame);
         let segments = self.framing.segments(&buffer, header + frame.len());
-        match self.transmit.add(segments.elements(), &[], buffer) {
+        match self.transmit.add(segments.as_ref(), &[], buffer) {
             Ok(_) => Ok(Sent::Queued),
             Err(AddError { data, .. }) => {
                 self.idle.push(data);
@@ -191,13 +211,14 @@ impl<T: Transport> Network<T> {
 
     /// Shows the device the frames queued for transmission and the buffers that wait for frames.
     pub fn publish(&mut self) -> Result<(), DriverError> {
+        self.framing.post(&mut self.receive, &mut self.spent);
         self.session.publish(TRANSMITQ, &mut self.transmit)?;
         self.session.publish(RECEIVEQ, &mut self.receive)
     }
 
     /// Asks for a notification when a frame arrives, before waiting for one. `true`: one has arrived already.
     pub fn enable_notifications(&mut self) -> bool {
-        self.receive.enable_notifications()
+        self.receive.enable_notifications() || !self.arrived.is_empty()
     }
 
     /// Asks for a notification when the device has sent frames, before waiting because of [`Sent::Full`]. `true`: it has
@@ -232,11 +253,17 @@ impl Framing {
         }
     }
 
-    /// Puts `buffer` into `receive`, the receive virtqueue.
-    fn post(self, receive: &mut DriverQueue<Buffer>, buffer: Buffer) {
-        let segments = self.segments(&buffer, buffer.len());
-        // There are never more buffers than there is room for, so this cannot fail; if it did, the buffer would be freed.
-        let _ = receive.add(&[], segments.elements(), buffer);
+    /// Puts `buffers` into `receive`, the receive virtqueue.
+    fn post(self, receive: &mut DriverQueue<Buffer>, buffers: &mut Vec<Buffer>) {
+        let chains = iter::from_fn(|| buffers.pop()).map(|buffer| {
+            let segments = self.segments(&buffer, buffer.len());
+            ([], segments, buffer)
+        });
+        // There are never more buffers than there is room for, so only a broken virtqueue refuses one, which says so when
+        // it is asked for frames.
+        if let Err(AddError { data, .. }) = receive.add_all(chains) {
+            buffers.push(data);
+        }
     }
 }
 
@@ -246,8 +273,8 @@ enum Elements {
     Two([DmaSegment; 2]),
 }
 
-impl Elements {
-    fn elements(&self) -> &[DmaSegment] {
+impl AsRef<[DmaSegment]> for Elements {
+    fn as_ref(&self) -> &[DmaSegment] {
         match self {
             Self::One(elements) => elements,
             Self::Two(elements) => elements,

@@ -87,6 +87,51 @@ fn frames_arrive_in_one_buffer_each() {
 }
 
 #[test]
+fn frames_arrive_together_and_their_buffers_go_back_together() {
+    for format in FORMATS {
+        let (fake, mut driver, mut device, _) = card(format, 8);
+        let mut into = [0; 2000];
+        let mut next = 0;
+        let mut receive = |driver: &mut Network<Fake>| {
+            let length = driver.receive(&mut into).unwrap()?;
+            assert_eq!(into[..length], frame(14 + next, next));
+            next += 1;
+            Some(length)
+        };
+        let put = |device: &mut Device, number: usize| {
+            device.put(&spread(&frame(14 + number, number), 1, &[BUFFER])[0]);
+        };
+        for number in 0..5 {
+            put(&mut device, number);
+        }
+        for left in (0..5).rev() {
+            assert!(receive(&mut driver).is_some());
+            assert_eq!(driver.enable_notifications(), left != 0, "{left} frames are here");
+        }
+        assert_eq!(receive(&mut driver), None);
+        for number in 5..8 {
+            put(&mut device, number);
+        }
+        assert!(receive(&mut driver).is_some());
+        assert_eq!(device.serve(9, |_, _| 0), 0, "no buffer has gone back");
+        driver.publish().unwrap();
+        // Those that have arrived are still to be received.
+        for number in 8..14 {
+            put(&mut device, number);
+        }
+        assert_eq!(device.serve(9, |_, _| 0), 0, "two buffers are with the driver");
+        for _ in 6..14 {
+            assert!(receive(&mut driver).is_some());
+        }
+        assert_eq!(receive(&mut driver), None);
+        driver.publish().unwrap();
+        assert_eq!(device.serve(99, |_, _| HEADER as u32), 8);
+        drop(driver);
+        assert!(fake.is_area_whole());
+    }
+}
+
+#[test]
 fn frames_arrive_spread_over_buffers() {
     for format in FORMATS {
         let (fake, mut driver, mut device, _) = card(format | features::MRG_RXBUF, 8);

@@ -440,7 +440,7 @@ impl Device {
     pub fn serve(&mut self, most: usize, mut answer: impl FnMut(&[u8], Slices<'_>) -> u32) -> usize {
         for served in 0..most {
             let Some(chain) = self.queue.pop().unwrap() else {
-                self.queue.publish();
+                self.queue.publish().unwrap();
                 return served;
             };
             let lengths = |slices: Slices<'_>| slices.segments().map(|segment| segment.len()).collect();
@@ -452,7 +452,7 @@ impl Device {
             let token = chain.into_token();
             self.queue.complete(token, written).unwrap();
         }
-        self.queue.publish();
+        self.queue.publish().unwrap();
         most
     }
 

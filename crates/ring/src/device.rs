@@ -8,6 +8,7 @@ mod gather;
 mod in_flight;
 mod packed;
 mod parts;
+mod place;
 mod serve;
 mod split;
 mod written;
@@ -15,7 +16,7 @@ mod written;
 use ::core::fmt;
 use alloc::sync::Arc;
 
-use ringwright_memory::{Memory, Segment};
+use ringwright_memory::Memory;
 use ringwright_spec::packed::DescFlags;
 use ringwright_spec::{Features, feature};
 
@@ -39,7 +40,7 @@ use crate::{ByteOrder, Format, Layout, RingError, SetupError, State, Violation};
 ///     let token = chain.into_token();
 ///     queue.complete(token, written)?;
 /// }
-/// if queue.publish() { /* send a used buffer notification */ }
+/// if queue.publish()? { /* send a used buffer notification */ }
 /// ```
 pub struct DeviceQueue {
     ring: Ring,
@@ -206,7 +207,9 @@ impl DeviceQueue {
     /// byte on. In any order, except that with `VIRTIO_F_IN_ORDER` buffers wait here for those taken before them. The
     /// driver sees it after the next [`publish`](Self::publish).
     ///
-    /// Refuses, with the queue unharmed, an id that is not in flight and more bytes than there are.
+    /// Refuses, with the queue unharmed, an id that is not in flight and more bytes than there are. With a translation, the
+    /// virtqueue may also be gone, as in [`publish`](Self::publish). The buffer then stays in flight, for
+    /// [`Token::from_id`].
     #[inline]
     pub fn complete(&mut self, token: Token, written: u32) -> Result<(), RingError> {
         let Token { id, writable, .. } = token;
@@ -220,7 +223,7 @@ impl DeviceQueue {
         let in_flight = match &mut self.ring {
             Ring::Split(ring) => ring.complete_short(&mut self.core, id, written),
             Ring::Packed(ring) => ring.complete_short(&mut self.core, id, written),
-            _ => self.complete_long(id, written),
+            _ => self.complete_long(id, written)?,
         };
         if in_flight {
             Ok(())
@@ -252,18 +255,24 @@ impl DeviceQueue {
 
     /// Shows the driver all buffers completed since the last call, and tells whether a used buffer notification is to be
     /// sent. Costs one full fence if there are any, else nothing.
+    ///
+    /// Fails only with a translation, if the virtqueue is no longer to be had where its addresses now lead. Nothing is shown
+    /// then. After [`Fault::Miss`](ringwright_memory::Fault::Miss) the call may be repeated once the translation is there.
     #[inline]
-    pub fn publish(&mut self) -> bool {
+    pub fn publish(&mut self) -> Result<bool, RingError> {
         match &mut self.ring {
-            Ring::Split(ring) => ring.publish(&self.core),
-            Ring::Packed(ring) => ring.publish(&self.core),
+            Ring::Split(ring) => Ok(ring.publish(&self.core)),
+            Ring::Packed(ring) => Ok(ring.publish(&self.core)),
             _ => self.publish_long(),
         }
     }
 
     /// Lets the driver know that it need not notify of available buffers; it still may
-    /// (`dev:split:available-buffer-notification-suppression:05`).
+    /// (`dev:split:available-buffer-notification-suppression:05`). It does not if the translation has lost the virtqueue.
     pub fn disable_notifications(&mut self) {
+        if self.renew().is_err() {
+            return;
+        }
         match &mut self.ring {
             Ring::Split(ring) | Ring::LongSplit(ring) => ring.disable_notifications(&self.core),
             Ring::LongSplitBig(ring) => ring.disable_notifications(&self.core),
@@ -273,7 +282,8 @@ impl DeviceQueue {
     }
 
     /// Asks the driver to notify of the next available buffer. True if there is one already, of which no notification
-    /// may come: take it before waiting.
+    /// may come: take it before waiting. Also true if the translation has lost the virtqueue, as [`pop`](Self::pop) then
+    /// says.
     #[inline]
     pub fn enable_notifications(&mut self) -> bool {
         match &mut self.ring {
@@ -286,7 +296,8 @@ impl DeviceQueue {
     /// Whether the driver has made a buffer available that was not taken yet. A hint: whether it is a legal one is
     /// found when it is taken.
     pub fn has_available(&self) -> bool {
-        self.core.broken.is_none() && each!(&self.ring, ring => ring.has_available())
+        let there = || self.is_outdated() || each!(&self.ring, ring => ring.has_available());
+        self.core.broken.is_none() && there()
     }
 
     /// Number of buffers taken and not yet given back.
@@ -315,50 +326,10 @@ impl DeviceQueue {
         &self.core.memory
     }
 
-    /// Goes on with changed memory, in which the parts of the virtqueue are looked up and checked again. On an error
-    /// the queue keeps the memory it has.
-    ///
-    /// Buffers in flight were resolved in the old memory; whoever holds their segments keeps that alive.
-    pub fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), SetupError> {
-        self.place(&memory)?;
-        self.core.set_memory(memory);
-        self.choose_way();
-        Ok(())
-    }
-
     /// What the driver did to break the queue, if it did. Only a reset of the queue or device mends it
     /// (`dev:core:device-status-field:02`).
     pub fn broken(&self) -> Option<&RingError> {
         self.core.broken.as_ref()
-    }
-
-    /// Looks the parts up in `memory` and makes the ring use them.
-    fn place(&mut self, memory: &Memory) -> Result<(), SetupError> {
-        let format = self.core.format();
-        let generation = memory.translation().map(|translation| translation.generation());
-        let parts = Parts::resolve(&self.layout, format, memory)?;
-        let size = self.layout.size;
-        // SAFETY: the parts were resolved for this layout, and the core keeps or is about to be given the memory.
-        unsafe {
-            match &mut self.ring {
-                Ring::Split(ring) | Ring::LongSplit(ring) => ring.ring = parts.split(size),
-                Ring::LongSplitBig(ring) => ring.ring = parts.split(size),
-                Ring::Packed(ring) | Ring::LongPacked(ring) => ring.ring = parts.packed(size),
-            }
-        }
-        (self.parts, self.generation) = (parts, generation);
-        Ok(())
-    }
-
-    /// Takes the short ways if they are for this queue as it is now.
-    fn choose_way(&mut self) {
-        self.ring = match (&self.ring, self.core.is_plain()) {
-            (Ring::Split(ring) | Ring::LongSplit(ring), true) => Ring::Split(ring.clone()),
-            (Ring::Split(ring) | Ring::LongSplit(ring), false) => Ring::LongSplit(ring.clone()),
-            (Ring::Packed(ring) | Ring::LongPacked(ring), true) => Ring::Packed(ring.clone()),
-            (Ring::Packed(ring) | Ring::LongPacked(ring), false) => Ring::LongPacked(ring.clone()),
-            (Ring::LongSplitBig(_), _) => return,
-        };
     }
 
     /// Takes the next buffer into the scratch.
@@ -380,16 +351,7 @@ impl DeviceQueue {
     /// What [`pop`](Self::pop) does when the short way gave nothing.
     #[inline(never)]
     fn pop_long(&mut self, taken: &mut Option<Taken>) -> Result<(), RingError> {
-        let now = self
-            .core
-            .memory
-            .translation()
-            .map(|translation| translation.generation());
-        if now != self.generation {
-            let memory = self.core.memory.clone();
-            self.place(&memory)
-                .map_err(|error| self.core.fail(Violation::Part(error)))?;
-        }
+        self.renew()?;
         match each!(&mut self.ring, ring => ring.pop_long(&mut self.core)) {
             Ok(found) => *taken = found,
             Err(error) => {
@@ -401,12 +363,14 @@ impl DeviceQueue {
     }
 
     #[inline(never)]
-    fn complete_long(&mut self, id: u16, written: u32) -> bool {
-        each!(&mut self.ring, ring => ring.complete_long(&mut self.core, id, written))
+    fn complete_long(&mut self, id: u16, written: u32) -> Result<bool, RingError> {
+        self.renew()?;
+        Ok(each!(&mut self.ring, ring => ring.complete_long(&mut self.core, id, written)))
     }
 
     #[inline(never)]
-    fn publish_long(&mut self) -> bool {
+    fn publish_long(&mut self) -> Result<bool, RingError> {
+        self.renew()?;
         let notify = each!(&mut self.ring, ring => {
             ring.write_batches(&mut self.core);
             ring.publish(&self.core)
@@ -415,26 +379,17 @@ impl DeviceQueue {
             Format::Split => self.mark(self.parts.device),
             Format::Packed => self.mark(self.parts.descriptors),
         }
-        notify
+        Ok(notify)
     }
 
     #[inline(never)]
     fn enable_notifications_long(&mut self) -> bool {
+        if self.renew().is_err() {
+            return true;
+        }
         let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
         self.mark_device_area();
         available
-    }
-
-    /// Marks what suppressing notifications may have written.
-    fn mark_device_area(&self) {
-        self.mark(self.parts.device);
-    }
-
-    /// Marks a part in the dirty log, if there is one.
-    fn mark(&self, part: Segment) {
-        if self.core.written.is_some() {
-            self.core.memory.mark_written(&[part], part.len());
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is needed here where memory taken from the area becomes the parts of a ring.
 
+mod add;
 mod buffers;
 mod packed;
 mod slots;
@@ -16,6 +17,7 @@ use ringwright_memory::{Area, Buffer, DmaSegment};
 use ringwright_spec::split::LegacyLayout;
 use ringwright_spec::{Features, feature};
 
+pub(crate) use self::add::Add;
 pub(crate) use self::packed::Packed;
 pub(crate) use self::slots::Options;
 pub(crate) use self::split::Split;
@@ -227,6 +229,31 @@ impl<T> DriverQueue<T> {
         }
     }
 
+    /// Adds the buffers of `chains`, each as [`add`](Self::add) would: their device-readable elements, their device-writable
+    /// ones, and what travels with them. Cheaper than one by one.
+    ///
+    /// Ends with `chains`, and gives the number of buffers added; or with the first buffer that is refused, whose data comes
+    /// back in the error. Those before it are added, and those after it are still to be had from `chains`, if the caller
+    /// kept that by giving `&mut chains`.
+    #[inline]
+    pub fn add_all<R, W>(&mut self, chains: impl IntoIterator<Item = (R, W, T)>) -> Result<(), AddError<T>>
+    where
+        R: AsRef<[DmaSegment]>,
+        W: AsRef<[DmaSegment]>,
+    {
+        let chains = chains.into_iter();
+        match &mut self.ring {
+            Ring::Split(ring) => ring.add_all(chains),
+            Ring::Packed(ring) => ring.add_all(chains),
+            Ring::SplitBig(ring) => {
+                for (readable, writable, data) in chains {
+                    ring.add_long(readable.as_ref(), writable.as_ref(), data)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Makes all buffers added since the last call available to the device, and tells whether to send an available
     /// buffer notification. Costs one full fence if there are any, else nothing.
     #[inline]
@@ -243,6 +270,28 @@ impl<T> DriverQueue<T> {
             Ring::Split(ring) => ring.pop(),
             Ring::Packed(ring) => ring.pop(),
             Ring::SplitBig(ring) => ring.pop_long(),
+        }
+    }
+
+    /// Gives `handle` the buffers that the device has used, up to `limit` of them, as [`pop`](Self::pop) would give them one
+    /// by one. Cheaper than that. Gives the number of buffers taken; less than `limit` means that there are no more.
+    ///
+    /// Errors are those of [`pop`](Self::pop). Buffers that `handle` was given before an error are taken.
+    #[inline]
+    pub fn take_used(&mut self, limit: u16, mut handle: impl FnMut(Used<T>)) -> Result<u16, RingError> {
+        match &mut self.ring {
+            Ring::Split(ring) => ring.take_used(limit, &mut handle),
+            Ring::Packed(ring) => ring.take_used(limit, &mut handle),
+            Ring::SplitBig(ring) => {
+                let mut taken = 0;
+                while taken != limit
+                    && let Some(used) = ring.pop_long()?
+                {
+                    handle(used);
+                    taken += 1;
+                }
+                Ok(taken)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use ringwright_spec::packed::DescFlags as PackedFlags;
 use ringwright_spec::split::DescFlags;
 use ringwright_spec::{Features, feature};
 
+use crate::driver::Add;
 use crate::packed::PackedRing;
 use crate::split::SplitRing;
 use crate::words::Part;
@@ -86,21 +87,25 @@ impl Part for Fickle {
     }
 }
 
-/// Three parts, watched together.
-#[derive(Clone, Default)]
-struct Parts([Fickle; 3]);
+/// Three parts, watched together, and the queue size.
+struct Parts([Fickle; 3], u16);
 
 impl Parts {
+    /// Of a virtqueue of `size`.
+    fn of(size: u16) -> Self {
+        Self(Default::default(), size)
+    }
+
     fn split(&self) -> SplitRing<Fickle> {
         let [descriptors, available, used] = self.0.clone();
         // SAFETY: the size is a power of 2; these parts are not memory, so nothing is out of bounds.
-        unsafe { SplitRing::new(descriptors, available, used, SIZE) }
+        unsafe { SplitRing::new(descriptors, available, used, self.1) }
     }
 
     fn packed(&self) -> PackedRing<Fickle> {
         let [descriptors, driver, device] = self.0.clone();
         // SAFETY: these parts are not memory, so nothing is out of bounds.
-        unsafe { PackedRing::new(descriptors, driver, device, SIZE) }
+        unsafe { PackedRing::new(descriptors, driver, device, self.1) }
     }
 
     /// Nothing is read more than once by `body`, which reads at least something. Gives what `body` gives.
@@ -173,7 +178,7 @@ macro_rules! assert_taken {
 #[test]
 fn split_device_end() {
     for features in [Features::NONE, feature::IN_ORDER] {
-        let (parts, mut core) = (Parts::default(), core_of(Format::Split, features));
+        let (parts, mut core) = (Parts::of(SIZE), core_of(Format::Split, features));
         let mut ring = device::Split::new(parts.split(), State::default());
         // The long way, which any way may take.
         write_chain(&parts, Format::Split, 1, 0, true);
@@ -189,7 +194,7 @@ fn split_device_end() {
 #[test]
 fn packed_device_end() {
     for features in [Features::NONE, feature::IN_ORDER] {
-        let (parts, mut core) = (Parts::default(), core_of(Format::Packed, features));
+        let (parts, mut core) = (Parts::of(SIZE), core_of(Format::Packed, features));
         let mut ring = device::Packed::new(parts.packed(), State::default());
         write_chain(&parts, Format::Packed, 0, 3, true);
         assert_taken!(parts.once(|| ring.pop_long(&mut core)).unwrap().unwrap(), 3);
@@ -208,7 +213,7 @@ fn packed_device_end() {
 #[test]
 fn wishes_of_the_driver() {
     for features in [Features::NONE, feature::EVENT_IDX] {
-        let (parts, mut core) = (Parts::default(), core_of(Format::Split, features));
+        let (parts, mut core) = (Parts::of(SIZE), core_of(Format::Split, features));
         let mut ring = device::Split::new(parts.split(), State::default());
         write_chain(&parts, Format::Split, 0, 0, true);
         offer(&parts, 0, 0);
@@ -216,7 +221,7 @@ fn wishes_of_the_driver() {
         assert!(ring.complete_short(&mut core, 0, 5));
         assert!(parts.once(|| ring.publish(&core)));
 
-        let (parts, mut core) = (Parts::default(), core_of(Format::Packed, features));
+        let (parts, mut core) = (Parts::of(SIZE), core_of(Format::Packed, features));
         let mut ring = device::Packed::new(parts.packed(), State::default());
         write_chain(&parts, Format::Packed, 0, 3, true);
         ring.pop_long(&mut core).unwrap().unwrap();
@@ -244,7 +249,7 @@ fn split_driver_end() {
         feature::VERSION_1 | feature::EVENT_IDX,
         Features::NONE,
     ] {
-        let parts = Parts::default();
+        let parts = Parts::of(SIZE);
         let mut ring = driver::Split::with_parts(parts.split(), None, driver::Options::new(features));
         let [readable, writable] = elements();
         for index in 0..9_u64 {
@@ -264,7 +269,7 @@ fn split_driver_end() {
 fn packed_driver_end() {
     // What `VIRTIO_F_IN_ORDER` and `VIRTIO_F_ORDER_PLATFORM` take is read afresh, after a look that counts for nothing.
     for features in [feature::VERSION_1, feature::VERSION_1 | feature::EVENT_IDX] {
-        let parts = Parts::default();
+        let parts = Parts::of(SIZE);
         let mut ring = driver::Packed::with_parts(parts.packed(), None, driver::Options::new(features));
         let [readable, writable] = elements();
         for round in 0..9_usize {
@@ -279,6 +284,70 @@ fn packed_driver_end() {
             let flags = u64::from(used) | WRITE;
             parts.0[0].store(place * 16 + 8, 5 | u64::from(id) << 32 | flags << 48);
             assert_eq!(parts.once(|| ring.pop()), Ok(Some(used_by(round))));
+        }
+    }
+}
+
+/// Adds three buffers in one go, with the data 10, 11 and 12.
+fn add_three(ring: &mut impl Add<u32>) {
+    let [readable, writable] = elements();
+    ring.add_all((10..13).map(|data| ([readable], [writable], data)))
+        .unwrap();
+}
+
+#[test]
+fn split_driver_end_in_batches() {
+    for features in [
+        feature::VERSION_1,
+        feature::VERSION_1 | feature::IN_ORDER,
+        Features::NONE,
+    ] {
+        let parts = Parts::of(8);
+        let mut ring = driver::Split::with_parts(parts.split(), None, driver::Options::new(features));
+        for round in 0..9_u64 {
+            add_three(&mut ring);
+            parts.once(|| ring.publish());
+            let (available, used) = (&parts.0[1], &parts.0[2]);
+            for index in 3 * round..3 * round + 3 {
+                let slot = index as usize % 8;
+                used.store(4 + slot * 8, available.load(4 + slot * 2));
+                used.store(8 + slot * 8, 5);
+            }
+            used.store(2, 3 * round + 3);
+            let mut taken = Vec::new();
+            let count = parts.once(|| ring.take_used(3, &mut |used| taken.push(used)));
+            assert_eq!((count, taken), (Ok(3), [10, 11, 12].map(used_by).into()));
+        }
+    }
+}
+
+#[test]
+fn packed_driver_end_in_batches() {
+    for features in [feature::VERSION_1, feature::VERSION_1 | feature::EVENT_IDX] {
+        let parts = Parts::of(16);
+        let mut ring = driver::Packed::with_parts(parts.packed(), None, driver::Options::new(features));
+        // Marks so many buffers of two descriptors used.
+        let mark_used = |first: usize, count: usize| {
+            for place in (first..first + 2 * count).step_by(2) {
+                let tail = place % 16 * 16 + 8;
+                let id = parts.0[0].load(tail) & 0xffff << 32;
+                let used = u64::from(PackedFlags::AVAIL.0 | PackedFlags::USED.0);
+                parts.0[0].store(tail, 5 | id | (used | WRITE) << 48);
+            }
+        };
+        // Buffers have as many descriptors as the last one, or are looked at once more.
+        let [readable, writable] = elements();
+        ring.add(&[readable], &[writable], 9).unwrap();
+        ring.publish();
+        mark_used(0, 1);
+        assert_eq!(ring.pop(), Ok(Some(used_by(9))));
+        for round in 0..2 {
+            add_three(&mut ring);
+            parts.once(|| ring.publish());
+            mark_used(2 + 6 * round, 3);
+            let mut taken = Vec::new();
+            let count = parts.once(|| ring.take_used(3, &mut |used| taken.push(used)));
+            assert_eq!((count, taken), (Ok(3), [10, 11, 12].map(used_by).into()));
         }
     }
 }

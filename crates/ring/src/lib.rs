@@ -19,6 +19,7 @@ mod error;
 #[cfg(test)]
 mod fetch_tests;
 mod layout;
+mod local;
 #[cfg(loom)]
 pub mod model;
 mod packed;

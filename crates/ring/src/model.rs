@@ -10,6 +10,7 @@ use loom::sync::atomic::{AtomicU64, fence};
 use ringwright_memory::{DmaSegment, Memory};
 use ringwright_spec::{Features, feature};
 
+use crate::driver::Add;
 use crate::packed::PackedRing;
 use crate::split::SplitRing;
 use crate::words::Part;
@@ -152,16 +153,31 @@ impl Driver {
         each!(&mut self.0, DriverRing, ring => ring.add(&[element], &[], ())).expect("there is room");
     }
 
+    /// Adds so many of these with one call.
+    pub fn add_all(&mut self, count: u16) {
+        // SAFETY: no bytes are described.
+        let element = [unsafe { DmaSegment::new(0, 0) }];
+        let chains = (0..count).map(|_| (element, [], ()));
+        each!(&mut self.0, DriverRing, ring => ring.add_all(chains)).expect("there is room");
+    }
+
     /// As [`DriverQueue::publish`](crate::DriverQueue::publish).
     pub fn publish(&mut self) -> bool {
         each!(&mut self.0, DriverRing, ring => ring.publish())
     }
 
-    /// Takes a used buffer, if there is one.
-    pub fn pop(&mut self) -> bool {
+    /// Takes a used buffer, if there is one; tells how many it took.
+    pub fn pop(&mut self) -> u16 {
         each!(&mut self.0, DriverRing, ring => ring.pop())
             .expect("the device keeps the rules")
             .is_some()
+            .into()
+    }
+
+    /// Takes all used buffers with one call; tells how many.
+    pub fn take_used(&mut self) -> u16 {
+        each!(&mut self.0, DriverRing, ring => ring.take_used(u16::MAX, &mut |_| {}))
+            .expect("the device keeps the rules")
     }
 
     /// As [`DriverQueue::disable_notifications`](crate::DriverQueue::disable_notifications).
@@ -176,12 +192,12 @@ impl Driver {
 }
 
 impl Device {
-    /// Takes an available buffer and completes it, if there is one.
-    pub fn serve(&mut self) -> bool {
+    /// Takes an available buffer and completes it, if there is one; tells how many it took.
+    pub fn serve(&mut self) -> u16 {
         let core = &mut self.1;
         each!(&mut self.0, DeviceRing, ring => {
-            let Some(taken) = ring.pop_long(core).expect("the driver keeps the rules") else { return false };
-            ring.complete_short(core, taken.token.id(), 0)
+            let Some(taken) = ring.pop_long(core).expect("the driver keeps the rules") else { return 0 };
+            ring.complete_short(core, taken.token.id(), 0).into()
         })
     }
 

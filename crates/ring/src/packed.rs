@@ -180,13 +180,11 @@ impl<P: Part> PackedRing<P> {
     ///
     /// `index` is below the queue size.
     #[inline(always)]
-    pub(crate) unsafe fn set_address(&self, index: u16, address: u64) {
-        debug_assert!(index < self.size);
+    pub(crate) unsafe fn set_address(&self, index: impl Into<usize>, address: u64) {
+        let index = index.into();
+        debug_assert!(index < usize::from(self.size));
         // SAFETY: as in `address`.
-        unsafe {
-            self.descriptors
-                .store64(usize::from(index) * 16, address, Relaxed)
-        }
+        unsafe { self.descriptors.store64(index * 16, address, Relaxed) }
     }
 
     /// Writes length, id and flags of the descriptor at `index`.

@@ -88,9 +88,10 @@ impl<P: Part> SplitRing<P> {
     ///
     /// `index` is below the queue size.
     #[inline(always)]
-    pub(crate) unsafe fn set_descriptor(&self, index: u16, descriptor: Descriptor) {
-        debug_assert!(index < self.size);
-        let offset = usize::from(index) * 16;
+    pub(crate) unsafe fn set_descriptor(&self, index: impl Into<usize>, descriptor: Descriptor) {
+        let index = index.into();
+        debug_assert!(index < usize::from(self.size));
+        let offset = index * 16;
         let (address, tail) = descriptor.to_words::<P>();
         // SAFETY: the table has `size` entries of 16 bytes and is 16-aligned.
         unsafe {
@@ -107,9 +108,14 @@ impl<P: Part> SplitRing<P> {
     }
 
     #[inline(always)]
-    pub(crate) fn set_available_entry(&self, index: u16, head: u16) {
+    pub(crate) fn set_available_entry(&self, index: impl Into<usize>, head: u16) {
         // SAFETY: as in `available_entry`.
         unsafe { self.available.store16(self.entry(index, 2), head, Relaxed) }
+    }
+
+    #[inline(always)]
+    pub(crate) unsafe fn set_available_entry_at(&self, index: usize, head: u16) {
+        unsafe { self.available.store16(4 + index * 2, head, Relaxed) }
     }
 
     #[inline(always)]
@@ -154,13 +160,23 @@ impl<P: Part> SplitRing<P> {
 
     /// Id and length in entry `index`, modulo the queue size, of the used ring.
     #[inline(always)]
-    pub(crate) fn used_entry(&self, index: u16) -> (u32, u32) {
+    pub(crate) fn used_entry(&self, index: impl Into<usize>) -> (u32, u32) {
         let offset = self.entry(index, 8);
         // SAFETY: the entry is one of the ring's `size`, each of eight bytes, and the ring is 4-aligned.
         unsafe {
             (
                 self.used.load32(offset, Relaxed),
                 self.used.load32(offset + 4, Relaxed),
+            )
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) unsafe fn used_entry_at(&self, index: usize) -> (u32, u32) {
+        unsafe {
+            (
+                self.used.load32(4 + index * 8, Relaxed),
+                self.used.load32(8 + index * 8, Relaxed),
             )
         }
     }

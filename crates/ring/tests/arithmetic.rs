@@ -183,7 +183,7 @@ fn step_by_step(size: u16, features: Features, length: u16) {
         assert_eq!(device.state(), state(after, before));
         device.complete(token, 0).unwrap();
         assert_eq!(device.state(), state(after, before), "not published yet");
-        device.publish();
+        device.publish().unwrap();
         assert_eq!(device.state(), state(after, after));
         let base = device.state().to_vring_base(packed);
         let layout = device.layout();
@@ -196,6 +196,82 @@ fn step_by_step(size: u16, features: Features, length: u16) {
         );
         assert!(driver.pop().unwrap().is_some());
         buffers += 1;
+    }
+}
+
+/// Batches of all lengths and shapes, from every place on: where they lie, and that they come back.
+#[test]
+fn batches_from_every_place_on() {
+    let shapes = [(1, 0), (0, 1), (1, 1), (1, 2), (2, 1), (2, 2)];
+    for size in 1..=8_u16 {
+        for shape in shapes {
+            for count in 1..=size + 1 {
+                batches(size, PACKED, shape, count);
+                if size.is_power_of_two() {
+                    batches(size, SPLIT, shape, count);
+                }
+            }
+        }
+    }
+}
+
+fn batches(size: u16, features: Features, (readable, writable): (u16, u16), count: u16) {
+    let packed = features == PACKED;
+    let shared = Shared::new(1 << 16);
+    let (mut driver, mut device): (DriverQueue<u16>, _) = shared.pair(size, features, 0);
+    let element = shared.buffer(3).segment();
+    let part = |elements: u16| vec![element; elements.into()];
+    let length = readable + writable;
+    let fit = (size / length).min(count);
+    // Descriptors or entries passed since the start.
+    let mut passed = 0_u32;
+    let mut pass = |buffers: u16, elements: u16| {
+        let unit = if packed { elements } else { 1 };
+        passed += u32::from(buffers * unit);
+        let lap = passed / u32::from(size);
+        if packed {
+            passed % u32::from(size) | u32::from(lap.is_multiple_of(2)) << 15
+        } else {
+            passed
+        }
+    };
+    for _ in 0..2 * size {
+        let result = driver.add_all((0..count).map(|data| (part(readable), part(writable), data)));
+        let refused = result.err().map(|error| error.data);
+        assert_eq!(refused, (fit < count).then_some(fit));
+        assert_eq!((driver.free(), driver.in_flight()), (size - fit * length, fit));
+        driver.publish();
+        assert_eq!(driver.notification_data(0) >> 16, pass(fit, length));
+        let mut ids = Vec::new();
+        for _ in 0..fit {
+            let chain = device.pop().unwrap().unwrap();
+            assert_eq!(chain.readable().len(), 3 * usize::from(readable));
+            assert_eq!(chain.writable().len(), 3 * usize::from(writable));
+            assert!(!ids.contains(&chain.id()));
+            ids.push(chain.id());
+            let token = chain.into_token();
+            device.complete(token, (3 * writable).into()).unwrap();
+        }
+        assert!(device.pop().unwrap().is_none());
+        device.publish().unwrap();
+        let mut taken = 0;
+        for limit in [fit / 2, u16::MAX] {
+            let before = taken;
+            let result = driver.take_used(limit, |used| {
+                assert_eq!((used.data, used.written), (taken, (3 * writable).into()));
+                taken += 1;
+            });
+            assert_eq!(result, Ok(taken - before));
+        }
+        assert_eq!((taken, driver.free(), driver.in_flight()), (fit, size, 0));
+        // The next batch starts one place later than it would.
+        driver.add(&[element], &[], 0).unwrap();
+        driver.publish();
+        assert_eq!(driver.notification_data(0) >> 16, pass(1, 1));
+        let token = device.pop().unwrap().unwrap().into_token();
+        device.complete(token, 0).unwrap();
+        device.publish().unwrap();
+        assert_eq!(driver.take_used(2, |_| {}), Ok(1));
     }
 }
 

@@ -143,7 +143,7 @@ fn written_bytes_and_the_used_entry_are_marked_and_nothing_else() {
                 pages_of(&writable, written),
                 "{features:?}, {indirect}, {written}"
             );
-            queue.device.publish();
+            queue.device.publish().unwrap();
             assert_eq!(queue.marked(), queue.used_page());
             assert_eq!(u64::from(queue.driver.pop().unwrap().unwrap().written), written);
         }
@@ -207,7 +207,7 @@ fn the_log_is_switched_on_with_chains_in_flight() {
         // What was taken with the log on is known exactly.
         queue.device.complete(third, ELEMENT as u32).unwrap();
         assert_eq!(queue.marked(), pages_of(&after, ELEMENT as u64));
-        queue.device.publish();
+        queue.device.publish().unwrap();
         assert_eq!(queue.marked(), queue.used_page());
     }
 }
@@ -250,7 +250,7 @@ fn nothing_is_marked_while_the_log_is_off() {
         queue.add(&[], &buffer);
         let token = queue.take();
         queue.device.complete(token, 1).unwrap();
-        queue.device.publish();
+        queue.device.publish().unwrap();
         queue.device.disable_notifications();
         assert_eq!(queue.marked(), Pages::new());
     }

@@ -10,7 +10,7 @@ use loom::thread;
 use ringwright_ring::Format;
 use ringwright_ring::model::{Device, Driver, Fences, pair};
 
-const BUFFERS: u32 = 2;
+const BUFFERS: u16 = 2;
 const ALL: Fences = Fences {
     driver: true,
     device: true,
@@ -43,7 +43,7 @@ impl Bell {
 
 /// Where somebody went to sleep.
 struct Asleep {
-    taken: u32,
+    taken: u16,
     /// Notifications seen before.
     seen: u32,
 }
@@ -57,11 +57,14 @@ impl Asleep {
 
 /// Takes what `take` gives, and stops where a sleeper would go to sleep with no notification there: enough was taken, or
 /// `enable` says that nothing is left.
-fn drain<E>(end: &mut E, bell: &Bell, take: fn(&mut E) -> bool, enable: fn(&mut E) -> bool) -> Asleep {
+fn drain<E>(end: &mut E, bell: &Bell, take: fn(&mut E) -> u16, enable: fn(&mut E) -> bool) -> Asleep {
     let (mut taken, mut seen) = (0, 0);
     loop {
-        while take(end) {
-            taken += 1;
+        loop {
+            match take(end) {
+                0 => break,
+                count => taken += count,
+            }
         }
         if taken < BUFFERS && enable(end) {
             continue;
@@ -74,9 +77,18 @@ fn drain<E>(end: &mut E, bell: &Bell, take: fn(&mut E) -> bool, enable: fn(&mut 
     }
 }
 
-/// The driver makes two buffers available, one by one; the device sleeps when it sees none. Whoever sleeps with buffers
-/// there must have been notified.
-fn available(format: Format, event_idx: bool, fences: Fences) {
+/// How a driver adds two buffers, or takes used ones.
+#[derive(Clone, Copy)]
+enum Way {
+    /// One by one.
+    Single,
+    /// With one call.
+    Batch,
+}
+
+/// The driver makes two buffers available; the device sleeps when it sees none. Whoever sleeps with buffers there must have
+/// been notified.
+fn available(format: Format, event_idx: bool, way: Way, fences: Fences) {
     explore(move || {
         let (mut driver, mut device) = pair(format, event_idx, fences);
         let bell = Bell::new();
@@ -85,10 +97,21 @@ fn available(format: Format, event_idx: bool, fences: Fences) {
             device.disable_notifications();
             drain(&mut device, &sleeper, Device::serve, Device::enable_notifications)
         });
-        for _ in 0..BUFFERS {
-            driver.add();
+        let publish = |driver: &mut Driver| {
             if driver.publish() {
                 bell.ring();
+            }
+        };
+        match way {
+            Way::Single => {
+                for _ in 0..BUFFERS {
+                    driver.add();
+                    publish(&mut driver);
+                }
+            }
+            Way::Batch => {
+                driver.add_all(BUFFERS);
+                publish(&mut driver);
             }
         }
         let asleep = device.join().unwrap();
@@ -97,7 +120,7 @@ fn available(format: Format, event_idx: bool, fences: Fences) {
 }
 
 /// The same the other way around: the device uses two buffers, one by one.
-fn used(format: Format, event_idx: bool, fences: Fences) {
+fn used(format: Format, event_idx: bool, way: Way, fences: Fences) {
     explore(move || {
         let (mut driver, mut device) = pair(format, event_idx, fences);
         for _ in 0..BUFFERS {
@@ -108,10 +131,14 @@ fn used(format: Format, event_idx: bool, fences: Fences) {
         let sleeper = bell.clone();
         let driver = thread::spawn(move || {
             driver.disable_notifications();
-            drain(&mut driver, &sleeper, Driver::pop, Driver::enable_notifications)
+            let take = match way {
+                Way::Single => Driver::pop,
+                Way::Batch => Driver::take_used,
+            };
+            drain(&mut driver, &sleeper, take, Driver::enable_notifications)
         });
         for _ in 0..BUFFERS {
-            assert!(device.serve());
+            assert_eq!(device.serve(), 1);
             if device.publish() {
                 bell.ring();
             }
@@ -122,37 +149,47 @@ fn used(format: Format, event_idx: bool, fences: Fences) {
 }
 
 macro_rules! checks {
-    ($($name:ident: $check:ident, $format:ident, $event_idx:expr;)*) => {
+    ($($name:ident: $check:ident, $format:ident, $event_idx:expr, $way:ident;)*) => {
         $(mod $name {
             use super::*;
 
             #[test]
             fn loses_no_wake_up() {
-                $check(Format::$format, $event_idx, ALL);
+                $check(Format::$format, $event_idx, Way::$way, ALL);
             }
 
             #[test]
             #[should_panic(expected = "lost wake-up")]
             fn fails_without_the_fence_of_the_driver() {
-                $check(Format::$format, $event_idx, Fences { driver: false, ..ALL });
+                let fences = Fences { driver: false, ..ALL };
+                $check(Format::$format, $event_idx, Way::$way, fences);
             }
 
             #[test]
             #[should_panic(expected = "lost wake-up")]
             fn fails_without_the_fence_of_the_device() {
-                $check(Format::$format, $event_idx, Fences { device: false, ..ALL });
+                let fences = Fences { device: false, ..ALL };
+                $check(Format::$format, $event_idx, Way::$way, fences);
             }
         })*
     };
 }
 
 checks! {
-    available_split_flags: available, Split, false;
-    available_split_event_idx: available, Split, true;
-    available_packed_flags: available, Packed, false;
-    available_packed_event_idx: available, Packed, true;
-    used_split_flags: used, Split, false;
-    used_split_event_idx: used, Split, true;
-    used_packed_flags: used, Packed, false;
-    used_packed_event_idx: used, Packed, true;
+    available_split_flags: available, Split, false, Single;
+    available_split_event_idx: available, Split, true, Single;
+    available_packed_flags: available, Packed, false, Single;
+    available_packed_event_idx: available, Packed, true, Single;
+    batch_available_split_flags: available, Split, false, Batch;
+    batch_available_split_event_idx: available, Split, true, Batch;
+    batch_available_packed_flags: available, Packed, false, Batch;
+    batch_available_packed_event_idx: available, Packed, true, Batch;
+    used_split_flags: used, Split, false, Single;
+    used_split_event_idx: used, Split, true, Single;
+    used_packed_flags: used, Packed, false, Single;
+    used_packed_event_idx: used, Packed, true, Single;
+    batch_used_split_flags: used, Split, false, Batch;
+    batch_used_split_event_idx: used, Split, true, Batch;
+    batch_used_packed_flags: used, Packed, false, Batch;
+    batch_used_packed_event_idx: used, Packed, true, Batch;
 }

@@ -8,30 +8,58 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Shared, pieces};
 use proptest::prelude::*;
-use ringwright_memory::{Buffer, Slices};
+use ringwright_memory::{Buffer, DmaSegment, Slices};
 use ringwright_ring::{AddRefusal, ByteOrder, DeviceQueue, DriverOptions, DriverQueue, State, Token, Used};
 use ringwright_spec::{Features, feature};
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
-    Add { readable: usize, writable: usize },
+    Add {
+        readable: usize,
+        writable: usize,
+    },
+    /// So many buffers of one shape, but one of them, if it is there, of another.
+    AddAll {
+        count: usize,
+        shape: Shape,
+        odd: (usize, Shape),
+    },
     DriverPublish,
     DriverPop,
+    TakeUsed {
+        limit: u16,
+    },
     DriverNotifications(bool),
     Take,
     PushBack,
-    Complete { which: usize, part: u32 },
+    Complete {
+        which: usize,
+        part: u32,
+    },
+    Serve {
+        limit: u16,
+        part: u32,
+        put_off: usize,
+    },
     DevicePublish,
     DeviceNotifications(bool),
     Restore,
 }
+
+/// Device-readable and device-writable elements.
+type Shape = (usize, usize);
 
 impl Operation {
     /// Whether it is the driver end's.
     fn is_drivers(self) -> bool {
         matches!(
             self,
-            Self::Add { .. } | Self::DriverPublish | Self::DriverPop | Self::DriverNotifications(_)
+            Self::Add { .. }
+                | Self::AddAll { .. }
+                | Self::DriverPublish
+                | Self::DriverPop
+                | Self::TakeUsed { .. }
+                | Self::DriverNotifications(_)
         )
     }
 }
@@ -40,14 +68,22 @@ impl Operation {
 static DONE: [[AtomicU64; 2]; 2] = [const { [const { AtomicU64::new(0) }; 2] }; 2];
 
 fn operation() -> impl Strategy<Value = Operation> {
+    let shape = || (0..5_usize, 0..5_usize);
     prop_oneof![
-        8 => (0..5_usize, 0..5_usize).prop_map(|(readable, writable)| Operation::Add { readable, writable }),
+        8 => shape().prop_map(|(readable, writable)| Operation::Add { readable, writable }),
+        4 => (0..10_usize, shape(), (0..20_usize, shape())).prop_map(|(count, shape, odd)| {
+            Operation::AddAll { count, shape, odd }
+        }),
         4 => Just(Operation::DriverPublish),
         8 => Just(Operation::DriverPop),
+        4 => (0..12_u16).prop_map(|limit| Operation::TakeUsed { limit }),
         2 => any::<bool>().prop_map(Operation::DriverNotifications),
         8 => Just(Operation::Take),
         1 => Just(Operation::PushBack),
         8 => (any::<usize>(), 0..4_u32).prop_map(|(which, part)| Operation::Complete { which, part }),
+        4 => (0..12_u16, 0..4_u32, 0..20_usize).prop_map(|(limit, part, put_off)| {
+            Operation::Serve { limit, part, put_off }
+        }),
         4 => Just(Operation::DevicePublish),
         2 => any::<bool>().prop_map(Operation::DeviceNotifications),
         1 => Just(Operation::Restore),
@@ -197,10 +233,47 @@ struct Request {
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     serial: u32,
-    id: u16,
+    /// Once it is known.
+    id: Option<u16>,
     readable: usize,
     writable: usize,
     descriptors: u16,
+}
+
+/// What goes into the virtqueue: device-readable elements, device-writable ones, and what travels with them.
+type Chain = (Vec<DmaSegment>, Vec<DmaSegment>, Request);
+
+/// What the driver writes into a buffer, and the device into its answer.
+fn pattern(serial: u32) -> Vec<u8> {
+    serial.to_le_bytes().repeat(3)
+}
+
+fn bytes(view: Slices<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; view.len()];
+    view.read(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// What the device does with a buffer that must be this one.
+fn process(chain: &ringwright_ring::Chain<'_>, expected: &Expected) {
+    assert!(expected.id.is_none_or(|id| id == chain.id()));
+    assert_eq!(chain.writable().len(), expected.writable);
+    let pattern = pattern(expected.serial);
+    assert_eq!(bytes(chain.readable()), pattern[..expected.readable]);
+    chain.writable().write(0, &pattern[..expected.writable]).unwrap();
+}
+
+/// Bytes that the device says it wrote: none, a part, or all; all twice as often, for batches in order.
+fn written(expected: &Expected, part: u32) -> u32 {
+    (expected.writable as u32 * part.min(2)).div_ceil(2)
+}
+
+/// A used buffer is this one.
+fn came_back(used: Used<Request>, expected: &Expected, written: u32) {
+    assert_eq!((used.data.serial, used.written), (expected.serial, written));
+    let mut bytes = vec![0; written as usize];
+    used.data.back.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes, pattern(expected.serial)[..written as usize]);
 }
 
 struct Model {
@@ -270,7 +343,8 @@ impl Model {
         let packed = self.has(feature::RING_PACKED);
         DONE[usize::from(packed)][usize::from(operation.is_drivers())].fetch_add(1, Ordering::Relaxed);
         match operation {
-            Operation::Add { readable, writable } => self.add(readable, writable),
+            Operation::Add { readable, writable } => self.add((readable, writable)),
+            Operation::AddAll { count, shape, odd } => self.add_all(count, shape, odd),
             Operation::DriverPublish => {
                 let units = self
                     .added
@@ -289,6 +363,7 @@ impl Model {
                 );
             }
             Operation::DriverPop => self.driver_pop(),
+            Operation::TakeUsed { limit } => self.take_used(limit),
             Operation::DriverNotifications(false) => {
                 self.driver.disable_notifications();
                 self.driver_wish = self.setup.disabled(self.next_used);
@@ -301,6 +376,7 @@ impl Model {
             Operation::Take => self.take(),
             Operation::PushBack => self.push_back(),
             Operation::Complete { which, part } => self.complete(which, part),
+            Operation::Serve { limit, part, put_off } => self.serve(limit, part, put_off),
             Operation::DevicePublish => {
                 let in_order = self.has(feature::IN_ORDER);
                 while in_order && let Some(&(expected, Some(written))) = self.order.front() {
@@ -315,7 +391,7 @@ impl Model {
                 self.used.append(&mut self.complete);
                 let notifies = self.setup.notifies(self.driver_wish, &mut self.made_used, units);
                 assert_eq!(
-                    self.device.publish(),
+                    self.device.publish().unwrap(),
                     notifies,
                     "wish of the driver: {:?}",
                     self.driver_wish
@@ -337,15 +413,14 @@ impl Model {
         assert!(on_device <= usize::from(self.setup.size));
     }
 
-    fn add(&mut self, readable: usize, writable: usize) {
-        let serial = self.serial;
-        let fill = |buffer: &Buffer| buffer.write(0, &serial.to_le_bytes().repeat(3)).unwrap();
+    /// A buffer of this shape and the next serial, as elements and as a request.
+    fn request(&self, serial: u32, (readable, writable): Shape) -> Chain {
         let request = Request {
             serial,
             out: self.shared.buffer(12),
             back: self.shared.buffer(12),
         };
-        fill(&request.out);
+        request.out.write(0, &pattern(serial)).unwrap();
         request.back.write(0, &[0; 12]).unwrap();
         let split = |buffer: &Buffer, count| {
             if count == 0 {
@@ -355,39 +430,86 @@ impl Model {
             }
         };
         let (out, back) = (split(&request.out, readable), split(&request.back, writable));
-        let lengths =
-            |part: &[ringwright_memory::DmaSegment]| part.iter().map(|s| s.len() as usize).sum::<usize>();
+        (out, back, request)
+    }
+
+    /// Descriptors that a buffer of this shape takes.
+    fn needed(&self, (readable, writable): Shape) -> u16 {
         let elements = (readable + writable) as u16;
         let indirect = self.has(feature::INDIRECT_DESC)
             && elements > 1
             && elements <= self.setup.indirect.min(self.setup.size);
-        let needed = if indirect { 1 } else { elements };
+        if indirect { 1 } else { elements }
+    }
+
+    /// Why a buffer of this shape is refused while so many descriptors are free.
+    fn refusal(&self, shape: Shape, free: u16) -> Option<AddRefusal> {
+        match (shape.0 + shape.1) as u16 {
+            0 => Some(AddRefusal::Empty),
+            _ if self.needed(shape) <= free => None,
+            elements if elements > self.setup.size => Some(AddRefusal::TooLong),
+            _ => Some(AddRefusal::Full),
+        }
+    }
+
+    fn expect_added(&mut self, shape: Shape, id: Option<u16>) {
+        let bytes = |count| if count == 0 { 0 } else { 12 / count * count };
+        let expected = Expected {
+            serial: self.serial,
+            id,
+            readable: bytes(shape.0),
+            writable: bytes(shape.1),
+            descriptors: self.needed(shape),
+        };
+        self.serial += 1;
+        self.added.push_back(expected);
+    }
+
+    fn add(&mut self, shape: Shape) {
+        let (out, back, request) = self.request(self.serial, shape);
         let free = self.driver.free();
+        let refusal = self.refusal(shape, free);
         match self.driver.add(&out, &back, request) {
             Ok(id) => {
-                assert!(elements > 0 && needed <= free);
-                assert_eq!(self.driver.free(), free - needed);
-                self.serial += 1;
-                let (readable, writable) = (lengths(&out), lengths(&back));
-                self.added.push_back(Expected {
-                    serial,
-                    id,
-                    readable,
-                    writable,
-                    descriptors: needed,
-                });
+                assert_eq!(refusal, None);
+                assert_eq!(self.driver.free(), free - self.needed(shape));
+                self.expect_added(shape, Some(id));
             }
             Err(error) => {
-                assert_eq!(error.data.serial, serial);
-                let reason = match elements {
-                    0 => AddRefusal::Empty,
-                    _ if elements > self.setup.size => AddRefusal::TooLong,
-                    _ => AddRefusal::Full,
-                };
-                assert_eq!(error.reason, reason);
-                assert!(elements == 0 || needed > free);
+                assert_eq!((error.data.serial, Some(error.reason)), (self.serial, refusal));
+                assert_eq!(self.driver.free(), free);
             }
         }
+    }
+
+    fn add_all(&mut self, count: usize, shape: Shape, (place, odd): (usize, Shape)) {
+        let shapes: Vec<Shape> = (0..count)
+            .map(|number| if number == place { odd } else { shape })
+            .collect();
+        let chains: Vec<Chain> = (self.serial..)
+            .zip(&shapes)
+            .map(|(serial, shape)| self.request(serial, *shape))
+            .collect();
+        let mut chains = chains.into_iter();
+        let mut free = self.driver.free();
+        let result = self.driver.add_all(&mut chains);
+        let mut refusal = None;
+        for shape in shapes {
+            refusal = self.refusal(shape, free);
+            if refusal.is_some() {
+                break;
+            }
+            free -= self.needed(shape);
+            self.expect_added(shape, None);
+        }
+        assert_eq!(self.driver.free(), free);
+        let refused = result.err().map(|error| (error.data.serial, error.reason));
+        assert_eq!(refused, refusal.map(|reason| (self.serial, reason)));
+        // What comes after the refused one was not asked for.
+        let rest = self.serial + u32::from(refused.is_some())..;
+        let left: Vec<u32> = chains.map(|(_, _, request)| request.serial).collect();
+        assert!(left.iter().copied().eq(rest.take(left.len())));
+        assert!(refused.is_some() || left.is_empty());
     }
 
     fn take(&mut self) {
@@ -396,21 +518,42 @@ impl Model {
             return;
         };
         let chain = self.device.pop().unwrap().unwrap();
-        assert_eq!(chain.id(), expected.id);
-        assert_eq!(chain.readable().len(), expected.readable);
-        assert_eq!(chain.writable().len(), expected.writable);
-        let bytes = |view: Slices<'_>| {
-            let mut bytes = vec![0; view.len()];
-            view.read(0, &mut bytes).unwrap();
-            bytes
-        };
-        let pattern = expected.serial.to_le_bytes().repeat(3);
-        assert_eq!(bytes(chain.readable()), pattern[..expected.readable]);
-        chain.writable().write(0, &pattern[..expected.writable]).unwrap();
-        self.taken.push((expected, chain.into_token()));
+        process(&chain, &expected);
         self.next_available.0 += self.setup.units(expected.descriptors);
+        let expected = Expected {
+            id: Some(chain.id()),
+            ..expected
+        };
+        self.taken.push((expected, chain.into_token()));
         self.order.push_back((expected, None));
         self.newest.push(expected.serial);
+    }
+
+    fn serve(&mut self, limit: u16, part: u32, put_off: usize) {
+        let mut due: Vec<Expected> = self.available.iter().copied().take(limit.into()).collect();
+        let mut served = 0;
+        let count = self.device.serve(limit, |chain| {
+            process(chain, &due[served]);
+            due[served].id = Some(chain.id());
+            if served == put_off {
+                return None;
+            }
+            served += 1;
+            Some(written(&due[served - 1], part))
+        });
+        assert_eq!(usize::from(count.unwrap()), served);
+        assert_eq!(served, due.len().min(put_off));
+        for expected in due.drain(..served) {
+            self.available.pop_front();
+            self.next_available.0 += self.setup.units(expected.descriptors);
+            let written = written(&expected, part);
+            if self.has(feature::IN_ORDER) {
+                self.order.push_back((expected, Some(written)));
+            } else {
+                self.complete.push_back((expected, written));
+            }
+            self.newest.push(expected.serial);
+        }
     }
 
     fn push_back(&mut self) {
@@ -436,8 +579,7 @@ impl Model {
             return;
         }
         let (expected, token) = self.taken.swap_remove(which % self.taken.len());
-        // Nothing, a part, or all of it; all of it twice as often, for batches in order.
-        let written = (expected.writable as u32 * part.min(2)).div_ceil(2);
+        let written = written(&expected, part);
         if self.has(feature::IN_ORDER) {
             let entry = self
                 .order
@@ -450,7 +592,7 @@ impl Model {
             self.complete.push_back((expected, written));
         }
         self.device.complete(token, written).unwrap();
-        let again = self.device.complete(Token::from_id(expected.id), 0);
+        let again = self.device.complete(Token::from_id(expected.id.unwrap()), 0);
         again.expect_err("completed twice");
     }
 
@@ -460,11 +602,21 @@ impl Model {
             return;
         };
         self.next_used.0 += self.setup.units(expected.descriptors);
-        let Used { data, written: found } = self.driver.pop().unwrap().unwrap();
-        assert_eq!((data.serial, found), (expected.serial, written));
-        let mut bytes = vec![0; written as usize];
-        data.back.read(0, &mut bytes).unwrap();
-        assert_eq!(bytes, data.serial.to_le_bytes().repeat(3)[..written as usize]);
+        came_back(self.driver.pop().unwrap().unwrap(), &expected, written);
+    }
+
+    fn take_used(&mut self, limit: u16) {
+        let due = usize::from(limit).min(self.used.len());
+        let mut taken = 0;
+        let count = self.driver.take_used(limit, |used| {
+            let (expected, written) = &self.used[taken];
+            came_back(used, expected, *written);
+            taken += 1;
+        });
+        assert_eq!((usize::from(count.unwrap()), taken), (due, due));
+        for (expected, _) in self.used.drain(..due) {
+            self.next_used.0 += self.setup.units(expected.descriptors);
+        }
     }
 
     /// Another device end goes on where the first stops; what was in flight is completed there.
@@ -483,12 +635,13 @@ impl Model {
         let (layout, memory) = (self.device.layout(), self.shared.memory.clone());
         self.device = DeviceQueue::with_byte_order(layout, features, memory, state, order).unwrap();
         for (expected, token) in &mut self.taken {
+            let id = expected.id.unwrap();
             assert!(
                 self.device
-                    .adopt(expected.id, self.setup.units(expected.descriptors) as u16)
+                    .adopt(id, self.setup.units(expected.descriptors) as u16)
             );
-            assert!(!self.device.adopt(expected.id, 1));
-            *token = Token::from_id(expected.id);
+            assert!(!self.device.adopt(id, 1));
+            *token = Token::from_id(id);
         }
         // Tokens made from ids cannot be pushed back.
         self.order.clear();

@@ -30,7 +30,7 @@ fn bytes_go_there_and_back() {
                 assert_eq!(device.in_flight(), 1);
                 device.complete(token, 4).unwrap();
                 assert!(driver.pop().unwrap().is_none(), "not published yet");
-                assert!(device.publish());
+                assert!(device.publish().unwrap());
                 let used = driver.pop().unwrap().unwrap();
                 assert_eq!(used.written, 4);
                 used.data.1.read(0, &mut bytes).unwrap();

@@ -96,7 +96,7 @@ impl Sender {
 
     /// Takes all used buffers, of which the first must be number `next`; gives the next after them.
     fn receive(&mut self, mut next: u32) -> u32 {
-        self.device.publish();
+        self.device.publish().unwrap();
         while let Some(used) = self.driver.pop().unwrap() {
             assert_eq!((used.data, used.written), (next, written(next)));
             next += 1;
@@ -147,7 +147,7 @@ fn others_may_be_in_flight_the_while() {
             let token = sender.device.pop().unwrap().unwrap().into_token();
             assert_eq!(sender.serve(10, first + 1), 3);
             assert_eq!(sender.device.in_flight(), 1);
-            sender.device.publish();
+            sender.device.publish().unwrap();
             let mut numbers = Vec::new();
             while let Some(used) = sender.driver.pop().unwrap() {
                 numbers.push(used.data);
@@ -172,7 +172,7 @@ fn what_is_put_off_stays_available() {
                 (calls == 1).then_some(written(next))
             });
             assert_eq!((served.unwrap(), calls), (1, 2));
-            sender.device.publish();
+            sender.device.publish().unwrap();
             assert_eq!(sender.device.in_flight(), 0);
             assert!(sender.device.has_available());
             assert_eq!(sender.serve(10, next + 1), 2);
@@ -205,9 +205,39 @@ fn nothing_is_served_where_there_is_nothing() {
     for features in all_features() {
         let mut sender = Sender::new(4, features, 0);
         assert_eq!(sender.serve(u16::MAX, 0), 0);
-        assert!(!sender.device.publish());
+        assert!(!sender.device.publish().unwrap());
         assert_eq!(sender.send(1), 1);
         assert_eq!(sender.serve(0, 0), 0);
         assert!(sender.device.has_available());
+    }
+}
+
+#[test]
+fn the_device_panics_while_it_processes_a_buffer() {
+    for features in all_features() {
+        let mut sender = Sender::new(32, features, 4);
+        let mut next = 0;
+        for round in 0..40 {
+            let sent = sender.send(5);
+            let last = round % sent;
+            let mut served = 0;
+            let device = &mut sender.device;
+            let serve = || {
+                device.serve(10, |_| {
+                    if served == last {
+                        std::panic::resume_unwind(Box::new(()));
+                    }
+                    served += 1;
+                    Some(written(next + served - 1))
+                })
+            };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve)).unwrap_err();
+            // Those before it are given back, and it is available again.
+            assert_eq!(sender.receive(next), next + last);
+            assert!(sender.device.has_available());
+            assert_eq!(u32::from(sender.serve(10, next + last)), sent - last);
+            next = sender.receive(next + last);
+            assert_eq!((next, sender.device.in_flight()), (sender.sent, 0));
+        }
     }
 }

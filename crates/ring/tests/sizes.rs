@@ -69,7 +69,7 @@ fn a_full_queue_of_any_size_is_used_in_any_order() {
                     assert_eq!(again.kind, Violation::NotInFlight { id });
                 }
             }
-            assert!(device.publish());
+            assert!(device.publish().unwrap());
             let mut seen = vec![false; size.into()];
             while let Some(used) = driver.pop().unwrap() {
                 assert!(!std::mem::replace(&mut seen[usize::from(used.data)], true));
@@ -101,7 +101,7 @@ fn chains_of_the_whole_queue_and_one_longer() {
             let token = chain.into_token();
             assert!(device.pop().unwrap().is_none());
             device.complete(token, 1).unwrap();
-            device.publish();
+            device.publish().unwrap();
             assert_eq!(driver.pop().unwrap().unwrap().written, 1);
             assert_eq!(driver.free(), size);
         }

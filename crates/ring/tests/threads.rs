@@ -34,11 +34,11 @@ fn device(mut queue: DeviceQueue, kicks: &Receiver<()>, interrupt: &SyncSender<(
             let token = chain.into_token();
             queue.complete(token, 4).unwrap();
             done += 1;
-            if done % 3 == 0 && queue.publish() {
+            if done % 3 == 0 && queue.publish().unwrap() {
                 notify(interrupt);
             }
         }
-        if queue.publish() {
+        if queue.publish().unwrap() {
             notify(interrupt);
         }
         if done < BUFFERS && !queue.enable_notifications() {

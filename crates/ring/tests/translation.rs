@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use common::{BASE, BOTH};
 use ringwright_memory::{Access, Area, Buffer, DirtyLog, DmaSegment, Fault, Iotlb, Mapping, Memory, Region};
-use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, RingError, SetupError, State, Violation};
+use ringwright_ring::{
+    DeviceQueue, DriverOptions, DriverQueue, RingError, SetupError, State, Token, Violation,
+};
 use ringwright_spec::{Features, feature};
 
 const SIZE: u16 = 8;
@@ -132,7 +134,7 @@ fn bytes_go_there_and_back() {
             chain.writable().write(PAGE as usize - 1, &bytes).unwrap();
             let token = chain.into_token();
             device.complete(token, 2 * PAGE as u32).unwrap();
-            assert!(device.publish());
+            assert!(device.publish().unwrap());
             let used = driver.pop().unwrap().unwrap();
             assert_eq!((used.data, u64::from(used.written)), (round, 2 * PAGE));
             let mut bytes = [0; 4];
@@ -214,7 +216,7 @@ fn a_miss_breaks_nothing_and_the_buffer_is_taken_once_it_is_translated() {
             }
             let token = device.pop().unwrap().unwrap().into_token();
             device.complete(token, 1).unwrap();
-            device.publish();
+            device.publish().unwrap();
             assert_eq!(driver.pop().unwrap().unwrap().data, round);
             for buffer in [request, answer] {
                 platform.iotlb.remove(buffer.segment().address(), 2 * PAGE);
@@ -305,7 +307,7 @@ fn a_translation_that_is_taken_away_is_not_used_any_longer() {
         chain.writable().fill(PAGE as usize, PAGE as usize, 7).unwrap();
         let token = chain.into_token();
         device.complete(token, 2 * PAGE as u32).unwrap();
-        device.publish();
+        device.publish().unwrap();
         let mut bytes = [0; 2];
         elsewhere.read(0, &mut bytes).unwrap();
         assert_eq!(bytes, [7; 2]);
@@ -337,12 +339,24 @@ fn the_virtqueue_moves_between_batches() {
             assert!(platform.iotlb.insert(start, length, place, Access::ReadWrite));
             let token = device.pop().unwrap().unwrap().into_token();
             device.complete(token, batch).unwrap();
-            device.publish();
+            device.publish().unwrap();
             copy(place, physical(start));
             let used = driver.pop().unwrap().unwrap();
             assert_eq!((used.data, used.written), (batch, batch));
         }
     }
+}
+
+/// What is wrong when the IOTLB knows nothing of the driver's virtqueue.
+fn no_virtqueue(driver: &DriverQueue<u32>, features: Features) -> Violation {
+    Violation::Part(SetupError::Address(Fault::Miss {
+        address: driver.layout().descriptor_area,
+        access: if features.contains(feature::RING_PACKED) {
+            Access::ReadWrite
+        } else {
+            Access::Read
+        },
+    }))
 }
 
 #[test]
@@ -354,18 +368,91 @@ fn the_virtqueue_is_not_there_for_a_while() {
         platform.show_buffer(&buffer, Access::ReadWrite);
         add(&mut driver, &buffer, &buffer, 1);
         platform.iotlb.remove(BUS, LENGTH);
-        let part = SetupError::Address(Fault::Miss {
-            address: driver.layout().descriptor_area,
-            access: if features.contains(feature::RING_PACKED) {
-                Access::ReadWrite
-            } else {
-                Access::Read
-            },
-        });
-        fails_twice(&mut device, Violation::Part(part));
+        fails_twice(&mut device, no_virtqueue(&driver, features));
         assert_eq!(device.broken(), None);
         platform.show(BUS, LENGTH, Access::ReadWrite);
         assert!(device.pop().unwrap().is_some());
+    }
+}
+
+#[test]
+fn nothing_is_written_where_the_virtqueue_was() {
+    let more = [Features::NONE, feature::IN_ORDER, feature::EVENT_IDX];
+    for ((features, indirect), more) in set_ups().flat_map(|set_up| more.map(|more| (set_up, more))) {
+        let features = features | more;
+        let platform = Platform::new();
+        let (mut driver, mut device) = platform.pair(features, indirect);
+        let buffer = platform.buffer(2);
+        platform.show_buffer(&buffer, Access::ReadWrite);
+        for data in 0..3 {
+            let pages = [0, PAGE as usize].map(|page| buffer.segment_at(page, PAGE as usize).unwrap());
+            driver.add(&pages[..1], &pages[1..], data).unwrap();
+        }
+        driver.publish();
+        let [first, second] = [(); 2].map(|()| device.pop().unwrap().unwrap().into_token());
+        device.complete(first, 1).unwrap();
+        let memory = || {
+            let mut bytes = vec![0; LENGTH as usize];
+            platform.physical.read(BASE, &mut bytes).unwrap();
+            bytes
+        };
+        let before = memory();
+        platform.iotlb.remove(BUS, LENGTH);
+        let gone = no_virtqueue(&driver, features);
+        let id = second.id();
+        assert_eq!(device.complete(second, 2).unwrap_err().kind, gone);
+        assert_eq!(device.publish().unwrap_err().kind, gone);
+        device.disable_notifications();
+        assert!(
+            device.enable_notifications(),
+            "there is something to be looked at"
+        );
+        assert!(device.has_available(), "likewise");
+        assert!(memory() == before, "the device no longer has this memory");
+        // Nothing is lost when the virtqueue is there again.
+        assert_eq!(
+            (device.broken(), device.in_flight()),
+            (None, if more == feature::IN_ORDER { 2 } else { 1 })
+        );
+        platform.show(BUS, LENGTH, Access::ReadWrite);
+        assert!(device.publish().unwrap());
+        device.complete(Token::from_id(id), 2).unwrap();
+        device.publish().unwrap();
+        assert!(device.enable_notifications());
+        for data in 0..2 {
+            let used = driver.pop().unwrap().unwrap();
+            assert_eq!((used.data, used.written), (data, data + 1));
+        }
+        assert!(device.pop().unwrap().is_some());
+    }
+}
+
+#[test]
+fn the_virtqueue_moves_while_a_buffer_is_in_flight() {
+    for (features, indirect) in set_ups() {
+        let platform = Platform::new();
+        let (mut driver, mut device) = platform.pair(features, indirect);
+        let buffer = platform.buffer(2);
+        platform.show_buffer(&buffer, Access::ReadWrite);
+        add(&mut driver, &buffer, &buffer, 7);
+        let token = device.pop().unwrap().unwrap().into_token();
+        // Elsewhere now, with all that is in it.
+        let (start, length) = (driver.layout().descriptor_area, 4 * PAGE);
+        let elsewhere = platform.buffer(4);
+        let place = physical(elsewhere.segment().address());
+        let mut bytes = vec![0; length as usize];
+        platform.physical.read(physical(start), &mut bytes).unwrap();
+        platform.physical.write(place, &bytes).unwrap();
+        assert!(platform.iotlb.insert(start, length, place, Access::ReadWrite));
+        device.complete(token, 9).unwrap();
+        device.publish().unwrap();
+        let mut after = vec![0; length as usize];
+        platform.physical.read(physical(start), &mut after).unwrap();
+        assert!(after == bytes, "the virtqueue is no longer here");
+        platform.physical.read(place, &mut after).unwrap();
+        platform.physical.write(physical(start), &after).unwrap();
+        let used = driver.pop().unwrap().unwrap();
+        assert_eq!((used.data, used.written), (7, 9));
     }
 }
 
@@ -393,12 +480,9 @@ fn what_was_written_is_marked_even_if_its_translation_is_forgotten_meanwhile() {
             add(&mut driver, &request, &answer, 1);
             add(&mut driver, &request, &answer, 2);
             let [first, second] = [(); 2].map(|()| device.pop().unwrap().unwrap().into_token());
-            // Its first page, or all there is: the IOTLB may forget what it likes, as it can ask again.
-            if part == 0 {
-                platform.iotlb.remove(answer.segment().address(), PAGE);
-            } else {
-                platform.iotlb.clear();
-            }
+            // Its first page, or all of it: the IOTLB may forget what it likes, as it can ask again.
+            let pages = 1 + part;
+            platform.iotlb.remove(answer.segment().address(), pages * PAGE);
             device.complete(first, 0).unwrap();
             assert_eq!(log.take().count(), 0, "no byte was written");
             device.complete(second, 2 * PAGE as u32).unwrap();
@@ -428,7 +512,7 @@ fn the_dirty_log_has_the_pages_of_memory_not_those_of_the_bus() {
             let token = device.pop().unwrap().unwrap().into_token();
             device.complete(token, PAGE as u32 + 1).unwrap();
             assert!(log.take().eq([(physical(address), 2 * PAGE)]));
-            device.publish();
+            device.publish().unwrap();
             let part = if features.contains(feature::RING_PACKED) {
                 driver.layout().descriptor_area
             } else {

@@ -4,21 +4,25 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use ringwright_memory::{Area, Buffer, DmaSegment, Mapping, Memory, Region};
-use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, Layout, State};
+use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, Layout, State, Used};
 use ringwright_spec::{Features, feature};
 
 use super::{DeviceEnd, DriverEnd};
 use crate::memory::Rings;
-use crate::pattern::{Pattern, QUEUE_SIZE, trace};
+use crate::pattern::{MAX_SEGMENTS, Pattern, QUEUE_SIZE, trace};
 use crate::place::Place;
 use crate::{Format, expect};
 
-fn features(format: Format) -> Features {
+fn features(format: Format, pattern: Pattern) -> Features {
     let packed = match format {
         Format::Split => Features::NONE,
         Format::Packed => feature::RING_PACKED,
     };
-    feature::VERSION_1 | feature::EVENT_IDX | packed
+    let indirect = match pattern.indirect {
+        true => feature::INDIRECT_DESC,
+        false => Features::NONE,
+    };
+    feature::VERSION_1 | feature::EVENT_IDX | packed | indirect
 }
 
 /// The region that both ends of every ring here lie in.
@@ -52,7 +56,7 @@ impl Device {
             device_area: Place::DEVICE_AREA,
         };
         let memory = Arc::new(Memory::new(vec![region])?);
-        let queue = DeviceQueue::new(layout, features(format), memory, State::default())?;
+        let queue = DeviceQueue::new(layout, features(format, pattern), memory, State::default())?;
         let device = Self {
             queue,
             buffers,
@@ -73,7 +77,7 @@ impl Device {
             Some(chain.writable().len() as u32)
         })?;
         self.traced = traced;
-        self.notifications += u64::from(self.queue.publish());
+        self.notifications += u64::from(self.queue.publish()?);
         let more = self.queue.enable_notifications();
         ensure!(!more, "chains are left");
         Ok(())
@@ -107,11 +111,24 @@ pub struct Driver {
     /// The segments of each chain of a batch: those the device reads, and those it writes.
     chains: Vec<([DmaSegment; 1], Vec<DmaSegment>)>,
     pattern: Pattern,
-    written: u64,
-    taken: u64,
+    received: Received,
     notifications: u64,
     failure: Option<anyhow::Error>,
     _buffers: Vec<Buffer>,
+}
+
+/// What came back, in sums.
+#[derive(Default)]
+struct Received {
+    written: u64,
+    chains: u64,
+}
+
+impl Received {
+    fn add(&mut self, used: Used<u16>) {
+        self.written += u64::from(used.written);
+        self.chains += u64::from(used.data);
+    }
 }
 
 impl Driver {
@@ -121,13 +138,18 @@ impl Driver {
         std::mem::forget(region.clone());
         let base = region.pointer();
         let area = Area::from_region(region).context("an area of the region")?;
-        let queue = DriverQueue::new(&area, QUEUE_SIZE, features(format), DriverOptions { indirect: 0 })?;
+        let options = DriverOptions {
+            indirect: if pattern.indirect { MAX_SEGMENTS } else { 0 },
+        };
+        let queue = DriverQueue::new(&area, QUEUE_SIZE, features(format, pattern), options)?;
         let layout = queue.layout();
         let at = |address: u64| base.wrapping_add((address - Place::BASE) as usize);
         let rings = Rings {
             descriptor_area: at(layout.descriptor_area),
             driver_area: at(layout.driver_area),
             device_area: at(layout.device_area),
+            tables: std::ptr::null_mut(),
+            tables_address: 0,
             buffers: 0,
         };
         let mut buffers = Vec::new();
@@ -149,8 +171,7 @@ impl Driver {
             queue,
             chains,
             pattern,
-            written: 0,
-            taken: 0,
+            received: Received::default(),
             notifications: 0,
             failure: None,
             _buffers: buffers,
@@ -159,19 +180,15 @@ impl Driver {
     }
 
     fn add_batch(&mut self) -> Result<()> {
-        for (slot, (readable, writable)) in (0..).zip(&self.chains) {
-            self.queue.add(readable, writable, slot)?;
-        }
+        let chains = self.chains.iter().zip(0..);
+        self.queue
+            .add_all(chains.map(|((readable, writable), slot)| (readable, writable, slot)))?;
         Ok(())
     }
 
     fn take_batch(&mut self) -> Result<()> {
-        let (mut written, mut taken) = (self.written, self.taken);
-        while let Some(used) = self.queue.pop()? {
-            written += u64::from(used.written);
-            taken += u64::from(used.data);
-        }
-        (self.written, self.taken) = (written, taken);
+        let received = &mut self.received;
+        self.queue.take_used(u16::MAX, |used| received.add(used))?;
         ensure!(!self.queue.enable_notifications(), "used chains are left");
         Ok(())
     }
@@ -201,8 +218,12 @@ impl DriverEnd for Driver {
         }
         let batch = u64::from(self.pattern.batch);
         let written = u64::from(self.pattern.written()) * batch * rounds;
-        expect("bytes written", self.written, written)?;
-        expect("sum of chains", self.taken, batch * (batch - 1) / 2 * rounds)?;
+        expect("bytes written", self.received.written, written)?;
+        expect(
+            "sum of chains",
+            self.received.chains,
+            batch * (batch - 1) / 2 * rounds,
+        )?;
         expect("available buffer notifications", self.notifications, rounds)
     }
 }

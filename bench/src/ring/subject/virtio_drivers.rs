@@ -1,4 +1,4 @@
-//! The crate `virtio-drivers`: its `VirtQueue`, with direct descriptors and EVENT_IDX.
+//! The crate `virtio-drivers`: its `VirtQueue`, with EVENT_IDX.
 //!
 //! `unsafe` is needed here because the crate's platform trait and its adding and taking of buffers are.
 //!
@@ -37,7 +37,8 @@ impl Driver {
     /// The driver end of a fresh ring, in memory that is never given back.
     pub fn new(pattern: Pattern) -> Result<(Self, Rings)> {
         let mut transport = NoTransport { rings: None };
-        let queue = VirtQueue::new(&mut transport, 0, false, true).map_err(|error| anyhow!("{error}"))?;
+        let queue =
+            VirtQueue::new(&mut transport, 0, pattern.indirect, true).map_err(|error| anyhow!("{error}"))?;
         let rings = transport.rings.context("virtio-drivers set up no ring")?;
         let (_, buffers) = Platform::dma_alloc(BUFFERS / PAGE_SIZE, BufferDirection::Both);
         let segment = |slot, segment| {
@@ -207,6 +208,8 @@ impl Transport for NoTransport {
             descriptor_area: descriptors as *mut u8,
             driver_area: driver as *mut u8,
             device_area: device as *mut u8,
+            tables: std::ptr::null_mut(),
+            tables_address: 0,
             buffers: 0,
         });
     }

@@ -257,6 +257,22 @@ impl<T: Transport> Block<T> {
         }
     }
 
+    /// Gives `handle` the requests of `queue` that the device has finished, up to `limit` of them; cheaper than one by one.
+    /// Gives their number: if it is less than `limit`, there are no more. What `handle` was given before an error is
+    /// finished.
+    #[inline]
+    pub fn poll_all(
+        &mut self,
+        queue: u16,
+        limit: u16,
+        handle: impl FnMut(Completion),
+    ) -> Result<u16, DriverError> {
+        match self.queues.get_mut(queue as usize) {
+            Some(queue) => queue.poll_all(limit, handle),
+            None => Ok(0),
+        }
+    }
+
     /// Asks for used buffer notifications of `queue`, before waiting for one. `true`: some requests have finished
     /// already, so poll instead of waiting.
     pub fn enable_notifications(&mut self, queue: u16) -> bool {
@@ -351,33 +367,45 @@ impl Queue {
 
     #[inline]
     fn poll(&mut self) -> Result<Option<Completion>, DriverError> {
-        let Some(Used {
-            data:
-                Pending {
-                    tag,
-                    slot,
-                    buffer,
-                    expected,
-                    ..
-                },
-            written,
-        }) = self.ring.pop()?
-        else {
-            return Ok(None);
-        };
-        let result = match self.slots.status(slot) {
-            Status::OK if written >= expected || !self.trusts_length => Ok(()),
-            Status::OK => Err(BlockError::Short {
-                expected,
-                found: written,
-            }),
-            Status::IOERR => Err(BlockError::Io),
-            Status::UNSUPP => Err(BlockError::Unsupported),
-            other => Err(BlockError::Status(other)),
-        };
-        self.slots.put(slot);
-        Ok(Some(Completion { tag, buffer, result }))
+        let used = self.ring.pop()?;
+        Ok(used.map(|used| finish(&mut self.slots, self.trusts_length, used)))
     }
+
+    #[inline]
+    fn poll_all(&mut self, limit: u16, mut handle: impl FnMut(Completion)) -> Result<u16, DriverError> {
+        let Self {
+            ring,
+            slots,
+            trusts_length,
+        } = self;
+        let take = |used| handle(finish(slots, *trusts_length, used));
+        Ok(ring.take_used(limit, take)?)
+    }
+}
+
+/// What became of a request that the device has used.
+#[inline]
+fn finish(slots: &mut Slots, trusts_length: bool, used: Used<Pending>) -> Completion {
+    let Used { data, written } = used;
+    let Pending {
+        tag,
+        slot,
+        buffer,
+        expected,
+        ..
+    } = data;
+    let result = match slots.status(slot) {
+        Status::OK if written >= expected || !trusts_length => Ok(()),
+        Status::OK => Err(BlockError::Short {
+            expected,
+            found: written,
+        }),
+        Status::IOERR => Err(BlockError::Io),
+        Status::UNSUPP => Err(BlockError::Unsupported),
+        other => Err(BlockError::Status(other)),
+    };
+    slots.put(slot);
+    Completion { tag, buffer, result }
 }
 
 #[cfg(test)]

@@ -269,6 +269,8 @@ fn lies_of_the_device_are_errors() {
             disk.publish(0).unwrap();
             fake.lie(REQUESTQ1, id, written);
             for _ in 0..2 {
+                let polled = disk.poll_all(0, 9, |_| panic!("nothing is finished"));
+                assert!(matches!(polled, Err(DriverError::Ring(_))), "{id} {written}");
                 assert!(
                     matches!(disk.poll(0), Err(DriverError::Ring(_))),
                     "{id} {written}"
@@ -282,6 +284,43 @@ fn lies_of_the_device_are_errors() {
             drop((disk, refused));
             assert!(fake.is_area_whole());
         }
+    }
+}
+
+#[test]
+fn finished_requests_are_taken_together() {
+    for format in FORMATS {
+        let (fake, mut disk, mut device) = disk(format);
+        let poll_all = |disk: &mut Block<Fake>, queue, limit| {
+            let mut tags = Vec::new();
+            let count = disk.poll_all(queue, limit, |done| {
+                done.result.unwrap();
+                assert_eq!(done.buffer.unwrap().len(), 512);
+                tags.push(done.tag);
+            });
+            assert_eq!(usize::from(count.unwrap()), tags.len());
+            tags
+        };
+        for _ in 0..9 {
+            for tag in 0..5 {
+                let request = Request::read(0, buffer(&fake, 512));
+                disk.submit(0, request, tag).unwrap();
+            }
+            disk.publish(0).unwrap();
+            assert!(poll_all(&mut disk, 0, 9).is_empty());
+            let served = device.serve(9, |_, writable| {
+                writable.write(512, &[0]).unwrap();
+                513
+            });
+            assert_eq!(served, 5);
+            assert!(poll_all(&mut disk, 0, 0).is_empty());
+            assert_eq!(poll_all(&mut disk, 0, 3), [0, 1, 2]);
+            assert_eq!(disk.poll(0).unwrap().unwrap().tag, 3);
+            assert_eq!(poll_all(&mut disk, 0, u16::MAX), [4]);
+            assert!(poll_all(&mut disk, 7, 9).is_empty());
+        }
+        drop(disk);
+        assert!(fake.is_area_whole());
     }
 }
 

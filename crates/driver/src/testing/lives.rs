@@ -80,7 +80,7 @@ impl Shared {
             queue.complete(token, length as u32).unwrap();
             served += 1;
         }
-        queue.publish();
+        queue.publish().unwrap();
         served
     }
 }

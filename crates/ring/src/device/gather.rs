@@ -3,6 +3,10 @@
 //!
 //! `unsafe` is needed here to write segments without asking for room that is there by construction.
 
+use core::cell::Cell;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
 use ringwright_memory::{Access, Fault, Segment, Window};
 use ringwright_spec::split::DescFlags;
 
@@ -13,6 +17,7 @@ use crate::split::Descriptor;
 
 pub(super) const NEXT: u16 = DescFlags::NEXT.0;
 pub(super) const WRITE: u16 = DescFlags::WRITE.0;
+pub(super) const INDIRECT: u16 = DescFlags::INDIRECT.0;
 
 /// Largest number of bytes that a chain describes (`drv:split:the-virtqueue-descriptor-table:01`).
 const MAX_BYTES: u64 = 1 << 32;
@@ -146,6 +151,39 @@ impl Short {
         })
     }
 
+    /// As [`gather`](Self::gather), the chain that an indirect table lists, which `decode` reads. The table itself is where
+    /// the last read was, too.
+    ///
+    /// # Safety
+    ///
+    /// There is room for segments from `start` to `limit`, which are not the same.
+    #[inline(always)]
+    pub unsafe fn gather_table(
+        window: &Window,
+        start: *mut Segment,
+        limit: *mut Segment,
+        table: &Descriptor,
+        decode: impl Fn(u32, u32, [[u8; 8]; 2]) -> (Descriptor, Option<u32>),
+    ) -> Option<Self> {
+        let table = Table::find(window, table)?;
+        let after = Cell::new(None);
+        let entry = |index: Option<u32>| {
+            // Each entry is read once, as any descriptor.
+            let index = index?;
+            let (mut entry, next) = decode(index, table.size, table.entry(index)?);
+            after.set(next);
+            if next.is_some() {
+                entry.flags |= NEXT;
+            }
+            Some(entry)
+        };
+        let first = entry(Some(0))?;
+        // A chain with more elements than the queue has descriptors is too long, or a loop.
+        let next = |_: &Descriptor, end| if end == limit { None } else { entry(after.get()) };
+        // SAFETY: there is room at `start`, and `next` gives nothing for `limit`.
+        unsafe { Self::gather(window, start, first, next) }
+    }
+
     /// The gathered chain.
     #[inline(always)]
     pub fn taken(self, id: u16, position: u16) -> Taken {
@@ -159,6 +197,43 @@ impl Short {
                 writable: self.writable_bytes,
             },
         }
+    }
+}
+
+/// An indirect table in one piece of memory, aligned for its words.
+struct Table {
+    segment: Segment,
+    size: u32,
+}
+
+impl Table {
+    #[inline(always)]
+    fn find(window: &Window, table: &Descriptor) -> Option<Self> {
+        let Descriptor { address, length, .. } = *table;
+        if length == 0 || !length.is_multiple_of(16) {
+            return None;
+        }
+        let segment = window.find(address, length, Access::Read)?;
+        let size = length / 16;
+        segment
+            .pointer()
+            .cast::<AtomicU64>()
+            .is_aligned()
+            .then_some(Self { segment, size })
+    }
+
+    /// The words of an entry, if there is one at `index`.
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Option<[[u8; 8]; 2]> {
+        if index >= self.size {
+            return None;
+        }
+        let words = self.segment.pointer().cast::<AtomicU64>();
+        // SAFETY: the segment has `size` entries of two words each, aligned, in memory that the window was made with and that
+        // the queue keeps. It is seen as atomics only.
+        let word = |number| unsafe { (*words.add(number)).load(Relaxed) }.to_ne_bytes();
+        let first = 2 * index as usize;
+        Some([word(first), word(first + 1)])
     }
 }
 

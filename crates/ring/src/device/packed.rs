@@ -2,14 +2,15 @@
 //!
 //! `unsafe` is needed here because positions in the ring are known to lie within it.
 
+mod serve;
+
 use core::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 
 use ringwright_spec::packed::DescFlags;
 
-use super::chain::{Chain, Taken, Token};
+use super::chain::{Taken, Token};
 use super::core::Core;
-use super::gather::{self, Gather, NEXT, Pair, Short};
-use super::serve::Stop;
+use super::gather::{Gather, INDIRECT, Short};
 use crate::packed::{EventWord, PackedRing, Position, STATE, WRITE};
 use crate::split::Descriptor;
 use crate::words::Part;
@@ -70,120 +71,26 @@ impl<P: Part> Packed<P> {
         let first = self.descriptor(&mut end, Acquire);
         let mut descriptors = 1;
         let (room, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
-        let next = |_: &Descriptor, place| {
-            descriptors += 1;
-            (place != limit).then(|| self.descriptor(&mut end, Relaxed))
-        };
-        // SAFETY: there is room from `room` on, and `next` gives nothing for `limit`.
-        let short = unsafe { Short::gather(&core.window, room, first, next) }?;
-        let id = short.last.link;
+        let (id, short);
+        if first.flags == INDIRECT && core.indirect {
+            // SAFETY: there is room from `room` on.
+            short = unsafe { Short::gather_table(&core.window, room, limit, &first, Self::decode) }?;
+            id = first.link;
+        } else {
+            let next = |_: &Descriptor, place| {
+                descriptors += 1;
+                (place != limit).then(|| self.descriptor(&mut end, Relaxed))
+            };
+            // SAFETY: there is room from `room` on, and `next` gives nothing for `limit`.
+            short = unsafe { Short::gather(&core.window, room, first, next) }?;
+            id = short.last.link;
+        }
         if descriptors > self.room || !core.in_flight.try_insert(id, descriptors) {
             return None;
         }
         self.room -= descriptors;
         self.next_available = end;
         Some(short.taken(id, start.to_event()))
-    }
-
-    /// Lets `handle` process available chains, but no more than `limit` and none that reaches the ring's end, and gives each
-    /// back as it comes, for as long as they can be taken the short way, or, with `PAIRS`, are pairs, and no other is in
-    /// flight. Tells how many that were, and why it ended.
-    #[inline(always)]
-    pub fn serve<const PAIRS: bool>(
-        &mut self,
-        core: &mut Core,
-        limit: u16,
-        handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
-    ) -> (u16, Stop)
-    where
-        P: Clone,
-    {
-        // Nothing in the loop is kept where shared memory could be thought to overlap it.
-        let ring = self.ring.clone();
-        let size = ring.size();
-        let (Position { index: start, bits }, used) = (self.next_available, self.next_used);
-        if self.room != size || used.index != start {
-            return (0, Stop::Other);
-        }
-        let (room, end) = (core.scratch.as_mut_ptr(), usize::from(size));
-        // With nothing in flight, each chain is marked used where it was made available.
-        let mut index = usize::from(start);
-        let state = (bits >> 48) as u16;
-        let available = |first: Descriptor| (u64::from(first.flags) << 48 ^ bits) & STATE == 0;
-        let otherwise = |first| {
-            if available(first) {
-                Stop::Other
-            } else {
-                Stop::Empty
-            }
-        };
-        let mut served = 0;
-        let stop = loop {
-            if served == limit || index == end {
-                break Stop::Limit;
-            }
-            // SAFETY: below the size. Acquire as in `pop_short`.
-            let first = unsafe { ring.descriptor(index, 0, Acquire) };
-            let mut last = index;
-            let (id, answer);
-            if PAIRS {
-                last += 1;
-                let next = |first: &Descriptor| {
-                    let follows = first.flags == NEXT | state && last != end;
-                    // SAFETY: below the size, as it was before and now is not the size.
-                    follows.then(|| unsafe { ring.descriptor(last, 0, Relaxed) })
-                };
-                let Some(pair) = Pair::gather(&core.window, first, gather::WRITE | state, next) else {
-                    break otherwise(first);
-                };
-                id = pair.last.link;
-                if id >= size {
-                    break Stop::Other;
-                }
-                // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
-                let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(id)) };
-                answer = chain.answer(handle(&chain));
-            } else {
-                let plain = Descriptor {
-                    flags: first.flags ^ state,
-                    ..first
-                };
-                let next = |_: &Descriptor, _| {
-                    last += 1;
-                    // SAFETY: below the size, as it was before and now is not the size.
-                    (last != end).then(|| unsafe { ring.descriptor(last, bits, Relaxed) })
-                };
-                // SAFETY: there is room for `size` segments, and `next` gives fewer descriptors.
-                let Some(short) = (unsafe { Short::gather(&core.window, room, plain, next) }) else {
-                    break otherwise(first);
-                };
-                id = short.last.link;
-                if id >= size {
-                    break Stop::Other;
-                }
-                // SAFETY: the scratch stays as it is until the chain is gone; its segments were found in the core's memory.
-                let chain = unsafe { Chain::new(room, short.taken(id, 0)) };
-                answer = chain.answer(handle(&chain));
-            }
-            let written = match answer {
-                Ok(written) => written,
-                Err(stop) => break stop,
-            };
-            let tail = used_tail(id, written, used.bits);
-            if self.first.is_none() {
-                self.first = Some((index as u16, tail));
-            } else {
-                // SAFETY: below the size. Relaxed as in `write_used`.
-                unsafe { ring.set_tail(index, tail, Relaxed) };
-            }
-            served += 1;
-            index = last + 1;
-        };
-        let descriptors = index as u16 - start;
-        self.added = self.added.wrapping_add(descriptors);
-        self.next_available.advance(descriptors, size);
-        self.next_used.advance(descriptors, size);
-        (served, stop)
     }
 
     /// Takes the next available chain, whatever it is.

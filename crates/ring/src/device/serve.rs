@@ -28,12 +28,12 @@ impl DeviceQueue {
     /// `None` from `handle` ends it; that buffer stays available. Gives the number of buffers given back, which the driver
     /// sees after the next [`publish`](Self::publish). Less than `limit` without a `None` means that there are no more.
     ///
-    /// Errors are those of [`pop`](Self::pop), and that more bytes are said to be written than there are, which leaves the
-    /// queue unharmed and the buffer available. Buffers given back before an error count as such.
+    /// Errors are those of [`pop`](Self::pop) and [`complete`](Self::complete), and that more bytes are said to be written than
+    /// there are, which leaves the queue unharmed and the buffer available. Buffers given back before an error count as such.
     ///
     /// ```text
     /// queue.serve(32, |chain| Some(process(chain.readable(), chain.writable())))?;
-    /// if queue.publish() { /* send a used buffer notification */ }
+    /// if queue.publish()? { /* send a used buffer notification */ }
     /// ```
     #[inline]
     pub fn serve(
@@ -44,8 +44,8 @@ impl DeviceQueue {
         let mut served = 0;
         while served != limit {
             let (mut count, mut stop) = match &mut self.ring {
-                Ring::Split(ring) => ring.serve::<true>(&mut self.core, limit - served, &mut handle),
-                Ring::Packed(ring) => ring.serve::<true>(&mut self.core, limit - served, &mut handle),
+                Ring::Split(ring) => ring.serve_pairs(&mut self.core, limit - served, &mut handle),
+                Ring::Packed(ring) => ring.serve_pairs(&mut self.core, limit - served, &mut handle),
                 _ => (0, Stop::Other),
             };
             served += count;
@@ -61,11 +61,11 @@ impl DeviceQueue {
                     let mut taken = None;
                     self.take(&mut taken)?;
                     let Some(taken) = taken else { break };
-                    let token = taken.token.copy();
+                    let hold = Hold::new(self, &taken.token);
                     // SAFETY: as in `pop`.
-                    let chain = unsafe { Chain::new(self.core.scratch.as_mut_ptr(), taken) };
+                    let chain = unsafe { Chain::new(hold.queue.core.scratch.as_mut_ptr(), taken) };
                     let answer = chain.answer(handle(&chain));
-                    if !self.give_back(token, answer)? {
+                    if !hold.settle(answer)? {
                         break;
                     }
                     served += 1;
@@ -79,8 +79,8 @@ impl DeviceQueue {
     #[inline(never)]
     fn serve_short(&mut self, limit: u16, handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>) -> (u16, Stop) {
         match &mut self.ring {
-            Ring::Split(ring) => ring.serve::<false>(&mut self.core, limit, handle),
-            Ring::Packed(ring) => ring.serve::<false>(&mut self.core, limit, handle),
+            Ring::Split(ring) => ring.serve_short(&mut self.core, limit, handle),
+            Ring::Packed(ring) => ring.serve_short(&mut self.core, limit, handle),
             _ => (0, Stop::Other),
         }
     }
@@ -91,18 +91,39 @@ impl DeviceQueue {
         *taken = self.pop_taken()?;
         Ok(())
     }
+}
 
-    /// Completes a buffer or pushes it back; tells whether it was the former.
+/// Holds a buffer while it is processed, and pushes it back if it is not completed, also if `handle` panics.
+struct Hold<'q> {
+    queue: &'q mut DeviceQueue,
+    token: Option<Token>,
+}
+
+impl<'q> Hold<'q> {
+    fn new(queue: &'q mut DeviceQueue, token: &Token) -> Self {
+        let token = Some(token.copy());
+        Self { queue, token }
+    }
+
+    /// Completes the buffer if `answer` is one; tells whether it was.
     #[inline(never)]
-    fn give_back(&mut self, token: Token, answer: Result<u32, Stop>) -> Result<bool, RingError> {
-        let stop = match answer {
-            Ok(written) => return self.complete(token, written).map(|()| true),
-            Err(stop) => stop,
+    fn settle(mut self, answer: Result<u32, Stop>) -> Result<bool, RingError> {
+        let written = match answer {
+            Ok(written) => written,
+            Err(Stop::TooLong(violation)) => return Err(self.queue.core.refuse(violation)),
+            Err(_) => return Ok(false),
         };
-        self.push_back(token);
-        match stop {
-            Stop::TooLong(violation) => Err(self.core.refuse(violation)),
-            _ => Ok(false),
+        match self.token.take() {
+            Some(token) => self.queue.complete(token, written).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            self.queue.push_back(token);
         }
     }
 }

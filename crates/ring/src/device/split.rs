@@ -2,15 +2,16 @@
 //!
 //! `unsafe` is needed here where an index was compared with the queue size before it is used.
 
+mod serve;
+
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use ringwright_memory::{Segment, Window};
+use ringwright_memory::Segment;
 use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
-use super::chain::{Chain, Taken, Token};
+use super::chain::{Taken, Token};
 use super::core::Core;
-use super::gather::{Gather, NEXT, Pair, Short, WRITE};
-use super::serve::Stop;
+use super::gather::{Gather, INDIRECT, NEXT, Short};
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
 use crate::{RingError, State, Violation};
@@ -67,7 +68,7 @@ impl<P: Part> Split<P> {
         }
         let (start, limit) = (core.scratch.as_mut_ptr(), core.scratch.limit());
         // SAFETY: the head is below the queue size, as it is in flight now.
-        match unsafe { self.ring.gather_short(&core.window, head, start, limit) } {
+        match unsafe { Self::gather_short(&self.ring, core, head, start, limit) } {
             Some(short) => {
                 self.next_available = position.wrapping_add(1);
                 Some(short.taken(head, position))
@@ -79,68 +80,34 @@ impl<P: Part> Split<P> {
         }
     }
 
-    /// Lets `handle` process as many chains as are known to be available, but no more than `limit`, and gives each back
-    /// as it comes, for as long as they can be taken the short way, or, with `PAIRS`, are pairs. Tells how many that were,
-    /// and why it ended.
+    /// Gathers the chain from `head` on the short way.
+    ///
+    /// # Safety
+    ///
+    /// `head` is below the queue size, and there is room for segments from `start` to `limit`, which are not the same.
     #[inline(always)]
-    pub fn serve<const PAIRS: bool>(
-        &mut self,
-        core: &mut Core,
-        limit: u16,
-        handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
-    ) -> (u16, Stop)
-    where
-        P: Clone,
-    {
-        let (first, first_used) = (self.next_available, self.next_used);
-        if first == self.available && !self.refill() {
-            let empty = self.ring.available_index(Acquire) == first;
-            return (0, if empty { Stop::Empty } else { Stop::Other });
+    unsafe fn gather_short(
+        ring: &SplitRing<P>,
+        core: &Core,
+        head: u16,
+        start: *mut Segment,
+        limit: *mut Segment,
+    ) -> Option<Short> {
+        // SAFETY: the caller promises that the head is below the size.
+        let first = unsafe { ring.descriptor(head) };
+        if first.flags == INDIRECT && core.indirect {
+            // SAFETY: promised by the caller.
+            return unsafe { Short::gather_table(&core.window, start, limit, &first, Self::decode) };
         }
-        // Nothing in the loop is kept where shared memory could be thought to overlap it.
-        let ring = self.ring.clone();
-        let (start, end) = (core.scratch.as_mut_ptr(), core.scratch.limit());
-        let limit = limit.min(self.available.wrapping_sub(first));
-        let mut position = usize::from(first);
-        let end_position = position + usize::from(limit);
-        let to_used = usize::from(first_used).wrapping_sub(position);
-        let stop = loop {
-            if position == end_position {
-                break Stop::Limit;
+        let next = |before: &Descriptor, end| {
+            // A chain with more elements than the queue has descriptors is a loop.
+            if end == limit {
+                return None;
             }
-            let head = ring.available_entry(position);
-            if !core.in_flight.is_free(head) {
-                break Stop::Other;
-            }
-            let answer = if PAIRS {
-                // SAFETY: ids that are free are below the queue size.
-                let first = unsafe { ring.descriptor(head) };
-                let next = |first: &Descriptor| ring.next(first);
-                let Some(pair) = Pair::gather(&core.window, first, WRITE, next) else {
-                    break Stop::Other;
-                };
-                // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
-                let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(head)) };
-                chain.answer(handle(&chain))
-            } else {
-                // SAFETY: ids that are free are below the queue size, and the scratch has that much room.
-                let Some(short) = (unsafe { ring.gather_short(&core.window, head, start, end) }) else {
-                    break Stop::Other;
-                };
-                // SAFETY: the scratch stays as it is until the chain is gone; its segments were found in the core's memory.
-                let chain = unsafe { Chain::new(start, short.taken(head, 0)) };
-                chain.answer(handle(&chain))
-            };
-            match answer {
-                Ok(written) => ring.set_used_entry(position.wrapping_add(to_used), head.into(), written),
-                Err(stop) => break stop,
-            }
-            position += 1;
+            ring.descriptor_at(before.link)
         };
-        let served = (position as u16).wrapping_sub(first);
-        self.next_available = first.wrapping_add(served);
-        self.next_used = first_used.wrapping_add(served);
-        (served, stop)
+        // SAFETY: there is room at `start`, and `next` gives nothing for `limit`.
+        unsafe { Short::gather(&core.window, start, first, next) }
     }
 
     /// Reads the available index; false if there is nothing new or it cannot be right.
@@ -338,31 +305,5 @@ impl<P: Part> SplitRing<P> {
         let index = u32::from(first.flags ^ NEXT) << 16 | u32::from(first.link);
         // SAFETY: just compared.
         (index < self.size().into()).then(|| unsafe { self.descriptor(index as u16) })
-    }
-
-    /// Gathers the chain from `head` on the short way.
-    ///
-    /// # Safety
-    ///
-    /// `head` is below the queue size, and there is room for segments from `start` to `limit`, which are not the same.
-    #[inline(always)]
-    unsafe fn gather_short(
-        &self,
-        window: &Window,
-        head: u16,
-        start: *mut Segment,
-        limit: *mut Segment,
-    ) -> Option<Short> {
-        // SAFETY: the caller promises that the head is below the size.
-        let first = unsafe { self.descriptor(head) };
-        let next = |before: &Descriptor, end| {
-            // A chain with more elements than the queue has descriptors is a loop.
-            if end == limit {
-                return None;
-            }
-            self.descriptor_at(before.link)
-        };
-        // SAFETY: there is room at `start`, and `next` gives nothing for `limit`.
-        unsafe { Short::gather(window, start, first, next) }
     }
 }

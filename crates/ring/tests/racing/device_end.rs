@@ -265,7 +265,7 @@ fn device_end_against_hostile_driver(features: Features) {
             device.complete(token, written).unwrap();
         }
         match random.below(8) {
-            0..4 => drop(device.publish()),
+            0..4 => drop(device.publish().unwrap()),
             4 => drop(device.enable_notifications()),
             5 => device.disable_notifications(),
             _ => drop(device.has_available()),

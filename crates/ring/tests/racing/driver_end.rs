@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ringwright_memory::{Buffer, Memory};
-use ringwright_ring::{DriverOptions, DriverQueue, Layout};
+use ringwright_ring::{DriverOptions, DriverQueue, Layout, Used};
 use ringwright_spec::packed::DescFlags as Packed;
 use ringwright_spec::{Features, feature};
 
@@ -135,75 +135,94 @@ fn driver_end_against_hostile_device(features: Features, indirect: u16) {
     let mut outstanding: Vec<Outstanding> = Vec::new();
     let mut taken = 0_u16;
     let round = || {
-        let parts = [random.below(3), random.below(3)].map(|count| match count as usize {
-            0 => Vec::new(),
-            count => pieces(&buffer, count),
-        });
-        let [readable, writable] = &parts;
-        let (elements, request) = (
-            readable.len() + writable.len(),
-            Request {
-                serial,
-                writable: writable.iter().map(|piece| piece.len() as usize).sum(),
-                _memory: buffer.clone(),
-            },
-        );
-        let length = request.writable;
-        if let Ok(id) = driver.add(readable, writable, request) {
-            let tabled = elements > 1 && elements <= indirect.into();
-            outstanding.push(Outstanding {
-                serial,
-                id,
-                writable: length,
-                descriptors: if packed && !tabled { elements as u16 } else { 1 },
+        // As many as are used below, in the long run.
+        for _ in 0..random.below(4) {
+            let parts = [random.below(3), random.below(3)].map(|count| match count as usize {
+                0 => Vec::new(),
+                count => pieces(&buffer, count),
             });
-            serial += 1;
+            let [readable, writable] = &parts;
+            let (elements, request) = (
+                readable.len() + writable.len(),
+                Request {
+                    serial,
+                    writable: writable.iter().map(|piece| piece.len() as usize).sum(),
+                    _memory: buffer.clone(),
+                },
+            );
+            let length = request.writable;
+            if let Ok(id) = driver.add(readable, writable, request) {
+                let tabled = elements > 1 && elements <= indirect.into();
+                outstanding.push(Outstanding {
+                    serial,
+                    id,
+                    writable: length,
+                    descriptors: if packed && !tabled { elements as u16 } else { 1 },
+                });
+                serial += 1;
+            }
         }
         // A device may also use what it was not told of yet.
         if !random.one_in(4) {
             driver.publish();
         }
-        let which = if features.contains(feature::IN_ORDER) {
-            0
-        } else {
-            random.below(outstanding.len().max(1) as u64) as usize
-        };
-        if let Some(next) = outstanding.get(which) {
-            let position = if packed {
-                (taken % SIZE) | (u16::from((taken / SIZE).is_multiple_of(2)) << 15)
+        let mut with_device: Vec<&Outstanding> = outstanding.iter().collect();
+        let mut marked = taken;
+        for _ in 0..random.below(4) {
+            if with_device.is_empty() {
+                break;
+            }
+            let which = if features.contains(feature::IN_ORDER) {
+                0
             } else {
-                taken
+                random.below(with_device.len() as u64) as usize
+            };
+            let next = with_device.remove(which);
+            let position = if packed {
+                (marked % SIZE) | (u16::from((marked / SIZE).is_multiple_of(2)) << 15)
+            } else {
+                marked
             };
             device.use_buffer(position, next.id, random.below(next.writable as u64 + 1));
+            marked = marked.wrapping_add(next.descriptors);
         }
         if random.one_in(4) {
             device.change();
         }
-        match driver.pop() {
-            Ok(Some(buffer)) => {
-                used += 1;
-                assert!(
-                    buffer.written as usize <= buffer.data.writable,
-                    "more than there is"
-                );
-                let place = outstanding
-                    .iter()
-                    .position(|other| other.serial == buffer.data.serial);
-                let place = place.expect("given back once, and only what the device has");
-                taken = taken.wrapping_add(outstanding.remove(place).descriptors);
+        let mut take = |buffer: Used<Request>| {
+            used += 1;
+            assert!(
+                buffer.written as usize <= buffer.data.writable,
+                "more than there is"
+            );
+            let place = outstanding
+                .iter()
+                .position(|other| other.serial == buffer.data.serial);
+            let place = place.expect("given back once, and only what the device has");
+            taken = taken.wrapping_add(outstanding.remove(place).descriptors);
+        };
+        let result = if random.one_in(2) {
+            driver.take_used(u16::MAX, take).map(drop)
+        } else {
+            loop {
+                match driver.pop() {
+                    Ok(Some(buffer)) => take(buffer),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
             }
-            Ok(None) => {}
-            Err(error) => {
-                broken += 1;
-                assert_eq!(driver.broken(), Some(&error));
-                assert_eq!(driver.pop().map(|used| used.is_some()), Err(error));
-                let mut given_back: Vec<u64> = driver.reset().map(|request| request.serial).collect();
-                given_back.sort_unstable();
-                let expected: Vec<u64> = outstanding.drain(..).map(|other| other.serial).collect();
-                assert_eq!(given_back, expected, "all that the device had");
-                taken = 0;
-                assert_eq!((driver.free(), driver.in_flight()), (SIZE, 0));
-            }
+        };
+        if let Err(error) = result {
+            broken += 1;
+            assert_eq!(driver.broken(), Some(&error));
+            assert_eq!(driver.pop().map(|used| used.is_some()), Err(error));
+            assert_eq!(driver.take_used(9, |_| panic!("nothing more")), Err(error));
+            let mut given_back: Vec<u64> = driver.reset().map(|request| request.serial).collect();
+            given_back.sort_unstable();
+            let expected: Vec<u64> = outstanding.drain(..).map(|other| other.serial).collect();
+            assert_eq!(given_back, expected, "all that the device had");
+            taken = 0;
+            assert_eq!((driver.free(), driver.in_flight()), (SIZE, 0));
         }
         assert_eq!(usize::from(driver.in_flight()), outstanding.len());
         match random.below(8) {
