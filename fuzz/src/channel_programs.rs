@@ -141,6 +141,11 @@ impl Play {
             };
             let count = script.any_u32() as u16;
             let address = self.data_address(script);
+            // In a link of format 1 nothing else may be set.
+            let (flags, count) = match command == Command::TRANSFER_IN_CHANNEL.0 && script.u8() % 4 != 0 {
+                true => (0, 0),
+                false => (flags, count),
+            };
             let place = PROGRAMS + number * 8;
             if format_1 {
                 let word = Ccw1 {
@@ -182,10 +187,14 @@ impl Play {
         let orb = Orb {
             interruption_parameter: 1.into(),
             control: control.into(),
-            logical_path_mask: if no_path { 0 } else { 0xff },
+            logical_path_mask: if no_path { script.u8() } else { 0xff },
             modes: if modes { script.u8() } else { 0 },
             channel_program: start.into(),
         };
+        // Nothing can be started while the status of something else is pending.
+        if script.u8() % 8 != 0 {
+            self.subchannel().test();
+        }
         self.start(&orb);
     }
 
