@@ -13,6 +13,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -175,21 +176,35 @@ impl Drop for Guest {
 }
 
 /// Takes frames between the neighbour and one client after another. What is on its way when a client vanishes is lost, as on
-/// any network; frames are passed on whole.
+/// any network; frames are passed on whole. A new client is heard at once, also while the neighbour has nothing to say.
 fn relay(listener: &UnixListener, neighbour: &UnixStream) {
+    let current: Arc<Mutex<Option<UnixStream>>> = Arc::default();
+    let (from, to) = (neighbour.try_clone().unwrap(), current.clone());
+    thread::spawn(move || {
+        while let Ok(frame) = read_frame(&from) {
+            if let Some(mut client) = to.lock().unwrap().as_ref() {
+                // A client that has vanished does not miss it.
+                let _ = client.write_all(&frame);
+            }
+        }
+    });
     while let Ok((client, _)) = listener.accept() {
-        let (from, to) = (client.try_clone().unwrap(), neighbour.try_clone().unwrap());
-        thread::spawn(move || while pass(&from, &to).is_ok() {});
-        while pass(neighbour, &client).is_ok() {}
+        let (from, mut to) = (client.try_clone().unwrap(), neighbour.try_clone().unwrap());
+        *current.lock().unwrap() = Some(client);
+        thread::spawn(move || {
+            while let Ok(frame) = read_frame(&from) {
+                to.write_all(&frame).unwrap();
+            }
+        });
     }
 }
 
-/// Passes on one frame: four bytes of length, big-endian, and the bytes.
-fn pass(mut from: &UnixStream, mut to: &UnixStream) -> io::Result<()> {
+/// One frame: four bytes of length, big-endian, and the bytes.
+fn read_frame(mut from: &UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let mut frame = length.to_vec();
     frame.resize(4 + u32::from_be_bytes(length) as usize, 0);
     from.read_exact(&mut frame[4..])?;
-    to.write_all(&frame)
+    Ok(frame)
 }
