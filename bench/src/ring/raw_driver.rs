@@ -125,7 +125,7 @@ impl Split {
                 let address = self.tables_address + TABLE as u64 * u64::from(slot);
                 let at = 2 * usize::from(head);
                 self.descriptors[at].store(address, Relaxed);
-                self.descriptors[at + 1].store(16 * u64::from(segments) | INDIRECT << 32, Relaxed);
+                self.descriptors[at + 1].store((16 * u64::from(segments)) | (INDIRECT << 32), Relaxed);
                 (0, &self.tables[usize::from(slot) * TABLE / 8..])
             } else {
                 (head, self.descriptors)
@@ -261,8 +261,9 @@ impl Packed {
             let at = self.available;
             let address = self.tables_address + TABLE as u64 * u64::from(slot);
             self.descriptors[at.word()].store(address, Relaxed);
-            let rest =
-                16 * u64::from(segments) | u64::from(slot) << 32 | (INDIRECT | at.available_flags()) << 48;
+            let rest = (16 * u64::from(segments))
+                | (u64::from(slot) << 32)
+                | (INDIRECT | at.available_flags()) << 48;
             self.descriptors[at.word() + 1].store(rest, Release);
             self.available = at.after(1);
         }

@@ -113,8 +113,14 @@ impl<P: Part> SplitRing<P> {
         unsafe { self.available.store16(self.entry(index, 2), head, Relaxed) }
     }
 
+    /// Sets entry `index` of the available ring.
+    ///
+    /// # Safety
+    ///
+    /// `index` is below the queue size.
     #[inline(always)]
     pub(crate) unsafe fn set_available_entry_at(&self, index: usize, head: u16) {
+        // SAFETY: by the contract the entry is one of the ring's `size`, each of two bytes.
         unsafe { self.available.store16(4 + index * 2, head, Relaxed) }
     }
 
@@ -171,8 +177,14 @@ impl<P: Part> SplitRing<P> {
         }
     }
 
+    /// Id and length in entry `index` of the used ring.
+    ///
+    /// # Safety
+    ///
+    /// `index` is below the queue size.
     #[inline(always)]
     pub(crate) unsafe fn used_entry_at(&self, index: usize) -> (u32, u32) {
+        // SAFETY: by the contract the entry is one of the ring's `size`, each of eight bytes, and the ring is 4-aligned.
         unsafe {
             (
                 self.used.load32(4 + index * 8, Relaxed),

@@ -230,7 +230,7 @@ fn batches(size: u16, features: Features, (readable, writable): (u16, u16), coun
         passed += u32::from(buffers * unit);
         let lap = passed / u32::from(size);
         if packed {
-            passed % u32::from(size) | u32::from(lap.is_multiple_of(2)) << 15
+            (passed % u32::from(size)) | (u32::from(lap.is_multiple_of(2)) << 15)
         } else {
             passed
         }

@@ -453,7 +453,7 @@ impl Model {
     }
 
     fn expect_added(&mut self, shape: Shape, id: Option<u16>) {
-        let bytes = |count| if count == 0 { 0 } else { 12 / count * count };
+        let bytes = |count: usize| 12usize.checked_div(count).map_or(0, |each| each * count);
         let expected = Expected {
             serial: self.serial,
             id,

@@ -84,11 +84,10 @@ impl<P: Part> Packed<P> {
                 ..first
             };
             let mut descriptors = 1;
-            let gathered;
-            if plain.flags == INDIRECT && core.indirect {
+            let gathered = if plain.flags == INDIRECT && core.indirect {
                 // SAFETY: there is room for `size` segments, so at least one.
                 let short = unsafe { Short::gather_table(&core.window, place, end, &plain, Self::decode) };
-                gathered = short.map(|short| (plain.link, short));
+                short.map(|short| (plain.link, short))
             } else {
                 let next = |_: &Descriptor, _| {
                     let index = run.index + descriptors;
@@ -99,8 +98,8 @@ impl<P: Part> Packed<P> {
                 };
                 // SAFETY: there is room for `size` segments, and `next` gives fewer descriptors.
                 let short = unsafe { Short::gather(&core.window, place, plain, next) };
-                gathered = short.map(|short| (short.last.link, short));
-            }
+                short.map(|short| (short.last.link, short))
+            };
             let Some((id, short)) = gathered else {
                 break run.stop(first);
             };
