@@ -7,6 +7,7 @@
 mod constants;
 mod exceptions;
 mod headers;
+mod pci;
 mod singles;
 mod structures;
 
