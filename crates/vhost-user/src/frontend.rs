@@ -13,6 +13,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config_features;
 mod dialogue;
 mod error;
 mod queue;
@@ -39,6 +40,7 @@ use crate::message::{
     Request, SingleRegion,
 };
 use crate::socket::Socket;
+use config_features::config_features;
 use dialogue::Dialogue;
 use queue::Queue;
 
@@ -268,9 +270,14 @@ impl Frontend {
         )
     }
 
-    /// The device features that are offered: the protocol's own bits are nobody else's business.
+    /// The device features that are offered: the protocol's own bits are nobody else's business, and without CONFIG there
+    /// is no configuration space to read what a feature is about.
     fn device_features(&self) -> Features {
-        self.offered - PROTOCOL_FEATURES - LOG_ALL
+        let unreadable = match self.protocol.contains(ProtocolFeatures::CONFIG) {
+            true => Features::NONE,
+            false => config_features(self.options.device_id),
+        };
+        self.offered - PROTOCOL_FEATURES - LOG_ALL - unreadable
     }
 
     /// Which of the queue, the error event and the back-end's channel are readable, in this order, the queues first.

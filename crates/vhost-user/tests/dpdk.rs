@@ -49,9 +49,9 @@ fn our_driver_before_the_vhost_device() {
         for more in [Features::NONE, features::MRG_RXBUF] {
             let frontend = Frontend::connect(&socket, FrontendOptions::new(NETWORK)).unwrap();
             let area = frontend.area().clone();
-            // Not MTU, which the device offers: what it is would be in a configuration space that it does not have.
+            // The device offers MTU, which is in a configuration space that it does not have: it stays unseen.
             let options = Options {
-                accept: format | more,
+                accept: format | more | features::MTU | features::MAC | features::STATUS,
                 ..Options::default()
             };
             let mut network = Network::new(frontend, &area, options).unwrap();

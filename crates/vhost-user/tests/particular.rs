@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
+use ringwright_driver::Options;
 use ringwright_memory::{Area, Buffer, Mapping, Region};
 use ringwright_ring::{DriverOptions, DriverQueue, Layout};
 use ringwright_spec::{Features, feature};
+use ringwright_vhost_user::frontend::{Frontend, FrontendOptions, USED};
 use ringwright_vhost_user::message::{
     Header, MemoryRegion, MemoryTable, PROTOCOL_FEATURES, ProtocolFeatures, Request, SingleRegion,
     VringAddress, VringState,
@@ -414,5 +416,34 @@ fn memory_is_given_back() {
         // The next front-end is answered when the last one has been cleared away.
         let _: u64 = Dialogue::new(&server).ask(Request::GET_FEATURES, &());
         assert_eq!(mapped(), 0);
+    }
+}
+
+/// As DPDK's vhost device does.
+#[test]
+fn features_of_a_configuration_space_that_cannot_be_read_are_not_seen() {
+    use ringwright_device::network::{self, backend::Stream};
+    use ringwright_driver::network::Network;
+    use ringwright_spec::network::features::{MAC, MTU, STATUS};
+
+    let options = network::Options {
+        mac: Some([2, 0, 0, 0, 0, 1]),
+        mtu: Some(1500),
+    };
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let stream = Stream::connected(ours).unwrap();
+    let server = Server::start(network::Network::new(Box::new(stream), options).unwrap());
+    for (without, expected) in [
+        (ProtocolFeatures::NONE, MAC | MTU | STATUS),
+        (ProtocolFeatures::CONFIG, Features::NONE),
+    ] {
+        let options = FrontendOptions {
+            protocol_features: USED.without(without),
+            ..FrontendOptions::new(1)
+        };
+        let frontend = Frontend::connect(&server.path, options).unwrap();
+        let area = frontend.area().clone();
+        let mut network = Network::new(frontend, &area, Options::default()).unwrap();
+        assert_eq!(network.session().features() & (MAC | MTU | STATUS), expected);
     }
 }
