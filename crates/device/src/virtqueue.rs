@@ -48,6 +48,11 @@ impl Virtqueue {
         self.ring.size()
     }
 
+    /// The memory that the chains are in, to hold views of them by (see [`ringwright_memory::Held`]).
+    pub fn memory(&self) -> &Arc<Memory> {
+        self.ring.memory()
+    }
+
     /// The next available chain, or `None` if there is none or this callback has had its share; then the framework
     /// calls [`crate::Worker::queue_ready`] as soon as there is more.
     pub fn pop(&mut self) -> Option<Chain<'_>> {

@@ -12,7 +12,7 @@
 //!   replaced while queues run.
 //! - [`Translate`] and [`Iotlb`] stand before a `Memory` when VIRTIO_F_ACCESS_PLATFORM is negotiated.
 //! - [`Slices`] is a view over segments: copies in and out, [`Reader`] and [`Writer`] cursors, and (feature `std`)
-//!   file and socket transfers with no copy in between.
+//!   file and socket transfers with no copy in between. [`Held`] keeps one beyond the borrow it comes from.
 //! - [`Words`] is a region as a processor uses it: aligned words, and atomic updates of them.
 //! - [`DirtyLog`] remembers which pages the device wrote.
 //!
@@ -33,6 +33,7 @@ mod cursor;
 mod dirty;
 mod dma;
 mod fault;
+mod held;
 #[cfg(feature = "std")]
 mod io;
 mod lock;
@@ -56,6 +57,7 @@ pub use cursor::{Reader, Writer};
 pub use dirty::{DirtyLog, Taken};
 pub use dma::{Area, Buffer, DmaSegment};
 pub use fault::{Access, Fault, MapError, OutOfBounds};
+pub use held::{Foreign, Held};
 pub use lock::{Guard, Lock};
 pub use map::MemoryMap;
 #[cfg(feature = "std")]

@@ -81,6 +81,12 @@ impl<'a> Slices<'a> {
         self.length
     }
 
+    /// Whether it may be written through the view.
+    #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     /// Bytes that can be written: all of the view, or none if it is read-only.
     #[inline(always)]
     pub(crate) fn room(&self) -> usize {

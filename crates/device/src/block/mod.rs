@@ -3,9 +3,13 @@
 //! Each request queue is a group of its own, so that every queue has its thread; they share the backend.
 
 pub mod backend;
+mod flight;
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod legacy_tests;
 mod request;
+mod request_queue;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +21,7 @@ use zerocopy::IntoBytes;
 
 use crate::{Description, Device, DeviceError, QueueDescription, Session, Worker};
 use backend::Backend;
-use request::RequestQueue;
+use request_queue::RequestQueue;
 
 /// Most data segments of one request. With head and status it fits the smallest queue size in common use, 128, because
 /// no chain may be longer than its queue, wherever its descriptors are.
@@ -166,11 +170,14 @@ impl Device for Block {
         config.as_bytes().to_vec()
     }
 
-    fn worker(&mut self, _group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError> {
+    fn worker(&mut self, group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError> {
+        // Each queue is a group.
         Ok(Box::new(RequestQueue::new(
+            group as u16,
             self.backend.clone(),
+            &self.options,
             self.serial,
             session,
-        )))
+        )?))
     }
 }

@@ -3,11 +3,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ringwright_memory::Slices;
 use ringwright_spec::block::{ReqType, Status};
 use ringwright_spec::feature;
 
-use super::backend::{File, Memory, Null, OpenError};
+use super::backend::{File, Lane, Memory, Null, OpenError, Request};
 use super::*;
 use crate::testing::{Bench, Completed, Queue, formats};
 
@@ -21,21 +20,21 @@ fn memory_disk(capacity: usize) -> Block {
     .unwrap()
 }
 
-fn head(r#type: ReqType, sector: u64) -> [u8; 16] {
+pub(super) fn head(r#type: ReqType, sector: u64) -> [u8; 16] {
     let mut head = [0; 16];
     head[..4].copy_from_slice(&r#type.0.to_le_bytes());
     head[8..].copy_from_slice(&sector.to_le_bytes());
     head
 }
 
-fn pattern(length: usize, seed: usize) -> Vec<u8> {
+pub(super) fn pattern(length: usize, seed: usize) -> Vec<u8> {
     (0..length)
         .map(|i| (i.wrapping_mul(31) ^ (i >> 9) ^ seed) as u8)
         .collect()
 }
 
 /// Status and data of a request with the usual framing.
-fn request(
+pub(super) fn request(
     queue: &mut Queue,
     r#type: ReqType,
     sector: u64,
@@ -54,22 +53,22 @@ fn request(
     parts(queue.request(readable, writable))
 }
 
-fn parts(completed: Completed) -> (Status, Vec<u8>) {
+pub(super) fn parts(completed: Completed) -> (Status, Vec<u8>) {
     let mut data = completed.data;
     assert_eq!(completed.written as usize, data.len());
     let status = data.pop().unwrap();
     (Status(status), data)
 }
 
-fn write(queue: &mut Queue, sector: u64, data: &[u8]) -> Status {
+pub(super) fn write(queue: &mut Queue, sector: u64, data: &[u8]) -> Status {
     request(queue, ReqType::OUT, sector, data, 0).0
 }
 
-fn read(queue: &mut Queue, sector: u64, length: usize) -> (Status, Vec<u8>) {
+pub(super) fn read(queue: &mut Queue, sector: u64, length: usize) -> (Status, Vec<u8>) {
     request(queue, ReqType::IN, sector, &[], length)
 }
 
-fn ranges(ranges: &[(u64, u32, u32)]) -> Vec<u8> {
+pub(super) fn ranges(ranges: &[(u64, u32, u32)]) -> Vec<u8> {
     let range = |(sector, sectors, flags): &(u64, u32, u32)| {
         [
             &sector.to_le_bytes()[..],
@@ -338,39 +337,39 @@ fn an_image_file_is_served_and_a_read_only_one_not_written() {
 
 #[test]
 fn writes_are_stable_at_once_if_the_driver_does_not_flush() {
-    struct Flushes(AtomicUsize);
-    impl Backend for Flushes {
+    /// Counts what it is told to make stable.
+    struct Stable(AtomicUsize);
+    struct StableLane(Arc<Stable>);
+    impl Backend for Stable {
         fn capacity(&self) -> u64 {
             4096
         }
-        fn read(&self, _: u64, _: Slices<'_>) -> io::Result<()> {
-            Ok(())
+        fn lane(self: Arc<Self>, _: u16) -> io::Result<Box<dyn Lane>> {
+            Ok(Box::new(StableLane(self)))
         }
-        fn write(&self, _: u64, _: Slices<'_>) -> io::Result<()> {
-            Ok(())
-        }
-        fn write_zeroes(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
-            Ok(())
-        }
-        fn flush(&self) -> io::Result<()> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+    }
+    impl Lane for StableLane {
+        fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>> {
+            if let Request::Write { stable: true, .. } | Request::WriteZeroes { stable: true, .. } = request {
+                self.0.0.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(Ok(()))
         }
     }
     for (more, expected) in [(Features::NONE, [0, 1, 2]), (features::FLUSH, [0, 0, 0])] {
-        let backend = Arc::new(Flushes(AtomicUsize::new(0)));
+        let backend = Arc::new(Stable(AtomicUsize::new(0)));
         let block = Block::new(backend.clone(), Options::default()).unwrap();
         let mut bench = Bench::new(block, formats()[0] | features::WRITE_ZEROES | more);
         let mut queue = bench.start(0, 128);
-        let flushes = || backend.0.load(Ordering::Relaxed);
+        let stable = || backend.0.load(Ordering::Relaxed);
         assert_eq!(read(&mut queue, 0, 512).0, Status::OK);
-        let after_read = flushes();
+        let after_read = stable();
         assert_eq!(write(&mut queue, 0, &[1; 512]), Status::OK);
-        let after_write = flushes();
+        let after_write = stable();
         let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &ranges(&[(0, 1, 0)]), 0);
         assert_eq!(zeroes.0, Status::OK);
         // dev:blk:device-operation:11
-        assert_eq!([after_read, after_write, flushes()], expected);
+        assert_eq!([after_read, after_write, stable()], expected);
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ringwright_device::block::backend::Backend;
+use ringwright_device::block::backend::{self, Backend, Lane};
 use ringwright_driver::block::{Block, Request};
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::network::{Network, Sent};
 use ringwright_driver::{DriverError, Transport};
-use ringwright_memory::{Area, Slices};
+use ringwright_memory::Area;
 use ringwright_spec::feature;
 use ringwright_spec::status::Status;
 
@@ -173,26 +173,21 @@ impl Backend for Gate {
         1 << 20
     }
 
-    fn read(&self, _offset: u64, into: Slices<'_>) -> io::Result<()> {
-        self.arrived.send(()).unwrap();
-        self.open
-            .lock()
-            .unwrap()
-            .recv_timeout(DEADLINE)
-            .map_err(io::Error::other)?;
-        into.fill(0, into.len(), 0xaa).map_err(io::Error::other)
+    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        Ok(Box::new(GateLane(self)))
     }
+}
 
-    fn write(&self, _offset: u64, _from: Slices<'_>) -> io::Result<()> {
-        Ok(())
-    }
+struct GateLane(Arc<Gate>);
 
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_zeroes(&self, _offset: u64, _length: u64, _unmap: bool) -> io::Result<()> {
-        Ok(())
+impl Lane for GateLane {
+    fn now(&mut self, request: &backend::Request<'_>) -> Option<io::Result<()>> {
+        let backend::Request::Read { into, .. } = request else {
+            return Some(Ok(()));
+        };
+        self.0.arrived.send(()).unwrap();
+        self.0.open.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+        Some(into.fill(0, into.len(), 0xaa).map_err(io::Error::other))
     }
 }
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
 use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, SeekFrom, fallocate, fdatasync, fstat, open, seek};
 use rustix::io::Errno;
 
-use super::Backend;
+use super::{Backend, Lane, Request};
 
 /// Most bytes of zeroes in one write, where the file system cannot zero a range by itself.
 const ZEROES: &[u8] = &[0; 64 * 1024];
@@ -115,6 +115,47 @@ impl File {
         })
     }
 
+    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
+        match *request {
+            Request::Read { offset, into } => into.pread_exact_at(&self.file, offset),
+            Request::Write { offset, from, stable } => {
+                from.pwrite_all_at(&self.file, offset)?;
+                self.settle(stable)
+            }
+            Request::Flush => self.settle(true),
+            Request::WriteZeroes {
+                offset,
+                length,
+                unmap,
+                stable,
+            } => {
+                let how = match unmap {
+                    true => FallocateFlags::PUNCH_HOLE,
+                    false => FallocateFlags::ZERO_RANGE,
+                };
+                match fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
+                    Err(Errno::OPNOTSUPP | Errno::NODEV) => self.write_zeroes_by_hand(offset, length)?,
+                    outcome => outcome?,
+                }
+                self.settle(stable)
+            }
+            Request::Discard { offset, length } => {
+                let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                match fallocate(&self.file, how, offset, length) {
+                    Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(()),
+                    outcome => Ok(outcome?),
+                }
+            }
+        }
+    }
+
+    fn settle(&self, stable: bool) -> io::Result<()> {
+        if stable {
+            fdatasync(&self.file)?;
+        }
+        Ok(())
+    }
+
     fn write_zeroes_by_hand(&self, mut offset: u64, length: u64) -> io::Result<()> {
         let end = offset + length;
         while offset < end {
@@ -139,35 +180,17 @@ impl Backend for File {
         self.read_only
     }
 
-    fn read(&self, offset: u64, into: Slices<'_>) -> io::Result<()> {
-        into.pread_exact_at(&self.file, offset)
+    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        Ok(Box::new(FileLane(self)))
     }
+}
 
-    fn write(&self, offset: u64, from: Slices<'_>) -> io::Result<()> {
-        from.pwrite_all_at(&self.file, offset)
-    }
+/// Answers everything at once.
+struct FileLane(Arc<File>);
 
-    fn flush(&self) -> io::Result<()> {
-        Ok(fdatasync(&self.file)?)
-    }
-
-    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
-        let how = match unmap {
-            true => FallocateFlags::PUNCH_HOLE,
-            false => FallocateFlags::ZERO_RANGE,
-        };
-        match fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
-            Err(Errno::OPNOTSUPP | Errno::NODEV) => self.write_zeroes_by_hand(offset, length),
-            outcome => Ok(outcome?),
-        }
-    }
-
-    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
-        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&self.file, how, offset, length) {
-            Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(()),
-            outcome => Ok(outcome?),
-        }
+impl Lane for FileLane {
+    fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>> {
+        Some(self.0.carry_out(request))
     }
 }
 

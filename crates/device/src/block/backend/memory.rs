@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ringwright_memory::{Area, Buffer, Mapping, OutOfBounds, Region, Slices};
 use ringwright_spec::block::SECTOR_SIZE;
 
-use super::Backend;
+use super::{Backend, Lane, Request};
 
 /// Keeps a disk's content in memory, at first all zeroes.
 #[derive(Debug)]
@@ -31,6 +31,25 @@ impl Memory {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         self.0.slices().part(offset, length).map_err(out_of_bounds)
     }
+
+    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
+        match *request {
+            Request::Read { offset, into } => {
+                self.range(offset, into.len())?.copy_to(into);
+            }
+            Request::Write { offset, from, .. } => {
+                from.copy_to(self.range(offset, from.len())?);
+            }
+            Request::WriteZeroes { offset, length, .. } => {
+                let length = usize::try_from(length).map_err(io::Error::other)?;
+                self.range(offset, length)?
+                    .fill(0, length, 0)
+                    .map_err(out_of_bounds)?;
+            }
+            Request::Flush | Request::Discard { .. } => {}
+        }
+        Ok(())
+    }
 }
 
 impl Backend for Memory {
@@ -38,25 +57,14 @@ impl Backend for Memory {
         self.0.len() as u64
     }
 
-    fn read(&self, offset: u64, into: Slices<'_>) -> io::Result<()> {
-        self.range(offset, into.len())?.copy_to(into);
-        Ok(())
+    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        Ok(Box::new(self))
     }
+}
 
-    fn write(&self, offset: u64, from: Slices<'_>) -> io::Result<()> {
-        from.copy_to(self.range(offset, from.len())?);
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_zeroes(&self, offset: u64, length: u64, _unmap: bool) -> io::Result<()> {
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        self.range(offset, length)?
-            .fill(0, length, 0)
-            .map_err(out_of_bounds)
+impl Lane for Arc<Memory> {
+    fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>> {
+        Some(self.carry_out(request))
     }
 }
 

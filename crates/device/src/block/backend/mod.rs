@@ -1,22 +1,27 @@
 //! What a disk's content is kept in.
+//!
+//! A [`Backend`] is shared by all queues of a disk; each of them works through a [`Lane`] of its own. A lane answers at once
+//! what it can, and takes the rest to complete it later, in any order.
 
 mod file;
 mod memory;
 mod null;
 
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use ringwright_memory::Slices;
+use ringwright_memory::{Memory as GuestMemory, Slices};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 pub use file::{File, OpenError};
 pub use memory::Memory;
 pub use null::Null;
 
-/// The content of a disk. All queues use it at once, each from its own thread.
-///
-/// Offsets and lengths are in bytes, multiples of 512, and within the capacity.
+/// The content of a disk.
 pub trait Backend: Send + Sync {
-    /// Size in bytes, a multiple of 512.
+    /// Size in bytes, a multiple of 512. It may change while the disk is in use.
     fn capacity(&self) -> u64;
 
     /// Whether writing is refused.
@@ -24,20 +29,90 @@ pub trait Backend: Send + Sync {
         false
     }
 
-    /// Fills all of `into`.
-    fn read(&self, offset: u64, into: Slices<'_>) -> io::Result<()>;
+    /// A way in for one queue, which has at most `depth` requests outstanding. Errors: those of the operating system, if it
+    /// does not give what the lane needs.
+    fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>>;
+}
 
-    /// Writes all of `from`. It is stable only after a later [`Backend::flush`].
-    fn write(&self, offset: u64, from: Slices<'_>) -> io::Result<()>;
+/// What is asked of a backend. Offsets and lengths are in bytes, multiples of 512, and within the capacity.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// Fill all of the view.
+    Read {
+        /// Where the data are.
+        offset: u64,
+        /// Where they are to go.
+        into: Slices<'a>,
+    },
+    /// Write all of the view.
+    Write {
+        /// Where the data are to go.
+        offset: u64,
+        /// The data.
+        from: Slices<'a>,
+        /// Complete only once they are stable, as if a flush followed.
+        stable: bool,
+    },
+    /// Make everything stable whose write was completed before (`dev:blk:device-operation:11`).
+    Flush,
+    /// Make a range read as zeroes (`dev:blk:device-operation:08`).
+    WriteZeroes {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+        /// The range may be deallocated (`dev:blk:device-operation:07`).
+        unmap: bool,
+        /// As for a write.
+        stable: bool,
+    },
+    /// The content of a range is not needed any more (`dev:blk:device-operation:06`). Doing nothing is right, too.
+    Discard {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        length: u64,
+    },
+}
 
-    /// Makes everything stable that was written before (`dev:blk:device-operation:11`).
-    fn flush(&self) -> io::Result<()>;
+/// One queue's way into a backend. It belongs to the queue's thread.
+///
+/// Dropping a lane abandons what is outstanding: when it returns, none of the driver's memory is touched any more.
+pub trait Lane: Send {
+    /// Carries out a request if that can be done without waiting for anything or anyone. `None` if not: then nothing was
+    /// done, or what was done is repeated harmlessly by [`Lane::later`].
+    fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>>;
 
-    /// Makes the range read as zeroes, by deallocating it if `unmap` allows that.
-    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+    /// Takes a request that could not be carried out at once. [`Lane::completed`] gives its `tag` and result later; until
+    /// then no other request has this tag. Tags are lower than the depth that the lane was made for. `memory` is what the
+    /// request's data are in (see [`ringwright_memory::Held`]). After an error nothing was taken.
+    ///
+    /// For backends that always answer at once there is nothing to implement.
+    fn later(&mut self, _tag: u16, _request: &Request<'_>, _memory: &Arc<GuestMemory>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
-    /// The content of the range is not needed any more. Doing nothing is right, too.
-    fn discard(&self, _offset: u64, _length: u64) -> io::Result<()> {
+    /// Sends off what was taken; called once for each batch.
+    fn submit(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// What becomes readable when [`Lane::completed`] has something to give. The same for the lane's life.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The tag and the result of a request that is complete.
+    fn completed(&mut self) -> Option<(u16, io::Result<()>)> {
+        None
+    }
+
+    /// Waits until [`Lane::completed`] may have something to give. Called with requests outstanding.
+    fn wait(&mut self) -> io::Result<()> {
+        let descriptor = self.descriptor().ok_or(io::ErrorKind::Unsupported)?;
+        match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None) {
+            Err(Errno::INTR) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

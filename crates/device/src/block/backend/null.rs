@@ -1,10 +1,9 @@
 //! A disk without content, to measure everything else.
 
 use std::io;
+use std::sync::Arc;
 
-use ringwright_memory::Slices;
-
-use super::Backend;
+use super::{Backend, Lane, Request};
 
 /// Swallows writes, and leaves what it is asked to read as it finds it.
 #[derive(Clone, Copy, Debug)]
@@ -18,19 +17,13 @@ impl Backend for Null {
         self.capacity
     }
 
-    fn read(&self, _offset: u64, _into: Slices<'_>) -> io::Result<()> {
-        Ok(())
+    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        Ok(Box::new(*self))
     }
+}
 
-    fn write(&self, _offset: u64, _from: Slices<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_zeroes(&self, _offset: u64, _length: u64, _unmap: bool) -> io::Result<()> {
-        Ok(())
+impl Lane for Null {
+    fn now(&mut self, _request: &Request<'_>) -> Option<io::Result<()>> {
+        Some(Ok(()))
     }
 }

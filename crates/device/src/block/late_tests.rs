@@ -1,0 +1,289 @@
+//! Requests that the backend completes later, in another order.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ringwright_memory::{Held, Memory as GuestMemory};
+use ringwright_ring::State;
+use ringwright_spec::block::{ReqType, Status};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::backend::{Backend, Lane, Memory, Request};
+use super::tests::{head, parts, pattern, ranges, read, request, write};
+use super::*;
+use crate::testing::{Bench, formats, wait_until};
+
+/// Sectors below this are answered at once, the others only when that is allowed, the newest first.
+const AT_ONCE: u64 = 64;
+
+/// A disk in memory that takes its time.
+struct Late {
+    disk: Arc<Memory>,
+    event: OwnedFd,
+    /// Completing is allowed.
+    open: AtomicBool,
+    /// What comes late fails.
+    fails: AtomicBool,
+    waiting: AtomicUsize,
+}
+
+struct LateLane {
+    late: Arc<Late>,
+    disk: Box<dyn Lane>,
+    taken: Vec<(u16, Request<'static>, Held)>,
+}
+
+impl Late {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            disk: Arc::new(Memory::new(1 << 20).unwrap()),
+            event: eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
+            open: AtomicBool::new(false),
+            fails: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    fn block(self: &Arc<Self>) -> Block {
+        Block::new(self.clone(), Options::default()).unwrap()
+    }
+
+    fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::SeqCst);
+        let _ = match open {
+            true => rustix::io::write(&self.event, &1u64.to_ne_bytes()),
+            false => rustix::io::read(&self.event, &mut [0; 8]),
+        };
+    }
+
+    fn wait_for(&self, count: usize) {
+        wait_until("requests are outstanding", || {
+            self.waiting.load(Ordering::SeqCst) == count
+        });
+    }
+}
+
+impl Backend for Late {
+    fn capacity(&self) -> u64 {
+        self.disk.capacity()
+    }
+
+    fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>> {
+        let disk = self.disk.clone().lane(depth)?;
+        Ok(Box::new(LateLane {
+            late: self,
+            disk,
+            taken: Vec::new(),
+        }))
+    }
+}
+
+impl Lane for LateLane {
+    fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>> {
+        let offset = match *request {
+            Request::Read { offset, .. } | Request::Write { offset, .. } => offset,
+            Request::WriteZeroes { offset, .. } | Request::Discard { offset, .. } => offset,
+            Request::Flush => return None,
+        };
+        (offset < AT_ONCE * 512).then(|| self.disk.now(request)).flatten()
+    }
+
+    fn later(&mut self, tag: u16, request: &Request<'_>, memory: &Arc<GuestMemory>) -> io::Result<()> {
+        assert!(self.taken.iter().all(|(other, ..)| *other != tag));
+        let mut held = Held::new();
+        let taken = match *request {
+            Request::Read { offset, into } => {
+                held.hold(into, memory).unwrap();
+                let into = ringwright_memory::Slices::empty();
+                Request::Read { offset, into }
+            }
+            Request::Write { offset, from, stable } => {
+                held.hold(from, memory).unwrap();
+                let from = ringwright_memory::Slices::empty();
+                Request::Write { offset, from, stable }
+            }
+            Request::Flush => Request::Flush,
+            Request::WriteZeroes {
+                offset,
+                length,
+                unmap,
+                stable,
+            } => Request::WriteZeroes {
+                offset,
+                length,
+                unmap,
+                stable,
+            },
+            Request::Discard { offset, length } => Request::Discard { offset, length },
+        };
+        self.taken.push((tag, taken, held));
+        self.late.waiting.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.late.event.as_fd())
+    }
+
+    fn completed(&mut self) -> Option<(u16, io::Result<()>)> {
+        if !self.late.open.load(Ordering::SeqCst) {
+            return None;
+        }
+        let (tag, taken, held) = self.taken.pop()?;
+        self.late.waiting.fetch_sub(1, Ordering::SeqCst);
+        if self.late.fails.load(Ordering::SeqCst) {
+            return Some((tag, Err(io::Error::from_raw_os_error(5))));
+        }
+        let request = match taken {
+            Request::Read { offset, .. } => {
+                let into = held.slices();
+                Request::Read { offset, into }
+            }
+            Request::Write { offset, stable, .. } => {
+                let from = held.slices();
+                Request::Write { offset, from, stable }
+            }
+            other => other,
+        };
+        Some((tag, self.disk.now(&request)?))
+    }
+}
+
+impl Drop for LateLane {
+    fn drop(&mut self) {
+        self.late.waiting.fetch_sub(self.taken.len(), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn requests_that_are_completed_late_and_backwards_are_each_answered_once() {
+    for ring in formats() {
+        let late = Late::new();
+        let mut bench = Bench::new(late.block(), ring | features::FLUSH);
+        let mut queue = bench.start(0, 128);
+        for round in 0..4 {
+            // Late ones, and among them ones that are answered at once.
+            for sector in 0..40 {
+                let place = if sector % 4 == 3 { sector } else { AT_ONCE + sector };
+                queue.add(
+                    &[&head(ReqType::OUT, place), &pattern(512, round + sector as usize)],
+                    &[1],
+                );
+            }
+            queue.publish();
+            late.wait_for(30);
+            late.set_open(true);
+            for _ in 0..40 {
+                assert_eq!(parts(queue.wait()).0, Status::OK);
+            }
+            late.wait_for(0);
+            late.set_open(false);
+            for sector in (0..40).filter(|sector| sector % 4 != 3) {
+                queue.add(&[&head(ReqType::IN, AT_ONCE + sector)], &[512, 1]);
+            }
+            queue.publish();
+            late.wait_for(30);
+            late.set_open(true);
+            let mut found: Vec<Vec<u8>> = (0..30)
+                .map(|_| {
+                    let (status, data) = parts(queue.wait());
+                    assert_eq!(status, Status::OK);
+                    data
+                })
+                .collect();
+            late.set_open(false);
+            let mut expected: Vec<Vec<u8>> = (0..40)
+                .filter(|sector| sector % 4 != 3)
+                .map(|sector| pattern(512, round + sector))
+                .collect();
+            found.sort();
+            expected.sort();
+            assert!(found == expected);
+            assert_eq!(queue.in_flight(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_stop_and_a_suspend_wait_for_what_is_outstanding() {
+    for ring in formats() {
+        for suspend in [false, true] {
+            let late = Late::new();
+            let mut bench = Bench::new(late.block(), ring | features::FLUSH);
+            let mut queue = bench.start(0, 128);
+            for sector in 0..8 {
+                queue.add(&[&head(ReqType::OUT, AT_ONCE + sector), &[7; 512]], &[1]);
+            }
+            queue.publish();
+            late.wait_for(8);
+            std::thread::scope(|scope| {
+                let stopped = scope.spawn(|| match suspend {
+                    false => bench.host.stop_queue(0).map(drop),
+                    true => bench.host.suspend(),
+                });
+                assert!(!queue.notified(Duration::from_millis(20)));
+                assert!(!stopped.is_finished());
+                late.set_open(true);
+                stopped.join().unwrap().unwrap();
+            });
+            for _ in 0..8 {
+                let completed = queue.poll().expect("completed before the stop");
+                assert_eq!(parts(completed).0, Status::OK);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_leaves_outstanding_requests_behind_and_the_device_usable() {
+    let late = Late::new();
+    let mut bench = Bench::new(late.block(), formats()[0] | features::FLUSH);
+    let mut queue = bench.start(0, 128);
+    queue.submit(&[&head(ReqType::IN, AT_ONCE)], &[512, 1]);
+    late.wait_for(1);
+    bench.host.reset();
+    late.wait_for(0);
+    assert_eq!(queue.poll(), None);
+    late.set_open(true);
+    bench.host.set_features(formats()[0] | features::FLUSH).unwrap();
+    let mut queue = bench.queue(0, 128);
+    bench.start_again(&queue, State::default());
+    assert_eq!(write(&mut queue, AT_ONCE, &[3; 512]), Status::OK);
+    assert_eq!(read(&mut queue, AT_ONCE, 512), (Status::OK, vec![3; 512]));
+}
+
+#[test]
+fn late_failures_are_answered_as_such_and_show_no_memory() {
+    let late = Late::new();
+    let more = features::FLUSH | features::WRITE_ZEROES;
+    let mut bench = Bench::new(late.block(), formats()[0] | more);
+    let mut queue = bench.start(0, 128);
+    late.set_open(true);
+    let data = pattern(8 * 512, 5);
+    assert_eq!(write(&mut queue, AT_ONCE, &data), Status::OK);
+    // Several ranges, the first of which is answered at once.
+    let several = ranges(&[(0, 1, 0), (AT_ONCE + 1, 2, 0), (AT_ONCE + 6, 1, 1)]);
+    let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &several, 0);
+    assert_eq!(zeroes.0, Status::OK);
+    let mut expected = data;
+    expected[512..3 * 512].fill(0);
+    expected[6 * 512..7 * 512].fill(0);
+    assert_eq!(read(&mut queue, AT_ONCE, 8 * 512), (Status::OK, expected.clone()));
+
+    late.fails.store(true, Ordering::SeqCst);
+    assert_eq!(
+        read(&mut queue, AT_ONCE, 8 * 512),
+        (Status::IOERR, vec![0; 8 * 512])
+    );
+    assert_eq!(write(&mut queue, AT_ONCE, &[1; 512]), Status::IOERR);
+    assert_eq!(request(&mut queue, ReqType::FLUSH, 0, &[], 0).0, Status::IOERR);
+    assert_eq!(
+        request(&mut queue, ReqType::WRITE_ZEROES, 0, &several, 0).0,
+        Status::IOERR
+    );
+    late.fails.store(false, Ordering::SeqCst);
+    assert_eq!(read(&mut queue, AT_ONCE, 8 * 512), (Status::OK, expected));
+    assert!(bench.events.resets().is_empty());
+}

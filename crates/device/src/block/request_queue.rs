@@ -1,0 +1,279 @@
+//! The data side of a disk: one request queue.
+
+use std::io;
+use std::sync::Arc;
+
+use ringwright_memory::Memory;
+use ringwright_ring::{Chain, Token};
+use ringwright_spec::block::{ID_BYTES, Status, features};
+
+use super::backend::{Backend, Lane, Request};
+use super::flight::Flights;
+use super::request::{Failure, Outcome, Terms, Work, answer, data_of};
+use super::{MAX_DISCARD_SEG, Options};
+use crate::{Context, DeviceError, Interest, Session, Source, Virtqueue, Worker};
+
+/// The lane has completed something.
+const LANE: Source = Source(0);
+
+/// Serves the requests of one queue: those that the backend answers at once in place, and the others as they come back.
+pub(super) struct RequestQueue {
+    index: u16,
+    backend: Arc<dyn Backend>,
+    lane: Box<dyn Lane>,
+    terms: Terms,
+    flights: Flights,
+    /// What [`Work::Many`] is about.
+    many: Vec<Request<'static>>,
+    reported: Reported,
+}
+
+impl Worker for RequestQueue {
+    fn start(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        match self.lane.descriptor() {
+            Some(descriptor) => context.watch(descriptor, LANE, Interest::Read),
+            None => Ok(()),
+        }
+    }
+
+    fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+        let Some(queue) = context.queue(queue) else {
+            return Ok(());
+        };
+        self.terms.capacity = self.backend.capacity();
+        let mut put_off = false;
+        queue.serve(|chain| {
+            let answer = self.answer_now(chain);
+            put_off = answer.is_none();
+            answer
+        });
+        match put_off {
+            true => self.take(queue),
+            false => Ok(()),
+        }
+    }
+
+    fn source_ready(&mut self, context: &mut Context, _source: Source) -> Result<(), DeviceError> {
+        match context.queue(self.index) {
+            Some(queue) => self.land(queue),
+            None => Ok(()),
+        }
+    }
+
+    fn stop_queue(&mut self, context: &mut Context, _queue: u16) -> Result<(), DeviceError> {
+        self.land_all(context)
+    }
+
+    fn suspend(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        self.land_all(context)
+    }
+}
+
+impl RequestQueue {
+    pub fn new(
+        index: u16,
+        backend: Arc<dyn Backend>,
+        options: &Options,
+        serial: [u8; ID_BYTES],
+        session: &Session,
+    ) -> Result<Self, DeviceError> {
+        let depth = options.queue_size;
+        let lane = backend
+            .clone()
+            .lane(depth)
+            .map_err(DeviceError::io("preparing the disk's content for a queue"))?;
+        let features = session.features;
+        Ok(Self {
+            index,
+            lane,
+            terms: Terms {
+                serial,
+                capacity: backend.capacity(),
+                read_only: backend.read_only(),
+                features,
+                byte_order: session.byte_order,
+                // A driver that did not accept FLUSH never flushes (dev:blk:device-operation:11).
+                write_through: !features.contains(features::FLUSH),
+            },
+            backend,
+            flights: Flights::new(depth),
+            many: Vec::with_capacity(MAX_DISCARD_SEG as usize),
+            reported: Reported::default(),
+        })
+    }
+
+    /// Carries out one request and says how many bytes it wrote to the driver; `None` if it takes time.
+    #[inline]
+    fn answer_now(&mut self, chain: &Chain<'_>) -> Option<u32> {
+        let writable = chain.writable();
+        let Some(to_driver) = data_of(writable) else {
+            return Some(answer(writable, Ok(0)));
+        };
+        self.many.clear();
+        let outcome = match self.terms.understand(chain.readable(), to_driver, &mut self.many) {
+            Ok(Work::Done(written)) => Ok(written),
+            Ok(Work::One(request, written)) => {
+                self.lane.now(&request)?.map(|()| written).map_err(Failure::Io)
+            }
+            Ok(Work::Many) => {
+                let mut outcome = Ok(0);
+                while let (Ok(_), Some(request)) = (&outcome, self.many.pop()) {
+                    outcome = self.lane.now(&request)?.map(|()| 0).map_err(Failure::Io);
+                }
+                outcome
+            }
+            Err(failure) => Err(failure),
+        };
+        Some(self.answer(writable, outcome))
+    }
+
+    /// Takes the available requests, from one that was found to take time on.
+    #[cold]
+    fn take(&mut self, queue: &mut Virtqueue) -> Result<(), DeviceError> {
+        let memory = queue.memory().clone();
+        let mut takes_time = true;
+        while let Some(chain) = queue.pop() {
+            let answered = match std::mem::take(&mut takes_time) {
+                true => None,
+                false => self.answer_now(&chain),
+            };
+            let answered = match answered {
+                Some(written) => Some((chain.into_token(), written)),
+                None => self.set_out(chain, &memory),
+            };
+            if let Some((token, written)) = answered {
+                queue.complete(token, written);
+            }
+        }
+        self.submit()?;
+        self.land(queue)
+    }
+
+    /// Hands a request to the lane. Gives it back with the bytes written if it is answered after all.
+    fn set_out(&mut self, chain: Chain<'_>, memory: &Arc<Memory>) -> Option<(Token, u32)> {
+        let (id, writable) = (chain.id(), chain.writable());
+        let outcome = match self.hand_over(&chain, memory) {
+            Ok(None) => {
+                self.flights.set_out(id, chain.into_token());
+                return None;
+            }
+            Ok(Some(written)) => Ok(written),
+            Err(failure) => Err(failure),
+        };
+        let written = self.answer(writable, outcome);
+        Some((chain.into_token(), written))
+    }
+
+    /// `None` if the lane has the request, else how many bytes were written at once.
+    fn hand_over(&mut self, chain: &Chain<'_>, memory: &Arc<Memory>) -> Result<Option<usize>, Failure> {
+        let Some(to_driver) = data_of(chain.writable()) else {
+            return Ok(Some(0));
+        };
+        self.many.clear();
+        let (request, written) = match self
+            .terms
+            .understand(chain.readable(), to_driver, &mut self.many)?
+        {
+            Work::Done(written) => return Ok(Some(written)),
+            Work::One(request, written) => (request, written),
+            Work::Many => match self.many.pop() {
+                Some(request) => (request, 0),
+                None => return Ok(Some(0)),
+            },
+        };
+        let flight = self.flights.prepare(chain.id())?;
+        flight.hold(chain.writable(), memory, written)?;
+        flight.follow(&self.many);
+        match self.lane.later(chain.id(), &request, memory) {
+            Ok(()) => Ok(None),
+            Err(error) => {
+                flight.release();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gives back what the lane has completed.
+    fn land(&mut self, queue: &mut Virtqueue) -> Result<(), DeviceError> {
+        let mut handed_over = false;
+        while let Some((id, mut result)) = self.lane.completed() {
+            let Some(flight) = self.flights.get(id) else {
+                continue;
+            };
+            if result.is_ok()
+                && let Some(next) = flight.next()
+            {
+                result = self.lane.later(id, &next, queue.memory());
+                if result.is_ok() {
+                    handed_over = true;
+                    continue;
+                }
+            }
+            let outcome = result.map(|()| flight.written()).map_err(Failure::Io);
+            let outcome = outcome.map_err(|failure| self.reported.status(failure));
+            let written = answer(flight.writable(), outcome);
+            if let Some(token) = self.flights.land(id) {
+                queue.complete(token, written);
+            }
+        }
+        match handed_over {
+            true => self.submit(),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits for everything that is outstanding, and gives it back.
+    fn land_all(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        let Some(queue) = context.queue(self.index) else {
+            return Ok(());
+        };
+        loop {
+            self.land(queue)?;
+            if self.flights.is_empty() {
+                return Ok(());
+            }
+            self.lane
+                .wait()
+                .map_err(DeviceError::io("waiting for outstanding block requests"))?;
+        }
+    }
+
+    fn submit(&mut self) -> Result<(), DeviceError> {
+        self.lane
+            .submit()
+            .map_err(DeviceError::io("submitting block requests"))
+    }
+
+    #[inline]
+    fn answer(&mut self, writable: ringwright_memory::Slices<'_>, outcome: Outcome) -> u32 {
+        answer(writable, outcome.map_err(|failure| self.reported.status(failure)))
+    }
+}
+
+/// The kinds of errors that were logged: each once, because a disk that fails tends to fail often.
+#[derive(Default)]
+struct Reported(Vec<(io::ErrorKind, Option<i32>)>);
+
+impl Reported {
+    /// Logs a failure and gives the status that the driver is told.
+    #[cold]
+    fn status(&mut self, failure: Failure) -> Status {
+        match failure {
+            Failure::Unsupported => Status::UNSUPP,
+            Failure::Refused(reason) => {
+                tracing::debug!(reason, "block request refused");
+                Status::IOERR
+            }
+            Failure::Io(error) => {
+                let kind = (error.kind(), error.raw_os_error());
+                if self.0.contains(&kind) {
+                    tracing::debug!(%error, "block request failed");
+                } else {
+                    self.0.push(kind);
+                    tracing::warn!(%error, "block request failed; others that fail so are not mentioned");
+                }
+                Status::IOERR
+            }
+        }
+    }
+}
