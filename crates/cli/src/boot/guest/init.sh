@@ -122,11 +122,17 @@ check_network() {
 check_console() {
     present console 3 || return
     [ -c /dev/hvc0 ] || { report console port fail "no /dev/hvc0"; return; }
-    seen=$(stty -F /dev/hvc0 size 2>&1 | tr ' ' ,)
-    [ "$seen" = "$(option ringwright.size)" ] && result=ok || result=fail
-    report console "size of the terminal" $result "$seen"
-    stty -F /dev/hvc0 raw -echo 2>/dev/null
+    # Linux has a worker give the terminal its size after the first open, and forgets it with the last close: it is held
+    # open, and asked until it knows.
     exec 3<>/dev/hvc0
+    for attempt in $(seq 100); do
+        seen=$(stty size <&3 2>&1 | tr ' ' ,)
+        [ "$seen" = "$(option ringwright.size)" ] && result=ok && break
+        result=fail
+        sleep 0.1
+    done
+    report console "size of the terminal" $result "$seen"
+    stty raw -echo <&3 2>/dev/null
     echo "guest says $nonce" >&3
     seen=$(timeout 20 head -n 1 <&3)
     exec 3>&-
