@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ringwright_memory::{Area, Buffer, DmaSegment};
-use ringwright_ring::{AddRefusal, ByteOrder, DriverOptions, DriverQueue, RingError};
+use ringwright_ring::{AddRefusal, ByteOrder, DriverOptions, DriverQueue, RingError, Used};
 use ringwright_spec::packed::DescFlags;
 use ringwright_spec::{Features, feature};
 
@@ -59,7 +59,8 @@ struct Payload(u64);
 struct Given {
     number: u64,
     writable: u64,
-    id: u16,
+    /// Not known of one that was added in a batch.
+    id: Option<u16>,
 }
 
 /// Where the device stands that at times follows the rules.
@@ -126,7 +127,7 @@ impl Play {
     }
 
     fn act(&mut self, script: &mut Script<'_>) {
-        match script.u8() % 16 {
+        match script.u8() % 20 {
             0..=2 => self.add(script),
             3 | 4 => {
                 self.queue.publish();
@@ -144,6 +145,8 @@ impl Play {
             14 => {
                 self.queue.notification_data(script.u16());
             }
+            15 | 16 => self.add_all(script),
+            17 | 18 => self.take_used(script),
             _ => self.reset(),
         }
     }
@@ -152,25 +155,65 @@ impl Play {
         let (readable, writable) = (self.choose(script, 4), self.choose(script, 3));
         let number = self.count;
         self.count += 1;
-        let (free, size) = (self.queue.free(), usize::from(self.device.size));
-        let elements = readable.len() + writable.len();
+        let free = self.queue.free();
         match self.queue.add(&readable, &writable, Payload(number)) {
             Ok(id) => {
                 assert_eq!(self.broken, None, "a broken queue takes nothing");
                 assert!(self.queue.free() < free);
-                let writable = writable.iter().map(|segment| u64::from(segment.len())).sum();
-                self.given.push_back(Given { number, writable, id });
+                let writable = bytes(&writable);
+                self.given.push_back(Given {
+                    number,
+                    writable,
+                    id: Some(id),
+                });
             }
             Err(error) => {
                 assert_eq!(error.data.0, number, "what was refused comes back");
-                match error.reason {
-                    AddRefusal::Full => assert!(usize::from(free) < elements),
-                    AddRefusal::Empty => assert_eq!(elements, 0),
-                    AddRefusal::TooLong => assert!(elements > size),
-                    AddRefusal::Broken => assert!(self.broken.is_some()),
-                    reason => panic!("{reason}"),
-                }
+                self.check_refusal(error.reason, readable.len() + writable.len());
             }
+        }
+    }
+
+    /// Adds a batch, of buffers that are mostly alike.
+    fn add_all(&mut self, script: &mut Script<'_>) {
+        let alike = (self.choose(script, 4), self.choose(script, 3));
+        let odd = (self.choose(script, 4), self.choose(script, 3));
+        let (count, place) = (script.below(24), script.below(24));
+        let first = self.count;
+        let shape = |number: u64| if number - first == place { &odd } else { &alike };
+        let mut numbers = first..first + count;
+        let chains = numbers.by_ref().map(|number| {
+            let (readable, writable) = shape(number);
+            (readable, writable, Payload(number))
+        });
+        let result = self.queue.add_all(chains);
+        let asked = numbers.start;
+        let refused = result.as_ref().err().map(|error| error.data.0);
+        let end = refused.unwrap_or(asked);
+        self.given.extend((first..end).map(|number| Given {
+            number,
+            writable: bytes(&shape(number).1),
+            id: None,
+        }));
+        self.count += count;
+        match result {
+            Ok(()) => assert_eq!(asked, first + count, "all are added, or one is refused"),
+            Err(error) => {
+                assert_eq!(asked, end + 1, "nothing is asked for behind what was refused");
+                let (readable, writable) = shape(end);
+                self.check_refusal(error.reason, readable.len() + writable.len());
+            }
+        }
+    }
+
+    /// Checks why a buffer of so many elements was refused just now.
+    fn check_refusal(&self, reason: AddRefusal, elements: usize) {
+        match reason {
+            AddRefusal::Full => assert!(usize::from(self.queue.free()) < elements),
+            AddRefusal::Empty => assert_eq!(elements, 0),
+            AddRefusal::TooLong => assert!(elements > self.device.size.into()),
+            AddRefusal::Broken => assert!(self.broken.is_some()),
+            reason => panic!("{reason}"),
         }
     }
 
@@ -185,29 +228,52 @@ impl Play {
     fn pop(&mut self) {
         match self.queue.pop() {
             Ok(None) => assert_eq!(self.broken, None, "a broken queue says that it is"),
-            Ok(Some(used)) => {
-                assert_eq!(self.broken, None, "a broken queue gives nothing");
-                let number = used.data.0;
-                let place = self.given.iter().position(|given| given.number == number);
-                let given = place.and_then(|place| self.given.remove(place));
-                let given = given.expect("what comes back was given, and did not come back before");
-                assert!(
-                    u64::from(used.written) <= given.writable,
-                    "more bytes than the buffer has"
-                );
-                if self.features.contains(feature::IN_ORDER) {
-                    assert_eq!(place, Some(0), "in the order in which they were added");
-                }
-            }
-            Err(error) => {
-                assert!(
-                    self.broken.is_none_or(|first| first == error),
-                    "the first error stays"
-                );
-                assert_eq!(self.queue.broken(), Some(&error));
-                self.broken = Some(error);
-            }
+            Ok(Some(used)) => self.taken(&used),
+            Err(error) => self.failed(error),
         }
+    }
+
+    fn take_used(&mut self, script: &mut Script<'_>) {
+        let limit = script.u8().into();
+        let mut batch = Vec::new();
+        let result = self.queue.take_used(limit, |used| batch.push(used));
+        batch.iter().for_each(|used| self.taken(used));
+        match result {
+            Ok(count) => {
+                assert_eq!(usize::from(count), batch.len());
+                assert!(count <= limit, "more than asked for");
+                assert!(
+                    limit == 0 || self.broken.is_none(),
+                    "a broken queue says that it is"
+                );
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// A buffer came back.
+    fn taken(&mut self, used: &Used<Payload>) {
+        assert_eq!(self.broken, None, "a broken queue gives nothing");
+        let number = used.data.0;
+        let place = self.given.iter().position(|given| given.number == number);
+        let given = place.and_then(|place| self.given.remove(place));
+        let given = given.expect("what comes back was given, and did not come back before");
+        assert!(
+            u64::from(used.written) <= given.writable,
+            "more bytes than the buffer has"
+        );
+        if self.features.contains(feature::IN_ORDER) {
+            assert_eq!(place, Some(0), "in the order in which they were added");
+        }
+    }
+
+    fn failed(&mut self, error: RingError) {
+        assert!(
+            self.broken.is_none_or(|first| first == error),
+            "the first error stays"
+        );
+        assert_eq!(self.queue.broken(), Some(&error));
+        self.broken = Some(error);
     }
 
     /// Marks a buffer used, by the rules for as long as the script does not choose otherwise.
@@ -217,7 +283,16 @@ impl Play {
             0 => None,
             length => self.given.get(script.index(length)),
         };
-        let (mut id, mut written) = chosen.map_or((0, 0), |given| (given.id.into(), given.writable as u32));
+        let (mut id, mut written) = match chosen {
+            Some(&Given {
+                id: Some(id),
+                writable,
+                ..
+            }) => (id.into(), writable as u32),
+            // Often right, as ids are small.
+            Some(_) => (u32::from(script.u8()) % u32::from(self.device.size), 0),
+            None => (0, 0),
+        };
         if odd_id {
             id = script.any_u32();
         }
@@ -282,6 +357,11 @@ impl Device {
             self.wrap = !self.wrap;
         }
     }
+}
+
+/// Number of bytes of all elements.
+fn bytes(elements: &[DmaSegment]) -> u64 {
+    elements.iter().map(|element| u64::from(element.len())).sum()
 }
 
 /// Pieces of memory of all lengths. No one ever looks at what is in them.
