@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_target(false)
         .with_writer(std::io::stderr)
+        // Whoever reads the log may go away or run out of space; the devices go on.
+        .log_internal_errors(false)
         .init();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
