@@ -60,6 +60,10 @@ fn peers(kernel: &[u8]) -> tempfile::TempDir {
 }
 
 fn boot(peers: &Path, arguments: &str) -> Output {
+    command(peers, arguments).output().unwrap()
+}
+
+fn command(peers: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwright"));
     command
         .args(["boot", "--peers"])
@@ -69,7 +73,7 @@ fn boot(peers: &Path, arguments: &str) -> Output {
         .current_dir(peers)
         .stdin(Stdio::null())
         .env("RUST_LOG", "off");
-    command.output().unwrap()
+    command
 }
 
 /// Boots, and checks that it fails with a message that has all of `words`.
@@ -172,6 +176,26 @@ fn a_guest_that_never_shows_a_shell_is_ended_in_time() {
         "--timeout 1",
         &["within 1 s", "instructions executed", "hart 0"],
     );
+}
+
+#[test]
+fn a_standard_error_that_takes_nothing_changes_nothing() {
+    let folder = peers(&kernel(
+        &[say("RINGWRIGHT|guest|kernel|ok|here\n"), reset(0)].concat(),
+    ));
+    for arguments in ["--check --bus mmio --legacy", "--kernel nowhere"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = command(folder.path(), arguments);
+        let output = command.stderr(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        let report = String::from_utf8(output.stdout).unwrap();
+        // The guest's line is in the report, although its echo has failed.
+        assert_eq!(
+            report.contains("kernel"),
+            arguments.contains("--check"),
+            "{report}"
+        );
+    }
 }
 
 #[test]

@@ -4,21 +4,17 @@
 //! `cargo test --release --package ringwright --test snapshot -- --ignored`, with RINGWRIGHT_PEERS as `cargo xtask setup
 //! boot` says. `cargo xtask test` runs two of them.
 
+mod guest;
 #[path = "../src/boot/neighbour.rs"]
 mod neighbour;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
-/// Long enough for anything here on any machine.
-const DEADLINE: Duration = Duration::from_secs(240);
+use guest::Guest;
 
 const DISK_BYTES: u64 = 64 << 20;
 
@@ -30,7 +26,7 @@ echo network "and" all well) &
 (for i in 1 2 3 4 5 6 7 8; do dd if=/tmp/out of=/dev/vda bs=1M seek=$((i*6)) conv=fsync 2>/dev/null; [ $i = 2 ] && echo half"-"way; done
 for i in 1 2 3 4 5 6 7 8; do dd if=/dev/vda bs=1M skip=$((i*6)) count=6 iflag=direct 2>/dev/null | cmp - /tmp/out || echo disk "is" bad; done
 echo disk "and" all well) &
-wait; poweroff -f
+wait; poweroff
 "#;
 
 #[test]
@@ -69,7 +65,9 @@ fn saved_and_restored(bus: &str, ring: &str) {
     neighbour::start(far).unwrap();
     thread::spawn(move || relay(&listener, &near));
 
-    let mut guest = Guest::start(folder, &["--save", "saved", "--bus", bus, "--ring", ring]);
+    let joined = ["--disk", "disk.img", "--network", "net.sock"];
+    let fresh = ["--save", "saved", "--bus", bus, "--ring", ring];
+    let mut guest = Guest::start(folder, &[joined.as_slice(), &fresh].concat());
     guest.wait_for("# ");
     guest.type_in(TRAFFIC);
     guest.wait_for("half-way");
@@ -78,7 +76,7 @@ fn saved_and_restored(bus: &str, ring: &str) {
     let said = guest.end();
     assert!(!said.contains("and all well"), "saved too late: {said}");
 
-    let guest = Guest::start(folder, &["--restore", "saved"]);
+    let guest = Guest::start(folder, &[joined.as_slice(), &["--restore", "saved"]].concat());
     let said = guest.end();
     assert!(
         said.contains("network and all well") && !said.contains("network is bad"),
@@ -96,83 +94,6 @@ fn saved_and_restored(bus: &str, ring: &str) {
         .unwrap();
     let parts: Vec<&[u8]> = image[6 << 20..54 << 20].chunks(6 << 20).collect();
     assert!(parts.iter().all(|part| *part == parts[0]) && parts[0].iter().any(|byte| *byte != 0));
-}
-
-/// `ringwright boot`, with its console.
-struct Guest {
-    child: Child,
-    keys: ChildStdin,
-    screen: Receiver<Vec<u8>>,
-    said: String,
-}
-
-impl Guest {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringwright"))
-            .args(["boot", "--disk", "disk.img", "--network", "net.sock"])
-            .args(arguments)
-            .current_dir(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let (sender, screen) = channel();
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = out.read(&mut bytes) {
-                if sender.send(bytes[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let keys = child.stdin.take().unwrap();
-        Self {
-            child,
-            keys,
-            screen,
-            said: String::new(),
-        }
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.keys.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn wait_for(&mut self, words: &str) {
-        let deadline = Instant::now() + DEADLINE;
-        while !self.said.contains(words) {
-            assert!(self.listen(deadline), "no `{words}` in: {}", self.said);
-        }
-    }
-
-    /// Waits until the program has ended, and well. Returns all that the guest has said.
-    fn end(mut self) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        while self.listen(deadline) {}
-        assert!(Instant::now() < deadline, "it does not end: {}", self.said);
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}: {}", self.said);
-        std::mem::take(&mut self.said)
-    }
-
-    /// Hears what comes next. `false` if nothing comes any more.
-    fn listen(&mut self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.screen.recv_timeout(left) {
-            Ok(bytes) => self.said.push_str(&String::from_utf8_lossy(&bytes)),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
-        }
-        true
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // It has ended, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Takes frames between the neighbour and one client after another. What is on its way when a client vanishes is lost, as on

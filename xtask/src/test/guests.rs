@@ -21,8 +21,8 @@ pub fn check(peers: &Peers, arguments: &str) -> Result<()> {
     quiet(peers.announce(boot.args(arguments.split_whitespace())))
 }
 
-/// Saves guests in the middle of traffic and lets them go on in another process.
-pub fn snapshots(peers: &Peers) -> Result<()> {
+/// Runs tests of `ringwright` that need a fast guest: those of the file `file` whose names have one of `names`, or all.
+pub fn tests(peers: &Peers, file: &str, names: &[&str]) -> Result<()> {
     let mut test = cargo();
     test.args([
         "test",
@@ -30,9 +30,9 @@ pub fn snapshots(peers: &Peers) -> Result<()> {
         "--package",
         "ringwright",
         "--test",
-        "snapshot",
+        file,
         "--",
         "--ignored",
     ]);
-    quiet(peers.announce(test.args(["mmio_split", "pci_packed"])))
+    quiet(peers.announce(test.args(names)))
 }

@@ -101,10 +101,16 @@ pub const STEPS: &[Step] = &[
         run: |peers| guests::check(peers, "--engine machine --bus pci --interrupts intx --legacy"),
     },
     Step {
+        name: "shell",
+        what: "the shell of a guest in the embedded machine is one as anywhere",
+        quick: false,
+        run: |peers| guests::tests(peers, "shell", &[]),
+    },
+    Step {
         name: "snapshot",
         what: "Linux is saved in the middle of traffic, and goes on in another process",
         quick: false,
-        run: guests::snapshots,
+        run: |peers| guests::tests(peers, "snapshot", &["mmio_split", "pci_packed"]),
     },
     Step {
         name: "qemu-split",

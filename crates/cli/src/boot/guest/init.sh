@@ -1,6 +1,7 @@
 #!/bin/sh
 # The first program of the guest. The kernel command line says what it does: ringwright.check=NONCE runs the checks and
-# powers off; otherwise a shell runs on the virtio console and the guest powers off when it ends.
+# powers off; otherwise a shell runs on the virtio console and the guest powers off when it ends. The shell's `poweroff`,
+# `halt` and `reboot` are signals to this program.
 #
 # A check writes one line to the boot console:   RINGWRIGHT|device|check|result|what was seen
 # Results are ok, fail and absent (this kernel has no driver for the device). Where the kernel has no console, the boot
@@ -151,7 +152,13 @@ elif [ -c /dev/hvc0 ]; then
     [ -n "$card" ] && ip addr add 10.0.2.15/24 dev "$card" && ip link set "$card" up
     # It takes longer than all else, and few need it at once.
     load filesystems &
-    setsid -c sh -l 0<>/dev/hvc0 1>&0 2>&0
+    trap 'poweroff -f' USR1 USR2
+    trap 'reboot -f' TERM
+    # The first setsid makes a group leader of the second, which then forks: so the shell runs beside this program. It is
+    # not started with &, because then Ctrl-C would be ignored by everything in it.
+    setsid setsid -c sh -c 'sh -l; poweroff' 0<>/dev/hvc0 1>&0 2>&0
+    tail -f /dev/null &
+    wait
 fi
 sync
 poweroff -f
