@@ -188,7 +188,7 @@ impl Disk {
         while self.finished.len() == before {
             let (finished, mut failed) = (&mut self.finished, Ok(()));
             self.driver
-                .poll_all(0, u16::MAX, |done| match (done.result, done.buffer) {
+                .poll_all(0, u16::MAX, |done| match (done.result, done.data.into_buffer()) {
                     (Ok(()), Some(buffer)) => finished.push((done.tag, buffer)),
                     (Ok(()), None) => failed = Err(anyhow!("a request lost its buffer")),
                     (Err(error), _) => failed = Err(error.into()),

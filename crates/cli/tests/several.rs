@@ -118,7 +118,7 @@ impl Disk {
         self.driver.publish(0).unwrap();
         let completion = wait(|| self.driver.poll(0).unwrap());
         completion.result.unwrap();
-        completion.buffer.unwrap()
+        completion.data.into_buffer().unwrap()
     }
 }
 

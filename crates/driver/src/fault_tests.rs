@@ -84,13 +84,14 @@ fn network(fake: Fake, area: &Arc<Area>) -> Result<(), DriverError> {
 fn device(driver: &DeviceType, format: Features) -> Fake {
     let fake = Fake::new(driver.id, format | OFFERED, &[8; 3], LENGTH);
     // A capacity, a size_max and a blk_size that are possible, a size of the console, an MTU of 512, two queues.
-    fake.board().config = vec![0; 64];
+    fake.board().config = vec![0; 128];
     let put = |at: usize, bytes: &[u8]| fake.board().config[at..at + bytes.len()].copy_from_slice(bytes);
     match driver.id {
         1 => put(10, &[0, 2]),
         2 => {
             put(0, &[100]);
             put(9, &[2]);
+            put(12, &[4]);
             put(21, &[2]);
             put(34, &[2]);
         }

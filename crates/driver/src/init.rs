@@ -69,6 +69,21 @@ impl<T: Transport> Setup<T> {
         understood: Features,
         options: Options,
     ) -> Result<Self, DriverError> {
+        Self::begin_with(transport, area, device, understood, options, |_, features| {
+            Ok(features)
+        })
+    }
+
+    /// The same, for device types whose configuration space has a say in which features are accepted: `settle` is given
+    /// those that device and driver have in common, before FEATURES_OK, and says which of them it is to be.
+    pub fn begin_with(
+        transport: T,
+        area: &Arc<Area>,
+        device: &DeviceType,
+        understood: Features,
+        options: Options,
+        settle: impl FnOnce(&mut Session<T>, Features) -> Result<Features, DriverError>,
+    ) -> Result<Self, DriverError> {
         // A device of another type is left as it is, for its own driver.
         let found = transport.device_id();
         if found != device.id {
@@ -90,7 +105,7 @@ impl<T: Transport> Setup<T> {
         session.add_status(Status::ACKNOWLEDGE)?;
         session.add_status(Status::DRIVER)?;
         let mut setup = Self { session, options };
-        setup.negotiate(device, understood)?;
+        setup.negotiate(device, understood, settle)?;
         Ok(setup)
     }
 
@@ -135,7 +150,12 @@ impl<T: Transport> Setup<T> {
         Ok(self.session)
     }
 
-    fn negotiate(&mut self, device: &DeviceType, understood: Features) -> Result<(), DriverError> {
+    fn negotiate(
+        &mut self,
+        device: &DeviceType,
+        understood: Features,
+        settle: impl FnOnce(&mut Session<T>, Features) -> Result<Features, DriverError>,
+    ) -> Result<(), DriverError> {
         let session = &mut self.session;
         let offered = session.transport.device_features()?;
         let legacy = session.transport.legacy().is_some();
@@ -153,7 +173,7 @@ impl<T: Transport> Setup<T> {
         // drv:core:feature-bits:01, drv:core:feature-bits:03: nothing that is not offered, that is not for this transport,
         // or whose requirements are not accepted.
         let possible = offered & (known - session.transport.unsupported_features());
-        let mut accepted = possible & (self.options.accept | demanded);
+        let mut accepted = settle(session, possible & (self.options.accept | demanded))? & possible;
         for table in [feature::ALL, device.features] {
             while let Some((lacking, _)) = feature::unmet(accepted, table) {
                 accepted = accepted - Features::bit(lacking.bit);

@@ -118,7 +118,7 @@ impl Fake {
             resetting: None,
             sizes: sizes.to_vec(),
             layouts: vec![None; sizes.len()],
-            config: vec![0; 64],
+            config: vec![0; 128],
             changes: 0,
             generation: 7,
             log: Vec::new(),

@@ -1,42 +1,62 @@
-//! Block driver (section 5.2): reads, writes and flushes, many outstanding, straight into and out of [`Buffer`]s.
+//! Block driver (section 5.2): all requests of the document, many outstanding, straight into and out of
+//! [`Buffer`](ringwright_memory::Buffer)s.
 //!
 //! A request is submitted to one of the device's request virtqueues together with a tag of the caller's, becomes
-//! visible to the device with [`Block::publish`], and is returned by [`Block::poll`] with its tag, its buffer and its
-//! result, in any order.
+//! visible to the device with [`Block::publish`], and is returned by [`Block::poll`] with its tag, its buffers and its
+//! result, in any order. [`Shared`] makes futures of that, and [`Blocking`] functions that wait.
 
+mod admit;
+mod blocking;
+mod completion;
+mod future;
 mod geometry;
+mod queue;
+mod ranges;
+mod request;
 mod slots;
+mod zones;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
-use ringwright_memory::{Area, Buffer, DmaSegment};
-use ringwright_ring::{AddError, DriverQueue, Used};
+use ringwright_memory::Area;
 use ringwright_spec::Features;
-use ringwright_spec::block::{
-    self as spec, Config, DEVICE, ID_BYTES, REQUESTQ1, ReqType, SECTOR_SIZE, Status, features,
-};
-use thiserror::Error;
+use ringwright_spec::block::zoned::Model;
+use ringwright_spec::block::{self as spec, Config, DEVICE, REQUESTQ1, features};
 
-pub use self::geometry::Geometry;
-use self::slots::Slots;
+pub use self::admit::{Refusal, Refused};
+pub use self::blocking::{Blocking, BlockingError};
+pub use self::completion::{BlockError, Completion, Lifetime, ScsiAnswer};
+pub use self::future::{Failure, Perform, Shared};
+pub use self::geometry::{DiskGeometry, Geometry, RangeLimits, Topology, ZoneLimits};
+use self::queue::Queue;
+pub use self::ranges::{Range, Ranges};
+pub use self::request::{Data, Request};
+pub use self::zones::{Zone, read_report};
 use crate::init::Setup;
 use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 
-/// Features of the device type that this driver understands.
+/// Features of the device type that this driver understands: all of them.
 const UNDERSTOOD: Features = Features(
     features::SIZE_MAX.0
         | features::SEG_MAX.0
+        | features::GEOMETRY.0
         | features::RO.0
         | features::BLK_SIZE.0
         | features::FLUSH.0
-        | features::MQ.0,
+        | features::TOPOLOGY.0
+        | features::CONFIG_WCE.0
+        | features::MQ.0
+        | features::DISCARD.0
+        | features::WRITE_ZEROES.0
+        | features::LIFETIME.0
+        | features::SECURE_ERASE.0
+        | features::ZONED.0
+        | features::BARRIER.0
+        | features::SCSI.0,
 );
-
-/// [`SECTOR_SIZE`] as the length of a buffer.
-const SECTOR_BYTES: usize = SECTOR_SIZE as usize;
 
 /// A disk.
 pub struct Block<T: Transport> {
@@ -45,145 +65,20 @@ pub struct Block<T: Transport> {
     geometry: Geometry,
 }
 
-/// One request; made by [`Request::read`] and its neighbours.
-#[derive(Debug)]
-pub struct Request {
-    kind: ReqType,
-    sector: u64,
-    buffer: Option<Buffer>,
-}
-
-impl Request {
-    /// Fills `buffer`, whose length is a multiple of 512 bytes, from the disk at `sector`.
-    pub fn read(sector: u64, buffer: Buffer) -> Self {
-        Self {
-            kind: ReqType::IN,
-            sector,
-            buffer: Some(buffer),
-        }
-    }
-
-    /// Writes `buffer`, whose length is a multiple of 512 bytes, to the disk at `sector`.
-    pub fn write(sector: u64, buffer: Buffer) -> Self {
-        Self {
-            kind: ReqType::OUT,
-            sector,
-            buffer: Some(buffer),
-        }
-    }
-
-    /// Makes completed writes stable. The sector is 0 (`drv:blk:device-operation:04`).
-    pub fn flush() -> Self {
-        Self {
-            kind: ReqType::FLUSH,
-            sector: 0,
-            buffer: None,
-        }
-    }
-
-    /// Fetches the device ID string into `buffer`, of 20 bytes; a shorter one is padded with NUL.
-    pub fn get_id(buffer: Buffer) -> Self {
-        Self {
-            kind: ReqType::GET_ID,
-            sector: 0,
-            buffer: Some(buffer),
-        }
-    }
-
-    /// The buffer, of a request that was refused.
-    pub fn into_buffer(self) -> Option<Buffer> {
-        self.buffer
-    }
-}
-
-/// A request that the device has finished.
-#[derive(Debug)]
-pub struct Completion {
-    /// The caller's tag.
-    pub tag: u64,
-    /// The request's buffer.
-    pub buffer: Option<Buffer>,
-    /// How it ended.
-    pub result: Result<(), BlockError>,
-}
-
-/// How a request failed; the device stays usable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum BlockError {
-    /// `VIRTIO_BLK_S_IOERR`.
-    #[error("the device reports an I/O error")]
-    Io,
-    /// `VIRTIO_BLK_S_UNSUPP`.
-    #[error("the device does not support the request")]
-    Unsupported,
-    /// A status that does not belong to the request.
-    #[error("the device answered with status {0:?}")]
-    Status(Status),
-    /// The status is OK, but the device says that it wrote less than the whole answer.
-    #[error("the device wrote {found} of {expected} bytes and reported success")]
-    Short {
-        /// Length of data and status.
-        expected: u32,
-        /// Length that the device reported.
-        found: u32,
-    },
-}
-
-/// A request that was not submitted, given back.
-#[derive(Debug, Error)]
-#[error("{reason}")]
-pub struct Refused {
-    /// Why.
-    pub reason: Refusal,
-    /// The request as it was.
-    pub request: Request,
-}
-
-/// Why a request was not submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Too many requests are outstanding: poll first.
-    #[error("the request virtqueue is full")]
-    Full,
-    /// There is no such request virtqueue.
-    #[error("the device has no such request virtqueue")]
-    NoQueue,
-    /// `drv:blk:device-operation:02`.
-    #[error("the request lies beyond the capacity of {0} sectors")]
-    BeyondCapacity(u64),
-    /// `drv:blk:device-operation:06`, `drv:blk:device-operation:08`, or longer than the device allows.
-    #[error("the buffer's length of {0} bytes does not fit the request")]
-    Length(usize),
-    /// The device is read-only, or has no flush command.
-    #[error("the device does not offer this request")]
-    NotOffered,
-}
-
-struct Queue {
-    ring: DriverQueue<Pending>,
-    slots: Slots,
-    /// Legacy devices often give wrong lengths, which are not to be relied on (section 5.2.6.3).
-    trusts_length: bool,
-}
-
-/// What travels with a chain.
-struct Pending {
-    tag: u64,
-    slot: u16,
-    kind: ReqType,
-    sector: u64,
-    buffer: Option<Buffer>,
-    /// Bytes that a device which succeeds writes, the status among them.
-    expected: u32,
+/// What the device does with writes that it has completed (section 5.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMode {
+    /// They are stable.
+    WriteThrough,
+    /// They are stable after a flush.
+    WriteBack,
 }
 
 impl<T: Transport> Block<T> {
     /// Takes the device behind `transport`, with at most `queues` request virtqueues; what it needs of memory lies in
     /// `area`.
     pub fn new(transport: T, area: &Arc<Area>, queues: u16, options: Options) -> Result<Self, DriverError> {
-        let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
+        let mut setup = Setup::begin_with(transport, area, &DEVICE, UNDERSTOOD, options, settle_features)?;
         let features = setup.features();
         let geometry = Geometry::read(setup.session())?;
         let offered = match features.contains(features::MQ) {
@@ -194,13 +89,8 @@ impl<T: Transport> Block<T> {
         let queues = (0..count)
             .map(|index| {
                 let ring = setup.queue(REQUESTQ1 + index, 3)?;
-                let session = setup.session();
-                let slots = Slots::new(session, ring.free())?;
-                Ok(Queue {
-                    ring,
-                    slots,
-                    trusts_length: !session.is_legacy(),
-                })
+                let zone_sectors = geometry.zones.map_or(0, |zones| zones.zone_sectors);
+                Queue::new(setup.session(), ring, zone_sectors)
             })
             .collect::<Result<_, DriverError>>()?;
         Ok(Self {
@@ -228,7 +118,7 @@ impl<T: Transport> Block<T> {
     /// Adds a request to request virtqueue `queue`; [`publish`](Self::publish) shows it to the device.
     #[inline]
     pub fn submit(&mut self, queue: u16, request: Request, tag: u64) -> Result<(), Refused> {
-        if let Err(reason) = self.admit(&request) {
+        if let Err(reason) = admit::admit(&self.geometry, &request) {
             return Err(Refused { reason, request });
         }
         match self.queues.get_mut(queue as usize) {
@@ -288,125 +178,69 @@ impl<T: Transport> Block<T> {
         }
     }
 
-    fn admit(&self, request: &Request) -> Result<(), Refusal> {
-        let Geometry {
-            capacity,
-            segment_size,
-            read_only,
-            flush,
-            ..
-        } = self.geometry;
-        let length = request.buffer.as_ref().map_or(0, Buffer::len);
-        match request.kind {
-            ReqType::FLUSH if !flush => Err(Refusal::NotOffered),
-            ReqType::FLUSH => Ok(()),
-            ReqType::GET_ID if length != ID_BYTES => Err(Refusal::Length(length)),
-            ReqType::GET_ID => Ok(()),
-            ReqType::OUT if read_only => Err(Refusal::NotOffered),
-            _ if length == 0 || !length.is_multiple_of(SECTOR_BYTES) || length > segment_size as usize => {
-                Err(Refusal::Length(length))
-            }
-            _ => match request.sector.checked_add((length / SECTOR_BYTES) as u64) {
-                Some(end) if end <= capacity => Ok(()),
-                _ => Err(Refusal::BeyondCapacity(capacity)),
-            },
+    /// To be called after a configuration change notification: looks whether the capacity has changed
+    /// (`drv:blk:device-operation:01`), and gives the new one, in sectors, if so.
+    pub fn look_for_capacity(&mut self) -> Result<Option<u64>, DriverError> {
+        let capacity = geometry::capacity(&mut self.session)?;
+        if self.geometry.write_zeroes.is_some() {
+            let may_unmap: u8 = self.session.config(offset_of!(Config, write_zeroes_may_unmap))?;
+            self.geometry.write_zeroes_may_unmap = may_unmap != 0;
         }
+        let before = core::mem::replace(&mut self.geometry.capacity, capacity);
+        Ok((capacity != before).then_some(capacity))
+    }
+
+    /// What the device does with completed writes now. Without the features that say so it is deduced from whether there
+    /// is a flush (`drv:blk:device-initialization:02`, `drv:blk:device-initialization:03`).
+    pub fn cache_mode(&mut self) -> Result<CacheMode, DriverError> {
+        let write_back = match self.geometry.switchable_cache {
+            true => self.session.config::<u8>(offset_of!(Config, writeback))? != 0,
+            false => self.geometry.flush,
+        };
+        Ok(match write_back {
+            true => CacheMode::WriteBack,
+            false => CacheMode::WriteThrough,
+        })
+    }
+
+    /// Switches the cache. Writes that completed before are no more stable for it: that takes a flush
+    /// (`drv:blk:device-operation:13`). `false`: the device does not let its driver do that.
+    pub fn set_cache_mode(&mut self, mode: CacheMode) -> Result<bool, DriverError> {
+        if !self.geometry.switchable_cache {
+            return Ok(false);
+        }
+        let write_back = u8::from(mode == CacheMode::WriteBack);
+        self.session
+            .write_config(offset_of!(Config, writeback), write_back)?;
+        Ok(true)
     }
 }
 
-impl Queue {
-    #[inline]
-    fn add(&mut self, request: Request, tag: u64) -> Result<(), Refused> {
-        let Some(slot) = self.slots.take() else {
-            return Err(Refused {
-                reason: Refusal::Full,
-                request,
-            });
-        };
-        let Request { kind, sector, buffer } = request;
-        let (header, status) = self.slots.prepare(slot, kind, sector);
-        let data = buffer.as_ref().map(Buffer::segment);
-        let written = if kind == ReqType::OUT {
-            0
-        } else {
-            data.map_or(0, DmaSegment::len)
-        };
-        let pending = Pending {
-            tag,
-            slot,
-            kind,
-            sector,
-            buffer,
-            expected: written + 1,
-        };
-        let added = match data {
-            None => self.ring.add(&[header], &[status], pending),
-            Some(data) if kind == ReqType::OUT => self.ring.add(&[header, data], &[status], pending),
-            Some(data) => self.ring.add(&[header], &[data, status], pending),
-        };
-        added.map(drop).map_err(
-            |AddError {
-                 data:
-                     Pending {
-                         slot,
-                         kind,
-                         sector,
-                         buffer,
-                         ..
-                     },
-                 ..
-             }| {
-                self.slots.put(slot);
-                Refused {
-                    reason: Refusal::Full,
-                    request: Request { kind, sector, buffer },
-                }
-            },
-        )
+/// Which of `features`, which driver and device have in common, are accepted: zones decide that, before FEATURES_OK.
+fn settle_features<T: Transport>(
+    session: &mut Session<T>,
+    features: Features,
+) -> Result<Features, DriverError> {
+    if !features.contains(features::ZONED) {
+        return Ok(features);
     }
-
-    #[inline]
-    fn poll(&mut self) -> Result<Option<Completion>, DriverError> {
-        let used = self.ring.pop()?;
-        Ok(used.map(|used| finish(&mut self.slots, self.trusts_length, used)))
+    if session.is_legacy() {
+        // It cannot be negotiated without FEATURES_OK (section 5.2.5.2).
+        return Ok(features - features::ZONED);
     }
-
-    #[inline]
-    fn poll_all(&mut self, limit: u16, mut handle: impl FnMut(Completion)) -> Result<u16, DriverError> {
-        let Self {
-            ring,
-            slots,
-            trusts_length,
-        } = self;
-        let take = |used| handle(finish(slots, *trusts_length, used));
-        Ok(ring.take_used(limit, take)?)
+    // An error ends in FAILED without FEATURES_OK: drv:blk:device-initialization:08.
+    match geometry::zones(session)? {
+        // drv:blk:device-initialization:06
+        Some(zones) if zones.model == Model::HM => Ok(features - features::DISCARD),
+        _ => Ok(features),
     }
-}
-
-/// What became of a request that the device has used.
-#[inline]
-fn finish(slots: &mut Slots, trusts_length: bool, used: Used<Pending>) -> Completion {
-    let Used { data, written } = used;
-    let Pending {
-        tag,
-        slot,
-        buffer,
-        expected,
-        ..
-    } = data;
-    let result = match slots.status(slot) {
-        Status::OK if written >= expected || !trusts_length => Ok(()),
-        Status::OK => Err(BlockError::Short {
-            expected,
-            found: written,
-        }),
-        Status::IOERR => Err(BlockError::Io),
-        Status::UNSUPP => Err(BlockError::Unsupported),
-        other => Err(BlockError::Status(other)),
-    };
-    slots.put(slot);
-    Completion { tag, buffer, result }
 }
 
 #[cfg(test)]
+mod future_tests;
+#[cfg(test)]
+mod requests_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zones_tests;

@@ -1,10 +1,11 @@
-//! The fixed parts of requests, header and status, in memory set aside for each descriptor at set-up.
+//! The fixed parts of requests, header and what follows the data, in memory set aside for each descriptor at set-up.
 
 use alloc::vec::Vec;
 use core::mem::size_of;
 
 use ringwright_memory::{Buffer, DmaSegment};
 use ringwright_ring::ByteOrder;
+use ringwright_spec::block::zoned::ReqZaTail;
 use ringwright_spec::block::{ReqHead, ReqType, Status};
 use ringwright_spec::data::{Le32, Le64};
 use zerocopy::IntoBytes;
@@ -16,8 +17,11 @@ use crate::{DriverError, Transport};
 /// Distance of two slots, so that none crosses a cache line of 64 bytes.
 const STRIDE: usize = 32;
 
-/// The status follows the header.
-const STATUS: usize = size_of::<ReqHead>();
+/// The sector that data were appended at, which only zone appends have, follows the header.
+const APPEND_SECTOR: usize = size_of::<ReqHead>();
+
+/// The status follows both.
+const STATUS: usize = APPEND_SECTOR + size_of::<ReqZaTail>() - 1;
 
 /// Before the device has written a status, which is none of the document's.
 const UNWRITTEN: Status = Status(0xff);
@@ -52,7 +56,8 @@ impl Slots {
         self.free.push(slot);
     }
 
-    /// Writes the header of a request; returns where the device finds it and where it writes the status.
+    /// Writes the header of a request; returns where the device finds it and where it writes the status, and before it the
+    /// sector of a zone append.
     #[inline]
     pub(super) fn prepare(&self, slot: u16, kind: ReqType, sector: u64) -> (DmaSegment, DmaSegment) {
         // Little-endian, or on legacy interfaces as the guest is (section 5.2.6.3).
@@ -63,11 +68,24 @@ impl Slots {
         };
         let at = STRIDE * slot as usize;
         let mut bytes = [0; STATUS + 1];
-        bytes[..STATUS].copy_from_slice(head.as_bytes());
+        bytes[..APPEND_SECTOR].copy_from_slice(head.as_bytes());
         bytes[STATUS] = UNWRITTEN.0;
         self.memory.write(at, &bytes).expect(WITHIN);
         let segment = |offset, length| self.memory.segment_at(at + offset, length).expect(WITHIN);
-        (segment(0, STATUS), segment(STATUS, 1))
+        let tail = match kind {
+            ReqType::ZONE_APPEND => APPEND_SECTOR,
+            _ => STATUS,
+        };
+        (segment(0, APPEND_SECTOR), segment(tail, STATUS + 1 - tail))
+    }
+
+    /// The sector that the device has appended data at.
+    pub(super) fn append_sector(&self, slot: u16) -> u64 {
+        let mut sector = [0; 8];
+        self.memory
+            .read(STRIDE * slot as usize + APPEND_SECTOR, &mut sector)
+            .expect(WITHIN);
+        u64::from_ne_bytes(sector).in_order(self.order)
     }
 
     /// The status that the device has written.

@@ -1,6 +1,8 @@
 use std::vec;
 use std::vec::Vec;
 
+use ringwright_memory::Buffer;
+use ringwright_spec::block::Status;
 use ringwright_spec::feature;
 
 use super::*;
@@ -97,7 +99,7 @@ fn requests_look_as_the_document_says() {
         for (tag, content) in [(0, 7), (1, 0), (2, 0), (3, 8)] {
             let completion = disk.poll(0).unwrap().unwrap();
             assert_eq!((completion.tag, completion.result), (tag, Ok(())));
-            if let Some(buffer) = completion.buffer {
+            if let Some(buffer) = completion.data.into_buffer() {
                 let mut bytes = vec![0xff; buffer.len()];
                 buffer.read(0, &mut bytes).unwrap();
                 assert_eq!(bytes, vec![content; buffer.len()]);
@@ -120,17 +122,24 @@ fn refused_requests_come_back_and_reach_no_device() {
         (0, 511, length(511)),
         (0, 513, length(513)),
         (0, 1, length(1)),
-        (0, 8192, length(8192)),
+        (
+            0,
+            8192,
+            Refusal::Segment {
+                found: 8192,
+                most: 4096,
+            },
+        ),
         (CAPACITY, 512, beyond),
         (CAPACITY - 1, 1024, beyond),
         (u64::MAX, 512, beyond),
         (u64::MAX - 7, 4096, beyond),
     ];
     for (sector, bytes, reason) in cases {
-        for make in [Request::read, Request::write] {
+        for make in [Request::read as fn(u64, Buffer) -> Request, Request::write] {
             let refused = disk.submit(0, make(sector, buffer(&fake, bytes)), 0).unwrap_err();
             assert_eq!(refused.reason, reason);
-            assert_eq!(refused.request.into_buffer().unwrap().len(), bytes);
+            assert_eq!(refused.request.into_data().into_buffer().unwrap().len(), bytes);
         }
     }
     let refuse = |fake: &Fake, disk: &mut Block<Fake>, queue, request, reason| {
@@ -193,7 +202,12 @@ fn a_virtqueue_without_room_refuses_until_requests_return() {
             for tag in 0..5 {
                 let completion = disk.poll(0).unwrap().unwrap();
                 let mut byte = [0xff];
-                completion.buffer.unwrap().read(511, &mut byte).unwrap();
+                completion
+                    .data
+                    .into_buffer()
+                    .unwrap()
+                    .read(511, &mut byte)
+                    .unwrap();
                 assert_eq!(
                     (completion.tag, completion.result, byte),
                     (tag, Ok(()), [tag as u8])
@@ -212,7 +226,8 @@ fn statuses_become_results_and_the_disk_stays_usable() {
             (Some(1), 513, Err(BlockError::Io)),
             (Some(1), 0, Err(BlockError::Io)),
             (Some(2), 1, Err(BlockError::Unsupported)),
-            (Some(3), 513, Err(BlockError::Status(Status(3)))),
+            (Some(3), 513, Err(BlockError::ZoneInvalidCommand)),
+            (Some(7), 513, Err(BlockError::Status(Status(7)))),
             (Some(0xff), 513, Err(BlockError::Status(Status(0xff)))),
             // The status byte was never written, and is not that of an earlier request.
             (None, 513, Err(BlockError::Status(Status(0xff)))),
@@ -295,7 +310,7 @@ fn finished_requests_are_taken_together() {
             let mut tags = Vec::new();
             let count = disk.poll_all(queue, limit, |done| {
                 done.result.unwrap();
-                assert_eq!(done.buffer.unwrap().len(), 512);
+                assert_eq!(done.data.into_buffer().unwrap().len(), 512);
                 tags.push(done.tag);
             });
             assert_eq!(usize::from(count.unwrap()), tags.len());
@@ -342,8 +357,8 @@ fn geometry_is_read_where_its_features_are_negotiated() {
         capacity: CAPACITY,
         block_size: 512,
         segment_size: u32::MAX,
-        read_only: false,
-        flush: false,
+        segments: u32::MAX,
+        ..Geometry::default()
     };
     assert_eq!(drive(&fake, 9).unwrap().geometry(), absent);
     let all = feature::VERSION_1
@@ -358,8 +373,10 @@ fn geometry_is_read_where_its_features_are_negotiated() {
         capacity: CAPACITY,
         block_size: 4096,
         segment_size: 8192,
+        segments: u32::MAX,
         read_only: true,
         flush: true,
+        ..Geometry::default()
     };
     assert_eq!((disk.geometry(), disk.queues()), (present, 3));
     for blk_size in [0, 256, 513, u32::MAX] {

@@ -217,7 +217,7 @@ fn block(way: Way, mut disk: Block<Channel<'_>>, area: &Arc<Area>) {
         disk.publish(0).unwrap();
         let completion = wait(&mut disk, |disk| disk.poll(0).unwrap());
         completion.result.unwrap();
-        completion.buffer
+        completion.data.into_buffer()
     };
     let buffer = |length| area.allocate(length, 512).unwrap();
     let expected = content(0, SECTORS as usize * 512);

@@ -107,13 +107,16 @@ impl Model {
         completion.result.unwrap();
         self.outstanding -= 1;
         if completion.tag == FLUSH {
-            return assert!(completion.buffer.is_none());
+            return assert!(completion.data.into_buffer().is_none());
         }
         let extent = completion.tag & !WRITE;
         assert!(std::mem::take(&mut self.busy[extent as usize]));
         // Of a write, too: its buffer comes back as it was.
         let expected = extent_content(extent, self.versions[extent as usize]);
-        assert!(bytes(&completion.buffer.unwrap()) == expected, "extent {extent}");
+        assert!(
+            bytes(&completion.data.into_buffer().unwrap()) == expected,
+            "extent {extent}"
+        );
     }
 }
 
@@ -184,6 +187,9 @@ fn the_serial_number_and_statuses() {
         wait(disk.session().transport());
         let completion = disk.poll(0).unwrap().unwrap();
         completion.result.unwrap();
-        assert_eq!(bytes(&completion.buffer.unwrap()), b"a serial number\0\0\0\0\0");
+        assert_eq!(
+            bytes(&completion.data.into_buffer().unwrap()),
+            b"a serial number\0\0\0\0\0"
+        );
     }
 }

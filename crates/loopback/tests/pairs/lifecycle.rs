@@ -66,7 +66,7 @@ fn what_a_disk_contains_outlives_its_driver() {
                     .unwrap();
                 disk.publish(1).unwrap();
                 wait(disk.session().transport());
-                let read = disk.poll(1).unwrap().unwrap().buffer.unwrap();
+                let read = disk.poll(1).unwrap().unwrap().data.into_buffer().unwrap();
                 assert!(block::bytes(&read) == content(life - 1, 4096));
             }
             disk.submit(0, Request::write(0, buffer(life)), 0).unwrap();

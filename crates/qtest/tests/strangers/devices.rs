@@ -239,7 +239,7 @@ fn perform<T: Transport>(
         disk.publish(0).unwrap();
         while let Some(completion) = disk.poll(0).unwrap() {
             assert_eq!(completion.result, Ok::<(), BlockError>(()));
-            let content = completion.buffer.as_ref().map(bytes).unwrap_or_default();
+            let content = completion.data.as_slice().iter().flat_map(bytes).collect();
             let place = &mut answers[completion.tag as usize];
             assert!(place.replace(content).is_none(), "a request is completed once");
             outstanding -= 1;

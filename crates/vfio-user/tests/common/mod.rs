@@ -164,7 +164,12 @@ pub fn read(disk: &mut Block<impl Transport>, area: &Arc<Area>, number: u64) -> 
         if let Some(completion) = disk.poll(0).unwrap() {
             completion.result.unwrap();
             let mut bytes = vec![0; 4096];
-            completion.buffer.unwrap().read(0, &mut bytes).unwrap();
+            completion
+                .data
+                .into_buffer()
+                .unwrap()
+                .read(0, &mut bytes)
+                .unwrap();
             return bytes;
         }
     }

@@ -212,7 +212,9 @@ pub fn perform(
         while let Some(completion) = disk.poll(queue).unwrap() {
             completion.result.unwrap();
             outstanding -= 1;
-            let Some(buffer) = completion.buffer else { continue };
+            let Some(buffer) = completion.data.into_buffer() else {
+                continue;
+            };
             let mut bytes = vec![0; buffer.len()];
             buffer.read(0, &mut bytes).unwrap();
             results[completion.tag as usize] = bytes;
