@@ -45,6 +45,22 @@ impl Held {
         Ok(())
     }
 
+    /// Takes away the first `count` bytes of the view, no more than there are.
+    pub fn advance(&mut self, mut count: usize) {
+        let whole = self.segments.iter().take_while(|segment| {
+            let fits = segment.len() <= count;
+            count -= if fits { segment.len() } else { 0 };
+            fits
+        });
+        let whole = whole.count();
+        self.segments.drain(..whole);
+        if let Some(first) = self.segments.first_mut()
+            && let Some(rest) = first.part(count, first.len() - count)
+        {
+            *first = rest;
+        }
+    }
+
     /// Lets go of the view, and of the memory.
     pub fn release(&mut self) {
         self.segments.clear();

@@ -27,6 +27,12 @@ fn a_held_view_outlives_everything_it_came_from() {
     held.slices().write(0, b"abcdef").unwrap();
     assert_eq!(held.slices().read_array::<6>(0).unwrap(), *b"abcdef");
     assert!(weak.upgrade().is_some());
+    for (count, rest) in [(0, &b"abcdef"[..]), (1, b"bcdef"), (4, b"f"), (9, b"")] {
+        held.advance(count);
+        let mut bytes = vec![0; held.slices().len()];
+        held.slices().read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, rest);
+    }
     held.release();
     assert!(weak.upgrade().is_none());
     assert!(held.slices().is_empty());

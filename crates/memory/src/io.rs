@@ -26,6 +26,16 @@ impl Slices<'_> {
         self.transfer_in(|vectors, count| unsafe { libc::preadv64(file, vectors, count, offset) })
     }
 
+    /// As [`pread`](Self::pread), but only as far as it goes without waiting, which is as far as the page cache has the
+    /// data. Fails with `WouldBlock` if it has nothing, with `Unsupported` if the file cannot tell.
+    pub fn pread_nowait(&self, file: impl AsFd, offset: u64) -> io::Result<usize> {
+        let (file, offset) = (file.as_fd().as_raw_fd(), position(offset)?);
+        // SAFETY: the view's memory is valid, also for writing, and the kernel writes only that.
+        self.transfer_in(|vectors, count| unsafe {
+            libc::preadv64v2(file, vectors, count, offset, libc::RWF_NOWAIT)
+        })
+    }
+
     /// Writes the view to `file` at byte `offset`, as far as one `pwritev` goes, and says how far that was.
     pub fn pwrite(&self, file: impl AsFd, offset: u64) -> io::Result<usize> {
         let (file, offset) = (file.as_fd().as_raw_fd(), position(offset)?);

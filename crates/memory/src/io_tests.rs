@@ -144,3 +144,23 @@ fn errors_are_those_of_the_system() {
         Some(libc::ESPIPE)
     );
 }
+
+#[test]
+fn what_the_page_cache_has_is_read_without_waiting() {
+    let heap = Heap::new(100);
+    let segments = triples(&heap, 10);
+    // SAFETY: the heap outlives the view.
+    let view = unsafe { Slices::new(&segments) };
+    let file = file(&content(100));
+    match view.pread_nowait(&file, 7) {
+        Ok(count) => assert_eq!((count, bytes(view)), (30, content(100)[7..37].to_vec())),
+        // Some file systems, such as tmpfs, do not say whether they would wait.
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+    }
+    let (reader, _writer) = std::io::pipe().unwrap();
+    assert!(view.pread_nowait(&reader, 0).is_err());
+    assert_eq!(
+        view.read_only().pread_nowait(&file, 0).unwrap_err().kind(),
+        io::ErrorKind::PermissionDenied
+    );
+}

@@ -83,7 +83,7 @@ impl<'a> Slices<'a> {
 
     /// Whether it may be written through the view.
     #[inline]
-    pub(crate) fn is_writable(&self) -> bool {
+    pub fn is_writable(&self) -> bool {
         self.writable
     }
 

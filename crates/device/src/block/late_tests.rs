@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ringwright_memory::{Held, Memory as GuestMemory};
+use ringwright_memory::Memory as GuestMemory;
 use ringwright_ring::State;
 use ringwright_spec::block::{ReqType, Status};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::backend::{Backend, Lane, Memory, Request};
+use super::backend::{Backend, Lane, Memory, Parcel, Request};
 use super::tests::{head, parts, pattern, ranges, read, request, write};
 use super::*;
 use crate::testing::{Bench, formats, wait_until};
@@ -32,7 +32,7 @@ struct Late {
 struct LateLane {
     late: Arc<Late>,
     disk: Box<dyn Lane>,
-    taken: Vec<(u16, Request<'static>, Held)>,
+    taken: Vec<(u16, Parcel)>,
 }
 
 impl Late {
@@ -91,34 +91,10 @@ impl Lane for LateLane {
     }
 
     fn later(&mut self, tag: u16, request: &Request<'_>, memory: &Arc<GuestMemory>) -> io::Result<()> {
-        assert!(self.taken.iter().all(|(other, ..)| *other != tag));
-        let mut held = Held::new();
-        let taken = match *request {
-            Request::Read { offset, into } => {
-                held.hold(into, memory).unwrap();
-                let into = ringwright_memory::Slices::empty();
-                Request::Read { offset, into }
-            }
-            Request::Write { offset, from, stable } => {
-                held.hold(from, memory).unwrap();
-                let from = ringwright_memory::Slices::empty();
-                Request::Write { offset, from, stable }
-            }
-            Request::Flush => Request::Flush,
-            Request::WriteZeroes {
-                offset,
-                length,
-                unmap,
-                stable,
-            } => Request::WriteZeroes {
-                offset,
-                length,
-                unmap,
-                stable,
-            },
-            Request::Discard { offset, length } => Request::Discard { offset, length },
-        };
-        self.taken.push((tag, taken, held));
+        assert!(self.taken.iter().all(|(other, _)| *other != tag));
+        let mut parcel = Parcel::default();
+        parcel.fill(request, memory)?;
+        self.taken.push((tag, parcel));
         self.late.waiting.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -131,23 +107,12 @@ impl Lane for LateLane {
         if !self.late.open.load(Ordering::SeqCst) {
             return None;
         }
-        let (tag, taken, held) = self.taken.pop()?;
+        let (tag, parcel) = self.taken.pop()?;
         self.late.waiting.fetch_sub(1, Ordering::SeqCst);
         if self.late.fails.load(Ordering::SeqCst) {
             return Some((tag, Err(io::Error::from_raw_os_error(5))));
         }
-        let request = match taken {
-            Request::Read { offset, .. } => {
-                let into = held.slices();
-                Request::Read { offset, into }
-            }
-            Request::Write { offset, stable, .. } => {
-                let from = held.slices();
-                Request::Write { offset, from, stable }
-            }
-            other => other,
-        };
-        Some((tag, self.disk.now(&request)?))
+        Some((tag, self.disk.now(&parcel.request())?))
     }
 }
 

@@ -20,21 +20,21 @@ fn memory_disk(capacity: usize) -> Block {
     .unwrap()
 }
 
-pub(super) fn head(r#type: ReqType, sector: u64) -> [u8; 16] {
+pub fn head(r#type: ReqType, sector: u64) -> [u8; 16] {
     let mut head = [0; 16];
     head[..4].copy_from_slice(&r#type.0.to_le_bytes());
     head[8..].copy_from_slice(&sector.to_le_bytes());
     head
 }
 
-pub(super) fn pattern(length: usize, seed: usize) -> Vec<u8> {
+pub fn pattern(length: usize, seed: usize) -> Vec<u8> {
     (0..length)
         .map(|i| (i.wrapping_mul(31) ^ (i >> 9) ^ seed) as u8)
         .collect()
 }
 
 /// Status and data of a request with the usual framing.
-pub(super) fn request(
+pub fn request(
     queue: &mut Queue,
     r#type: ReqType,
     sector: u64,
@@ -53,22 +53,22 @@ pub(super) fn request(
     parts(queue.request(readable, writable))
 }
 
-pub(super) fn parts(completed: Completed) -> (Status, Vec<u8>) {
+pub fn parts(completed: Completed) -> (Status, Vec<u8>) {
     let mut data = completed.data;
     assert_eq!(completed.written as usize, data.len());
     let status = data.pop().unwrap();
     (Status(status), data)
 }
 
-pub(super) fn write(queue: &mut Queue, sector: u64, data: &[u8]) -> Status {
+pub fn write(queue: &mut Queue, sector: u64, data: &[u8]) -> Status {
     request(queue, ReqType::OUT, sector, data, 0).0
 }
 
-pub(super) fn read(queue: &mut Queue, sector: u64, length: usize) -> (Status, Vec<u8>) {
+pub fn read(queue: &mut Queue, sector: u64, length: usize) -> (Status, Vec<u8>) {
     request(queue, ReqType::IN, sector, &[], length)
 }
 
-pub(super) fn ranges(ranges: &[(u64, u32, u32)]) -> Vec<u8> {
+pub fn ranges(ranges: &[(u64, u32, u32)]) -> Vec<u8> {
     let range = |(sector, sectors, flags): &(u64, u32, u32)| {
         [
             &sector.to_le_bytes()[..],

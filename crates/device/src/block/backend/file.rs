@@ -1,25 +1,78 @@
 //! A disk in a raw image file, or in a block device of the host.
 
+use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
-use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, SeekFrom, fallocate, fdatasync, fstat, open, seek};
+use ringwright_sys::uring::Ring;
+use rustix::fs::{
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, fallocate, fcntl_setfl, fdatasync,
+    fstat, fstatfs, open, seek, statx,
+};
 use rustix::io::Errno;
 
+use super::bounce::Bounce;
+use super::file_lane::FileLane;
+use super::pool::{Blocking, Pool};
 use super::{Backend, Lane, Request};
 
 /// Most bytes of zeroes in one write, where the file system cannot zero a range by itself.
-const ZEROES: &[u8] = &[0; 64 * 1024];
+pub(super) const ZEROES: usize = 64 * 1024;
+
+/// Size of a page of the page cache, or a multiple of it.
+const PAGE: u64 = 4096;
+
+/// The file system whose files are in memory anyway (`TMPFS_MAGIC` of `linux/magic.h`).
+const TMPFS: u64 = 0x0102_1994;
 
 /// Keeps a disk's content in a file, byte for byte. Data goes between the file and the driver's memory directly.
-#[derive(Debug)]
+///
+/// What the page cache has is read at once, and what it takes is written to it at once; everything else is io_uring's, or,
+/// where that is not to be had, a few threads'.
 pub struct File {
-    file: OwnedFd,
-    capacity: u64,
+    pub(super) content: Arc<Content>,
+    pool: Arc<Pool>,
+    path: PathBuf,
     read_only: bool,
+    use_rings: bool,
+}
+
+/// How an image is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileOptions {
+    /// For reading only.
+    pub read_only: bool,
+    /// Past the page cache (`O_DIRECT`).
+    pub direct: bool,
+    /// Without io_uring, even if the operating system has it.
+    pub without_rings: bool,
+}
+
+/// The open file, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub file: OwnedFd,
+    capacity: AtomicU64,
+    /// What the page cache can do for us.
+    pub cache: Cache,
+}
+
+/// Whether and how the page cache is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// Reading and writing it never waits: the file is in memory.
+    IsTheFile,
+    /// It says whether reading would wait. Writing to it waits only when far too much has not been written back.
+    Telling,
+    /// It does not say.
+    Silent,
+    /// It is not used. Offsets and lengths are to be multiples of the one, addresses of the other.
+    Bypassed { offset: u64, memory: usize },
 }
 
 /// Why an image cannot be served.
@@ -55,6 +108,9 @@ pub enum OpenError {
         /// Its size in bytes.
         size: u64,
     },
+    /// The file system, or the device, does not do without the page cache.
+    #[error("{}: cannot be used without the page cache; leave out direct access, or move the image to another file system", .0.display())]
+    NotDirect(PathBuf),
     /// Anything else.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -68,17 +124,33 @@ pub enum OpenError {
 impl File {
     /// Opens an image, for reading only or for both.
     pub fn open(path: impl AsRef<Path>, read_only: bool) -> Result<Self, OpenError> {
+        let options = FileOptions {
+            read_only,
+            ..FileOptions::default()
+        };
+        Self::open_with(path, options)
+    }
+
+    /// Opens an image as told.
+    pub fn open_with(path: impl AsRef<Path>, options: FileOptions) -> Result<Self, OpenError> {
         let path = path.as_ref().to_owned();
+        let read_only = options.read_only;
         let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
         // Without NONBLOCK, a pipe would make us wait here for its other end.
-        let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        flags.set(OFlags::DIRECT, options.direct);
         match open(&path, flags, Mode::empty()) {
-            Ok(file) => Self::from_descriptor(file, path, read_only),
+            Ok(file) => {
+                // What is not a pipe is to wait as usual; from_descriptor says what a pipe is.
+                let _ = fcntl_setfl(&file, flags & OFlags::DIRECT);
+                Self::from_descriptor(file, path, options)
+            }
             Err(Errno::NOENT) => Err(OpenError::Missing(path)),
             Err(Errno::ISDIR) => Err(OpenError::NotAnImage {
                 path,
                 kind: "a directory",
             }),
+            Err(Errno::INVAL) if options.direct => Err(OpenError::NotDirect(path)),
             Err(error @ (Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::TXTBSY)) if !read_only => {
                 Err(OpenError::NotWritable {
                     path,
@@ -92,61 +164,101 @@ impl File {
         }
     }
 
-    /// Serves a file that is open already; `path` is its name for messages.
-    pub fn from_descriptor(file: OwnedFd, path: PathBuf, read_only: bool) -> Result<Self, OpenError> {
-        let size = match size(&file) {
-            Ok(Ok(size)) => size,
-            Ok(Err(kind)) => return Err(OpenError::NotAnImage { path, kind }),
+    /// Serves a file that is open already, with access as in `options`; `path` is its name for messages.
+    pub fn from_descriptor(file: OwnedFd, path: PathBuf, options: FileOptions) -> Result<Self, OpenError> {
+        let found = size(&file).and_then(|size| Ok((size, cache_of(&file, options.direct)?)));
+        let (size, cache) = match found {
+            Ok((Ok(size), Some(cache))) => (size, cache),
+            Ok((Err(kind), _)) => return Err(OpenError::NotAnImage { path, kind }),
+            Ok((Ok(_), None)) => return Err(OpenError::NotDirect(path)),
             Err(error) => {
                 let source = error.into();
                 return Err(OpenError::Io { path, source });
             }
         };
-        if size == 0 {
-            return Err(OpenError::Empty(path));
-        }
-        if !size.is_multiple_of(SECTOR_SIZE) {
-            return Err(OpenError::Truncated { path, size });
-        }
-        Ok(Self {
+        check_size(&path, size)?;
+        let content = Arc::new(Content {
             file,
-            capacity: size,
-            read_only,
+            capacity: AtomicU64::new(size),
+            cache,
+        });
+        Ok(Self {
+            pool: Arc::new(Pool::new(content.clone())),
+            content,
+            path,
+            read_only: options.read_only,
+            use_rings: !options.without_rings,
         })
     }
 
-    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
-        match *request {
-            Request::Read { offset, into } => into.pread_exact_at(&self.file, offset),
-            Request::Write { offset, from, stable } => {
-                from.pwrite_all_at(&self.file, offset)?;
-                self.settle(stable)
+    /// Looks at the size of the file again, which may have been changed, and gives what [`Backend::capacity`] is now.
+    pub fn refresh(&self) -> Result<u64, OpenError> {
+        let path = self.path.clone();
+        match size(&self.content.file) {
+            Ok(Ok(size)) => {
+                check_size(&self.path, size)?;
+                self.content.capacity.store(size, Ordering::Relaxed);
+                Ok(size)
             }
-            Request::Flush => self.settle(true),
-            Request::WriteZeroes {
-                offset,
-                length,
-                unmap,
-                stable,
-            } => {
-                let how = match unmap {
-                    true => FallocateFlags::PUNCH_HOLE,
-                    false => FallocateFlags::ZERO_RANGE,
-                };
-                match fallocate(&self.file, how | FallocateFlags::KEEP_SIZE, offset, length) {
-                    Err(Errno::OPNOTSUPP | Errno::NODEV) => self.write_zeroes_by_hand(offset, length)?,
-                    outcome => outcome?,
-                }
-                self.settle(stable)
+            Ok(Err(kind)) => Err(OpenError::NotAnImage { path, kind }),
+            Err(error) => {
+                let source = error.into();
+                Err(OpenError::Io { path, source })
             }
-            Request::Discard { offset, length } => {
-                let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                match fallocate(&self.file, how, offset, length) {
-                    Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(()),
-                    outcome => Ok(outcome?),
+        }
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File")
+            .field("path", &self.path)
+            .field("content", &self.content)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backend for File {
+    fn capacity(&self) -> u64 {
+        self.content.capacity.load(Ordering::Relaxed)
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn block_size(&self) -> u32 {
+        match self.content.cache {
+            Cache::Bypassed { offset, .. } => offset as u32,
+            _ => SECTOR_SIZE as u32,
+        }
+    }
+
+    fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>> {
+        let content = self.content.clone();
+        if self.use_rings {
+            match Ring::new(depth, content.file.as_fd()) {
+                Ok(ring) => return Ok(Box::new(FileLane::new(content, ring, depth))),
+                // Not there, or not for us.
+                Err(error) => {
+                    tracing::info!(%error, "no io_uring: using threads for {}", self.path.display())
                 }
             }
         }
+        Ok(Box::new(self.pool.lane()?))
+    }
+}
+
+impl Content {
+    fn write_zeroes_by_hand(&self, mut offset: u64, length: u64) -> io::Result<()> {
+        let end = offset + length;
+        let zeroes = Bounce::new(ZEROES)?;
+        while offset < end {
+            let length = (end - offset).min(ZEROES as u64) as usize;
+            zeroes.part(length)?.pwrite_all_at(&self.file, offset)?;
+            offset += length as u64;
+        }
+        Ok(())
     }
 
     fn settle(&self, stable: bool) -> io::Result<()> {
@@ -156,42 +268,142 @@ impl File {
         Ok(())
     }
 
-    fn write_zeroes_by_hand(&self, mut offset: u64, length: u64) -> io::Result<()> {
-        let end = offset + length;
-        while offset < end {
-            let length = (end - offset).min(ZEROES.len() as u64) as usize;
-            match rustix::io::pwrite(&self.file, &ZEROES[..length], offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => offset += written as u64,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+    /// Whether data of this view can go to the file as they lie.
+    pub fn takes(&self, view: Slices<'_>) -> bool {
+        match self.cache {
+            Cache::Bypassed { offset, memory } => view.segments().all(|segment| {
+                (segment.pointer() as usize).is_multiple_of(memory)
+                    && is_multiple(segment.len() as u64, offset)
+            }),
+            _ => true,
+        }
+    }
+}
+
+impl Blocking for Content {
+    /// What the page cache can do without waiting for storage.
+    fn now(&self, request: &Request<'_>) -> Option<io::Result<()>> {
+        match (*request, self.cache) {
+            (Request::Read { offset, into }, Cache::Telling) => {
+                match into.pread_nowait(&self.file, offset) {
+                    Ok(count) if count == into.len() => Some(Ok(())),
+                    // What is missing, an error, the end of the file: for those who can wait to see.
+                    _ => None,
+                }
+            }
+            (Request::Read { offset, into }, Cache::IsTheFile) => {
+                Some(into.pread_exact_at(&self.file, offset))
+            }
+            (
+                Request::Write {
+                    offset,
+                    from,
+                    stable: false,
+                },
+                Cache::Telling | Cache::IsTheFile,
+            ) if is_multiple(offset, PAGE) && is_multiple(from.len() as u64, PAGE) => {
+                // Whole pages: none has to be read first.
+                Some(from.pwrite_all_at(&self.file, offset))
+            }
+            _ => None,
+        }
+    }
+
+    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
+        match *request {
+            Request::Read { offset, into } if self.takes(into) => into.pread_exact_at(&self.file, offset),
+            Request::Read { offset, into } => {
+                let bounce = Bounce::new(into.len())?;
+                bounce.slices().pread_exact_at(&self.file, offset)?;
+                bounce.slices().copy_to(into);
+                Ok(())
+            }
+            Request::Write { offset, from, stable } => {
+                if self.takes(from) {
+                    from.pwrite_all_at(&self.file, offset)?;
+                } else {
+                    let bounce = Bounce::new(from.len())?;
+                    from.copy_to(bounce.slices());
+                    bounce.slices().pwrite_all_at(&self.file, offset)?;
+                }
+                self.settle(stable)
+            }
+            Request::Flush => self.settle(true),
+            Request::WriteZeroes {
+                offset,
+                length,
+                unmap,
+                stable,
+            } => {
+                match fallocate(&self.file, zeroing(unmap), offset, length) {
+                    Err(Errno::OPNOTSUPP | Errno::NODEV) => self.write_zeroes_by_hand(offset, length)?,
+                    outcome => outcome?,
+                }
+                self.settle(stable)
+            }
+            Request::Discard { offset, length } => {
+                match fallocate(&self.file, zeroing(true), offset, length) {
+                    Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(()),
+                    outcome => Ok(outcome?),
+                }
             }
         }
-        Ok(())
     }
 }
 
-impl Backend for File {
-    fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    fn read_only(&self) -> bool {
-        self.read_only
-    }
-
-    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
-        Ok(Box::new(FileLane(self)))
-    }
+/// How `fallocate` zeroes a range.
+pub(super) fn zeroing(unmap: bool) -> FallocateFlags {
+    let how = match unmap {
+        true => FallocateFlags::PUNCH_HOLE,
+        false => FallocateFlags::ZERO_RANGE,
+    };
+    how | FallocateFlags::KEEP_SIZE
 }
 
-/// Answers everything at once.
-struct FileLane(Arc<File>);
+#[inline]
+fn is_multiple(number: u64, of: u64) -> bool {
+    // All of these are powers of two.
+    number & (of - 1) == 0
+}
 
-impl Lane for FileLane {
-    fn now(&mut self, request: &Request<'_>) -> Option<io::Result<()>> {
-        Some(self.0.carry_out(request))
+/// What the page cache can do for a file; `None` if it cannot be done without.
+fn cache_of(file: &OwnedFd, direct: bool) -> rustix::io::Result<Option<Cache>> {
+    if !direct {
+        if fstatfs(file).is_ok_and(|system| system.f_type as u64 == TMPFS) {
+            return Ok(Some(Cache::IsTheFile));
+        }
+        // Reading nothing does not wait; it still tells whether waiting can be ruled out.
+        let probe = Bounce::new(1).map(|bounce| bounce.slices().pread_nowait(file, 0));
+        let silent = matches!(probe, Ok(Err(error)) if error.kind() == io::ErrorKind::Unsupported);
+        return Ok(Some(if silent { Cache::Silent } else { Cache::Telling }));
     }
+    // What cannot be asked, before Linux 6.1, is taken to be as coarse as it gets.
+    let answer = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    Ok(match answer {
+        Ok(answer) if answer.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
+            let (memory, offset) = (answer.stx_dio_mem_align, answer.stx_dio_offset_align);
+            let usable = memory.is_power_of_two() && offset.is_power_of_two() && u64::from(offset) <= PAGE;
+            usable.then(|| Cache::Bypassed {
+                offset: u64::from(offset).max(SECTOR_SIZE),
+                memory: memory as usize,
+            })
+        }
+        _ => Some(Cache::Bypassed {
+            offset: PAGE,
+            memory: PAGE as usize,
+        }),
+    })
+}
+
+fn check_size(path: &Path, size: u64) -> Result<(), OpenError> {
+    let path = path.to_owned();
+    if size == 0 {
+        return Err(OpenError::Empty(path));
+    }
+    if !size.is_multiple_of(SECTOR_SIZE) {
+        return Err(OpenError::Truncated { path, size });
+    }
+    Ok(())
 }
 
 /// Size in bytes, or what the file is if not something that has a size.

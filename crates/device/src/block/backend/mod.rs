@@ -3,21 +3,29 @@
 //! A [`Backend`] is shared by all queues of a disk; each of them works through a [`Lane`] of its own. A lane answers at once
 //! what it can, and takes the rest to complete it later, in any order.
 
+mod bounce;
 mod file;
+mod file_lane;
 mod memory;
 mod null;
+mod parcel;
+mod pool;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use ringwright_memory::{Memory as GuestMemory, Slices};
+use ringwright_spec::block::SECTOR_SIZE;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-pub use file::{File, OpenError};
+pub use file::{File, FileOptions, OpenError};
 pub use memory::Memory;
 pub use null::Null;
+pub use parcel::Parcel;
 
 /// The content of a disk.
 pub trait Backend: Send + Sync {
@@ -27,6 +35,11 @@ pub trait Backend: Send + Sync {
     /// Whether writing is refused.
     fn read_only(&self) -> bool {
         false
+    }
+
+    /// The logical block size in bytes that requests must be aligned to, a power of two from 512 to 4096.
+    fn block_size(&self) -> u32 {
+        SECTOR_SIZE as u32
     }
 
     /// A way in for one queue, which has at most `depth` requests outstanding. Errors: those of the operating system, if it

@@ -1,0 +1,242 @@
+//! Backends that complete requests later, driven through a disk.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ringwright_spec::block::{ReqType, Status, features};
+
+use super::*;
+use crate::block::tests::{head, parts, pattern, ranges, read, request};
+use crate::block::{Block, Options};
+use crate::testing::{Bench, Queue, formats};
+
+const MIB: usize = 1 << 20;
+
+/// Every way into a file.
+const WAYS: [(&str, FileOptions); 4] = [
+    ("rings", way(false, false)),
+    ("threads", way(false, true)),
+    ("rings, past the page cache", way(true, false)),
+    ("threads, past the page cache", way(true, true)),
+];
+
+const fn way(direct: bool, without_rings: bool) -> FileOptions {
+    FileOptions {
+        read_only: false,
+        direct,
+        without_rings,
+    }
+}
+
+/// Opens the image in one of the ways. Not on a machine whose file system does not do it, which is said; in CI it does.
+fn open(image: &Path, (name, options): (&str, FileOptions)) -> Option<Arc<File>> {
+    match File::open_with(image, options) {
+        Ok(file) => Some(Arc::new(file)),
+        Err(OpenError::NotDirect(_)) => {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI has a file system for {name}"
+            );
+            eprintln!("not tested, the file system does not do it: {name}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn bench(backend: Arc<dyn Backend>) -> Bench {
+    let options = Options {
+        block_size: backend.block_size(),
+        ..Options::default()
+    };
+    let more = features::FLUSH | features::DISCARD | features::WRITE_ZEROES;
+    Bench::new(Block::new(backend, options).unwrap(), formats()[1] | more)
+}
+
+/// Takes the page cache's copy of the file away, as far as it lets go.
+fn forget(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+fn wait_ok(queue: &mut Queue, count: usize) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|_| {
+            let (status, data) = parts(queue.wait());
+            assert_eq!(status, Status::OK);
+            data
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_holds_what_is_written_to_it_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk");
+    for way in WAYS {
+        fs::write(&image, vec![0xee; 4 * MIB]).unwrap();
+        let Some(file) = open(&image, way) else { continue };
+        let name = way.0;
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        // 32 requests at once, each to its place, of sizes that cross pages.
+        for round in 0..8 {
+            for place in 0..32 {
+                let data = pattern(4096 * (1 + place % 3), round * 32 + place);
+                queue.add(
+                    &[
+                        &head(ReqType::OUT, ((31 - place) * 24 + round * 1024) as u64),
+                        &data,
+                    ],
+                    &[1],
+                );
+            }
+            queue.publish();
+            wait_ok(&mut queue, 32);
+        }
+        assert_eq!(request(&mut queue, ReqType::FLUSH, 0, &[], 0).0, Status::OK);
+        let content = fs::read(&image).unwrap();
+        for round in 0..8 {
+            for place in 0..32 {
+                let expected = pattern(4096 * (1 + place % 3), round * 32 + place);
+                let at = ((31 - place) * 24 + round * 1024) * 512;
+                assert!(content[at..][..expected.len()] == expected, "{name}");
+            }
+        }
+        // Again from the storage, with parts of it in the page cache.
+        forget(&image);
+        for _ in 0..2 {
+            for sector in (0..4 * MIB / 512).step_by(256).rev() {
+                queue.add(&[&head(ReqType::IN, sector as u64)], &[8192, 1]);
+            }
+            queue.publish();
+            let mut found = wait_ok(&mut queue, 32);
+            let mut expected: Vec<Vec<u8>> = (0..32)
+                .map(|index| content[index * 128 * 1024..][..8192].to_vec())
+                .collect();
+            found.sort();
+            expected.sort();
+            assert!(found == expected, "{name}");
+        }
+        assert!(bench.events.resets().is_empty());
+    }
+}
+
+#[test]
+fn zeroes_and_discards_free_the_files_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk");
+    for way in WAYS {
+        fs::write(&image, vec![0xee; 4 * MIB]).unwrap();
+        let Some(file) = open(&image, way) else { continue };
+        let name = way.0;
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        forget(&image);
+        let blocks = || fs::metadata(&image).unwrap().blocks() * 512;
+        let full = blocks();
+        let mut zero = |r#type, flags| {
+            let (from, count) = (2048 * (1 + u64::from(flags)), 1024);
+            let ranges = ranges(&[(from, count, flags), (from + 1024, count / 2, flags)]);
+            assert_eq!(request(&mut queue, r#type, 0, &ranges, 0).0, Status::OK);
+            read(&mut queue, from, 8192).1
+        };
+        assert!(zero(ReqType::WRITE_ZEROES, 0) == [0; 8192], "{name}");
+        let written = blocks();
+        assert!(zero(ReqType::WRITE_ZEROES, 1) == [0; 8192], "{name}");
+        let deallocated = blocks();
+        assert!(full <= written && deallocated <= written - 512 * 1024, "{name}");
+        let ranges = ranges(&[(0, 2048, 0)]);
+        assert_eq!(request(&mut queue, ReqType::DISCARD, 0, &ranges, 0).0, Status::OK);
+        assert!(blocks() <= deallocated - 1024 * 1024, "{name}");
+        // The rest is as it was.
+        assert!(read(&mut queue, 6144, 8192).1 == [0xee; 8192], "{name}");
+    }
+}
+
+#[test]
+fn a_file_system_that_zeroes_no_ranges_gets_zeroes_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk");
+    fs::write(&image, vec![0xee; MIB]).unwrap();
+    let file = Arc::new(File::open(&image, false).unwrap());
+    let Ok(ring) = ringwright_sys::uring::Ring::new(4, file.content.file.as_fd()) else {
+        assert!(std::env::var_os("CI").is_none(), "CI has io_uring");
+        return eprintln!("not tested, this machine gives no io_uring");
+    };
+    let mut lane = file_lane::FileLane::new(file.content.clone(), ring, 4);
+    lane.forbid_zeroing();
+    let memory = bounce::Bounce::new(512).unwrap().memory().clone();
+    let request = Request::WriteZeroes {
+        offset: 4096,
+        length: 200 * 1024,
+        unmap: false,
+        stable: true,
+    };
+    assert!(lane.now(&request).is_none());
+    lane.later(3, &request, &memory).unwrap();
+    lane.submit().unwrap();
+    let (tag, result) = loop {
+        match lane.completed() {
+            Some(completed) => break completed,
+            None => lane.wait().unwrap(),
+        }
+    };
+    result.unwrap();
+    assert_eq!(tag, 3);
+    let content = fs::read(&image).unwrap();
+    assert!(content[..4096].iter().all(|byte| *byte == 0xee));
+    assert!(content[4096..][..200 * 1024].iter().all(|byte| *byte == 0));
+    assert!(content[4096 + 200 * 1024..].iter().all(|byte| *byte == 0xee));
+}
+
+#[test]
+fn an_image_that_ends_early_gives_errors_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk");
+    fs::write(&image, vec![1; MIB]).unwrap();
+    let same = fs::File::options().write(true).open(&image).unwrap();
+    for way in WAYS {
+        let Some(file) = open(&image, way) else { continue };
+        let name = way.0;
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        same.set_len(8192).unwrap();
+        assert_eq!(
+            read(&mut queue, 16, 8192),
+            (Status::IOERR, vec![0; 8192]),
+            "{name}"
+        );
+        assert_eq!(read(&mut queue, 8, 8192).0, Status::IOERR, "{name}");
+        assert_eq!(read(&mut queue, 0, 8192).0, Status::OK, "{name}");
+        same.set_len(MIB as u64).unwrap();
+        assert!(bench.events.resets().is_empty());
+    }
+}
+
+#[test]
+fn the_size_is_looked_at_again_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk");
+    fs::write(&image, vec![1; MIB]).unwrap();
+    let file = Arc::new(File::open(&image, false).unwrap());
+    let mut bench = bench(file.clone());
+    let mut queue = bench.start(0, 128);
+    let end = (MIB / 512) as u64;
+    assert_eq!(read(&mut queue, end, 512).0, Status::IOERR);
+    let same = fs::File::options().write(true).open(&image).unwrap();
+    same.set_len(2 * MIB as u64).unwrap();
+    assert_eq!(read(&mut queue, end, 512).0, Status::IOERR);
+    assert_eq!(file.refresh().unwrap(), 2 * MIB as u64);
+    assert_eq!(read(&mut queue, end, 512), (Status::OK, vec![0; 512]));
+    same.set_len(1000).unwrap();
+    assert!(matches!(
+        file.refresh(),
+        Err(OpenError::Truncated { size: 1000, .. })
+    ));
+    assert_eq!(file.capacity(), 2 * MIB as u64);
+}
