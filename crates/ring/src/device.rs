@@ -11,6 +11,7 @@ mod parts;
 mod place;
 mod serve;
 mod split;
+mod track;
 mod written;
 
 use ::core::fmt;
@@ -26,6 +27,7 @@ pub(crate) use self::core::Core;
 pub(crate) use self::packed::Packed;
 use self::parts::Parts;
 pub(crate) use self::split::Split;
+pub use self::track::InflightRegion;
 use crate::words::{Big, Little};
 use crate::{ByteOrder, Format, Layout, RingError, SetupError, State, Violation};
 
@@ -145,6 +147,20 @@ impl DeviceQueue {
         Ok(queue)
     }
 
+    /// Tracks buffers in flight in `region` from now on, so that a device end that comes after this one, also in another
+    /// process, completes those that this one has not. If `region` says that there are such buffers of a device end before
+    /// this one, they are taken first, in the order in which that one took them, and the virtqueue goes on where it had come
+    /// to, whatever state this end was made with. Gives the number of these buffers.
+    ///
+    /// To be called before anything is taken. Everything goes the long way from then on, but nothing is allocated.
+    pub fn track(&mut self, region: InflightRegion) -> Result<u16, SetupError> {
+        let tracking = each!(&mut self.ring, ring => ring.track(region))?;
+        let count = tracking.again().len();
+        self.core.tracking = Some(tracking);
+        self.choose_way();
+        Ok(count)
+    }
+
     /// Whether the virtqueue at `layout` could be set up in `memory`: its parts are there, aligned and long enough.
     pub fn check(layout: &Layout, packed: bool, memory: &Memory) -> Result<(), SetupError> {
         layout.check(packed)?;
@@ -235,7 +251,8 @@ impl DeviceQueue {
     /// Takes the newest [`pop`](Self::pop) back, as if it had not been: the next one gives the same buffer again. A
     /// token that is not the newest one's is a mistake of the caller's: its buffer stays in flight for good.
     pub fn push_back(&mut self, token: Token) {
-        let newest = each!(&mut self.ring, ring => ring.push_back(&mut self.core, &token));
+        let newest = each!(&mut self.ring, ring => ring.push_back(&mut self.core, &token))
+            || self.core.push_back_again(token.id);
         debug_assert!(newest, "only the newest buffer can be pushed back");
     }
 
@@ -296,7 +313,11 @@ impl DeviceQueue {
     /// Whether the driver has made a buffer available that was not taken yet. A hint: whether it is a legal one is
     /// found when it is taken.
     pub fn has_available(&self) -> bool {
-        let there = || self.is_outdated() || each!(&self.ring, ring => ring.has_available());
+        let there = || {
+            self.core.next_again().is_some()
+                || self.is_outdated()
+                || each!(&self.ring, ring => ring.has_available())
+        };
         self.core.broken.is_none() && there()
     }
 
@@ -373,7 +394,7 @@ impl DeviceQueue {
         self.renew()?;
         let notify = each!(&mut self.ring, ring => {
             ring.write_batches(&mut self.core);
-            ring.publish(&self.core)
+            ring.publish_long(&mut self.core)
         });
         match self.core.format() {
             Format::Split => self.mark(self.parts.device),
@@ -389,7 +410,7 @@ impl DeviceQueue {
         }
         let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
         self.mark_device_area();
-        available
+        available || self.core.next_again().is_some()
     }
 }
 

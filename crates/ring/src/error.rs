@@ -229,6 +229,9 @@ pub enum SetupError {
         /// Queue size.
         size: u16,
     },
+    /// The memory in which buffers in flight are tracked is not what a device end leaves there.
+    #[error("the tracking of buffers in flight: {0}")]
+    Inflight(&'static str),
     /// The area has no room for the virtqueue.
     #[error("no room for {length} bytes of virtqueue")]
     NoRoom {

@@ -27,7 +27,7 @@ mod split;
 mod state;
 mod words;
 
-pub use device::{Chain, DeviceQueue, Token};
+pub use device::{Chain, DeviceQueue, InflightRegion, Token};
 pub use driver::{AddError, AddRefusal, DriverOptions, DriverQueue, Outstanding, Used};
 pub use error::{Format, RingError, SetupError, Violation};
 pub use layout::{ByteOrder, Layout};

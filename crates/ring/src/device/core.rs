@@ -10,6 +10,7 @@ use ringwright_spec::{Features, feature};
 
 use super::chain::Token;
 use super::in_flight::{InFlight, Order};
+use super::track::{Resubmission, Tracking};
 use super::written::{Marker, WriteRecord};
 use crate::split::Descriptor;
 use crate::{Format, RingError, SetupError, Violation};
@@ -36,6 +37,8 @@ pub struct Core {
     pub(super) order: Option<Order>,
     /// With a dirty log.
     pub(super) written: Option<WriteRecord>,
+    /// Where buffers in flight are written down for the device end after this one.
+    pub(super) tracking: Option<Tracking>,
     pub(super) event_idx: bool,
     pub(super) indirect: bool,
     pub(super) notify_on_empty: bool,
@@ -55,6 +58,7 @@ impl Core {
             in_flight: InFlight::new(size),
             order: has(feature::IN_ORDER).then(|| Order::new(size)),
             written: None,
+            tracking: None,
             event_idx: has(feature::EVENT_IDX),
             indirect: has(feature::INDIRECT_DESC),
             notify_on_empty: has(feature::NOTIFY_ON_EMPTY) && !has(feature::VERSION_1),
@@ -84,11 +88,15 @@ impl Core {
         self.format
     }
 
-    /// Whether chains may be taken and given back the short way: with no order to keep, no log, no translation and nothing
-    /// broken.
+    /// Whether chains may be taken and given back the short way: with no order to keep, no log, no translation, no tracking
+    /// and nothing broken.
     pub(super) fn is_plain(&self) -> bool {
         let translated = self.memory.translation().is_some();
-        self.order.is_none() && self.written.is_none() && !translated && self.broken.is_none()
+        self.order.is_none()
+            && self.written.is_none()
+            && self.tracking.is_none()
+            && !translated
+            && self.broken.is_none()
     }
 
     /// Ends the queue's life for `violation`, and gives the error.
@@ -137,8 +145,33 @@ impl Core {
         Ok(())
     }
 
+    /// The buffer of an earlier device end that is to be taken next, if there is one.
+    pub(super) fn next_again(&self) -> Option<Resubmission> {
+        self.tracking.as_ref()?.again().next()
+    }
+
+    /// Takes back the newest chain taken, if it is `id` and was an earlier device end's; says whether it was.
+    pub(super) fn push_back_again(&mut self, id: u16) -> bool {
+        let Some(tracking) = self.tracking.as_mut().filter(|_| self.in_flight.contains(id)) else {
+            return false;
+        };
+        let newest = tracking.again_mut().push_back(id);
+        if newest {
+            self.forget(id);
+        }
+        newest
+    }
+
     /// Takes back the newest chain taken.
     pub(super) fn undo(&mut self, id: u16) {
+        self.forget(id);
+        if let Some(tracking) = &mut self.tracking {
+            tracking.undo(id);
+        }
+    }
+
+    /// The newest chain taken is not in flight.
+    fn forget(&mut self, id: u16) {
         self.in_flight.remove(id);
         if let Some(order) = &mut self.order {
             order.pop_newest();

@@ -166,12 +166,12 @@ impl Order {
         news
     }
 
-    /// The next batch of buffers that can be used, all of which leave `in_flight`.
+    /// The next batch of buffers that can be used, all of which leave `in_flight`; `each` is told of every one.
     ///
     /// A batch ends with a buffer that has a device-writable part. The document ends it only with one that was not
     /// written to its end, as the driver takes all others to be "used (read or written) by the device completely"
     /// (section 2.7.9); but DPDK's driver looks for the length of each received frame in a used entry of its own.
-    pub fn next_batch(&mut self, in_flight: &mut InFlight) -> Option<Batch> {
+    pub fn next_batch(&mut self, in_flight: &mut InFlight, mut each: impl FnMut(u16)) -> Option<Batch> {
         let mut batch: Option<Batch> = None;
         while self.oldest != self.newest {
             let id = self.queue[self.slot(self.oldest)];
@@ -186,6 +186,7 @@ impl Order {
             self.oldest = self.oldest.wrapping_add(1);
             let (chains, descriptors) = batch.map_or((0, 0), |batch| (batch.chains, batch.descriptors));
             let descriptors = descriptors + in_flight.remove(id).unwrap_or(0);
+            each(id);
             batch = Some(Batch {
                 id,
                 written,

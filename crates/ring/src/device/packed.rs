@@ -11,10 +11,11 @@ use ringwright_spec::packed::DescFlags;
 use super::chain::{Taken, Token};
 use super::core::Core;
 use super::gather::{Gather, INDIRECT, Short};
+use super::track::{InflightRegion, Resubmission, TrackPacked, Tracking};
 use crate::packed::{EventWord, PackedRing, Position, STATE, WRITE};
 use crate::split::Descriptor;
 use crate::words::Part;
-use crate::{RingError, State, Violation};
+use crate::{RingError, SetupError, State, Violation};
 
 /// The device's place in a packed virtqueue. All positions are below the ring's size.
 #[derive(Clone)]
@@ -61,6 +62,34 @@ impl<P: Part> Packed<P> {
         }
     }
 
+    /// The tracking of this virtqueue in `region`, after which it goes on where that says.
+    pub(super) fn track(&mut self, region: InflightRegion) -> Result<Tracking, SetupError> {
+        let size = self.ring.size();
+        let is_used = |position: Position| {
+            let available = Position::available(position.index, position.wrap());
+            // SAFETY: the position is below the size, which the tracking has seen to.
+            !available.matches(unsafe { self.ring.tail(position.index, Acquire) })
+        };
+        let (track, recovered) = TrackPacked::new(region, size, self.next_used, is_used)?;
+        if recovered {
+            let used = track.position();
+            (self.next_used, self.published) = (used, used);
+            self.next_available = Position::available(used.index, used.wrap());
+            self.room = size - track.occupied();
+            // What the device end before this one marked used behind a descriptor that it did not come to mark.
+            for _ in 0..track.occupied() {
+                let Position { index, bits } = self.next_available;
+                // SAFETY: positions are below the size.
+                unsafe {
+                    let tail = self.ring.tail(index, Relaxed);
+                    self.ring.set_tail(index, tail & !STATE | bits, Relaxed);
+                }
+                self.next_available.advance(1, size);
+            }
+        }
+        Ok(Tracking::Packed(track))
+    }
+
     /// Takes the next available chain if it can be taken the short way; `None` may also mean that there is none.
     #[inline(always)]
     pub fn pop_short(&mut self, core: &mut Core) -> Option<Taken> {
@@ -98,15 +127,63 @@ impl<P: Part> Packed<P> {
         if let Some(error) = core.broken {
             return Err(error);
         }
+        let mut tracking = core.tracking.take();
+        let track = match &mut tracking {
+            Some(Tracking::Packed(track)) => Some(track),
+            _ => None,
+        };
+        let taken = self.take_next(core, track);
+        core.tracking = tracking;
+        taken.map_err(|violation| core.fail(violation))
+    }
+
+    /// Takes the next chain, from the tracking as long as there are any.
+    fn take_next(
+        &mut self,
+        core: &mut Core,
+        mut track: Option<&mut TrackPacked>,
+    ) -> Result<Option<Taken>, Violation> {
+        if let Some(track) = &mut track
+            && let Some(buffer) = track.again.next()
+        {
+            let taken = self.take_again(core, buffer, track)?;
+            track.again.advance();
+            return Ok(Some(taken));
+        }
         let mut end = self.next_available;
         let first = self.descriptor(&mut end, Acquire);
         if u64::from(first.flags) << 48 & STATE != 0 {
             return Ok(None);
         }
-        match self.take_long(core, first, end) {
-            Ok(taken) => Ok(Some(taken)),
-            Err(violation) => Err(core.fail(violation)),
+        let taken = self.take_long(core, first, end, track.as_deref_mut());
+        if let (Err(_), Some(track)) = (&taken, track) {
+            track.abandon();
         }
+        taken.map(Some)
+    }
+
+    /// Takes a chain of the device end before this one, whose descriptors the tracking has.
+    fn take_again(
+        &mut self,
+        core: &mut Core,
+        buffer: Resubmission,
+        track: &TrackPacked,
+    ) -> Result<Taken, Violation> {
+        let limit = self.ring.size();
+        let mut left = buffer.first..buffer.first + usize::from(buffer.descriptors);
+        let mut next = || -> Result<Descriptor, Violation> {
+            let descriptor = left.next().and_then(|index| track.again.descriptor(index));
+            let descriptor = descriptor.ok_or(Violation::ChainTooLong { limit })?;
+            Ok(Descriptor {
+                flags: descriptor.flags & !((STATE >> 48) as u16),
+                ..descriptor
+            })
+        };
+        let first = next()?;
+        let (gather, _) = Gather::long(core, first, Self::decode, |_| unlinked(next()?))?;
+        let taken = gather.finish(buffer.id, self.next_available.to_event())?;
+        core.insert(&taken.token, buffer.descriptors)?;
+        Ok(taken)
     }
 
     fn take_long(
@@ -114,28 +191,38 @@ impl<P: Part> Packed<P> {
         core: &mut Core,
         first: Descriptor,
         mut end: Position,
+        mut track: Option<&mut TrackPacked>,
     ) -> Result<Taken, Violation> {
         let mut descriptors = 1;
         if self.room == 0 {
             return Err(self.no_room());
         }
+        let mut note = |descriptor: Descriptor, position: Position| {
+            if let Some(track) = &mut track {
+                let flags = descriptor.flags ^ (position.bits >> 48) as u16;
+                track.push(Descriptor { flags, ..descriptor });
+            }
+        };
+        note(first, self.next_available);
         let (gather, last) = Gather::long(core, first, Self::decode, |_| {
             // A list that goes on where no available descriptor can be is longer than the queue or runs into others.
             if descriptors == self.room {
                 return Err(self.no_room());
             }
             descriptors += 1;
+            let position = end;
             let descriptor = self.descriptor(&mut end, Relaxed);
-            // An indirect descriptor is not part of a list.
-            let linked = descriptor.flags & DescFlags::INDIRECT.0 != 0;
-            if linked {
-                Err(Violation::IndirectWithNext)
-            } else {
-                Ok(descriptor)
-            }
+            note(descriptor, position);
+            unlinked(descriptor)
         })?;
         let taken = gather.finish(last.link, self.next_available.to_event())?;
+        if let Some(track) = &track {
+            track.check_room(self.ring.size())?;
+        }
         core.insert(&taken.token, descriptors)?;
+        if let Some(track) = track {
+            track.taken(taken.token.id);
+        }
         self.room -= descriptors;
         self.next_available = end;
         Ok(taken)
@@ -185,7 +272,12 @@ impl<P: Part> Packed<P> {
     /// As [`complete_short`](Self::complete_short), where there is more to do than to write a used descriptor.
     pub fn complete_long(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
         match core.complete(id, written, Self::decode) {
-            Ok(Some(descriptors)) => self.write_used(id, written, descriptors),
+            Ok(Some(descriptors)) => {
+                self.write_used(id, written, descriptors);
+                if let Some(tracking) = &mut core.tracking {
+                    tracking.used(id);
+                }
+            }
             Ok(None) => {}
             Err(_) => return false,
         }
@@ -242,17 +334,31 @@ impl<P: Part> Packed<P> {
             .wanted(self.next_used, added, self.ring.size(), core.event_idx)
     }
 
+    /// As [`publish`](Self::publish), where there is more to do.
+    pub fn publish_long(&mut self, core: &mut Core) -> bool {
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            track.before_publish(self.next_used);
+        }
+        let wanted = self.publish(core);
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            track.published();
+        }
+        wanted
+    }
+
     /// Writes used descriptors for all buffers that are complete in order (section 2.8.8).
     pub fn write_batches(&mut self, core: &mut Core) {
         let Core {
             order: Some(order),
             in_flight,
+            tracking,
             ..
         } = core
         else {
             return;
         };
-        while let Some(batch) = order.next_batch(in_flight) {
+        let mut used = |id| tracking.iter_mut().for_each(|tracking| tracking.used(id));
+        while let Some(batch) = order.next_batch(in_flight, &mut used) {
             self.write_used(batch.id, batch.written, batch.descriptors);
         }
     }
@@ -307,6 +413,14 @@ impl<P: Part> PackedRing<P> {
             flags: ((tail ^ bits) >> 48) as u16,
             link: (tail >> 32) as u16,
         }
+    }
+}
+
+/// A descriptor that follows another one; an indirect one is not part of a list.
+fn unlinked(descriptor: Descriptor) -> Result<Descriptor, Violation> {
+    match descriptor.flags & DescFlags::INDIRECT.0 {
+        0 => Ok(descriptor),
+        _ => Err(Violation::IndirectWithNext),
     }
 }
 

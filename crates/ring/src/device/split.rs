@@ -12,9 +12,10 @@ use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 use super::chain::{Taken, Token};
 use super::core::Core;
 use super::gather::{Gather, INDIRECT, NEXT, Short};
+use super::track::{InflightRegion, TrackSplit, Tracking};
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
-use crate::{RingError, State, Violation};
+use crate::{RingError, SetupError, State, Violation};
 
 /// The device's place in a split virtqueue.
 #[derive(Clone)]
@@ -53,6 +54,19 @@ impl<P: Part> Split<P> {
             next_used: self.published,
             ..State::default()
         }
+    }
+
+    /// The tracking of this virtqueue in `region`, after which it goes on where that says.
+    pub(super) fn track(&mut self, region: InflightRegion) -> Result<Tracking, SetupError> {
+        let used = self.ring.used_index(Acquire);
+        let (track, recovered) = TrackSplit::new(region, self.ring.size(), used)?;
+        if recovered {
+            // Each buffer that was taken is either used or in flight.
+            self.next_available = used.wrapping_add(track.again.len());
+            self.available = self.next_available;
+            (self.next_used, self.published) = (used, used);
+        }
+        Ok(Tracking::Split(track))
     }
 
     /// Takes the next available chain if it can be taken the short way; `None` may also mean that there is none.
@@ -129,6 +143,14 @@ impl<P: Part> Split<P> {
             return Err(error);
         }
         let position = self.next_available;
+        if let Some(buffer) = core.next_again() {
+            let taken = self.take_long(core, buffer.id, position);
+            let taken = taken.map_err(|violation| core.fail(violation))?;
+            if let Some(tracking) = &mut core.tracking {
+                tracking.again_mut().advance();
+            }
+            return Ok(Some(taken));
+        }
         if position == self.available && !self.refill() {
             let (found, size) = (self.ring.available_index(Acquire), self.ring.size());
             if found.wrapping_sub(position) > size {
@@ -146,6 +168,9 @@ impl<P: Part> Split<P> {
         let head = self.ring.available_entry(position);
         match self.take_long(core, head, position) {
             Ok(taken) => {
+                if let Some(Tracking::Split(track)) = &mut core.tracking {
+                    track.taken(head);
+                }
                 self.next_available = position.wrapping_add(1);
                 Ok(Some(taken))
             }
@@ -193,7 +218,12 @@ impl<P: Part> Split<P> {
     /// As [`complete_short`](Self::complete_short), where there is more to do than to write a used entry.
     pub fn complete_long(&mut self, core: &mut Core, id: u16, written: u32) -> bool {
         match core.complete(id, written, Self::decode) {
-            Ok(Some(_)) => self.write_used(id, written),
+            Ok(Some(_)) => {
+                self.write_used(id, written);
+                if let Some(tracking) = &mut core.tracking {
+                    tracking.used(id);
+                }
+            }
             Ok(None) => {}
             Err(_) => return false,
         }
@@ -234,6 +264,15 @@ impl<P: Part> Split<P> {
         self.notify(core, old, new)
     }
 
+    /// As [`publish`](Self::publish), where there is more to do.
+    pub fn publish_long(&mut self, core: &mut Core) -> bool {
+        let wanted = self.publish(core);
+        if let Some(Tracking::Split(track)) = &mut core.tracking {
+            track.published(self.published);
+        }
+        wanted
+    }
+
     #[inline(always)]
     fn notify(&self, core: &Core, old: u16, new: u16) -> bool {
         let wanted = if core.event_idx {
@@ -251,12 +290,14 @@ impl<P: Part> Split<P> {
         let Core {
             order: Some(order),
             in_flight,
+            tracking,
             ..
         } = core
         else {
             return;
         };
-        while let Some(batch) = order.next_batch(in_flight) {
+        let mut used = |id| tracking.iter_mut().for_each(|tracking| tracking.used(id));
+        while let Some(batch) = order.next_batch(in_flight, &mut used) {
             self.ring
                 .set_used_entry(self.next_used, batch.id.into(), batch.written);
             self.next_used = self.next_used.wrapping_add(batch.chains);
