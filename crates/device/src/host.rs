@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwright_memory::Memory;
-use ringwright_ring::{ByteOrder, DeviceQueue, Layout, State};
+use ringwright_ring::{ByteOrder, DeviceQueue, InflightRegion, Layout, State};
 use ringwright_spec::{FeatureBit, Features, feature};
 
 use crate::counters::Counters;
@@ -190,6 +190,27 @@ impl Host {
 
     /// Starts a queue. Features and memory must be set. Buffers that are available already are processed at once.
     pub fn start_queue(&mut self, index: u16, setup: QueueSetup) -> Result<(), HostError> {
+        self.start(index, setup, None)
+    }
+
+    /// As [`Host::start_queue`], with what is in flight tracked in `region`, so that nothing is lost if this process ends at
+    /// any time and another one starts the queue with the same region. What was in flight then is processed first, and the
+    /// queue goes on where the region says, not at the state given.
+    pub fn start_tracked_queue(
+        &mut self,
+        index: u16,
+        setup: QueueSetup,
+        region: InflightRegion,
+    ) -> Result<(), HostError> {
+        self.start(index, setup, Some(region))
+    }
+
+    fn start(
+        &mut self,
+        index: u16,
+        setup: QueueSetup,
+        region: Option<InflightRegion>,
+    ) -> Result<(), HostError> {
         let entry = self.entry(index)?;
         let group = entry.group;
         if entry.kick.is_some() {
@@ -212,8 +233,13 @@ impl Host {
                 .map_err(HostError::Kick)?,
         );
         let order = self.byte_order(features);
-        let ring = DeviceQueue::with_byte_order(setup.layout, features, memory, setup.state, order)
-            .map_err(|source| HostError::Ring { index, source })?;
+        let ring_error = |source| HostError::Ring { index, source };
+        let mut ring = DeviceQueue::with_byte_order(setup.layout, features, memory, setup.state, order)
+            .map_err(ring_error)?;
+        if let Some(region) = region {
+            let count = ring.track(region).map_err(ring_error)?;
+            tracing::debug!(index, count, "buffers are in flight from before");
+        }
         let queue = Box::new(Virtqueue::new(index, ring, setup.notify, counters));
 
         self.start_group(group, features)?;

@@ -16,7 +16,9 @@
 mod config_features;
 mod dialogue;
 mod error;
+mod in_flight;
 mod queue;
+mod reconnect;
 mod transport;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +44,7 @@ use crate::message::{
 use crate::socket::Socket;
 use config_features::config_features;
 use dialogue::Dialogue;
+use in_flight::InFlight;
 use queue::Queue;
 
 /// The protocol features that a front-end here uses where they are offered.
@@ -49,6 +52,7 @@ pub const USED: ProtocolFeatures = ProtocolFeatures::MQ
     .union(ProtocolFeatures::REPLY_ACK)
     .union(ProtocolFeatures::BACKEND_REQ)
     .union(ProtocolFeatures::CONFIG)
+    .union(ProtocolFeatures::INFLIGHT_SHMFD)
     .union(ProtocolFeatures::RESET_DEVICE)
     .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
     .union(ProtocolFeatures::STATUS);
@@ -56,6 +60,9 @@ pub const USED: ProtocolFeatures = ProtocolFeatures::MQ
 /// Guest address at which the back-end sees the front-end's memory. It differs from where it is in this process, so that a
 /// back-end that takes one for the other does not go unnoticed.
 const AREA_ADDRESS: u64 = 0x4000_0000;
+
+/// Most virtqueues: the messages that pass a vring's descriptor have 8 bits for its index.
+const MAX_QUEUES: u64 = 256;
 
 /// Most bytes of the configuration space in one message; QEMU's back-ends take no more.
 const CONFIG_CHUNK: usize = 256;
@@ -110,6 +117,8 @@ pub struct Frontend {
     /// The regions of which the back-end has been told.
     shared: bool,
     area: Arc<Area>,
+    /// Where the back-end tracks the requests in flight of this session.
+    in_flight: Option<InFlight>,
 }
 
 impl Frontend {
@@ -125,31 +134,16 @@ impl Frontend {
 
     /// Speaks to the back-end on a connected stream socket, and agrees with it on the protocol's features.
     pub fn new(stream: impl Into<OwnedFd>, options: FrontendOptions) -> Result<Self, FrontendError> {
-        let socket = Socket::new(stream).with_timeout(options.timeout);
-        let mut dialogue = Dialogue::new(socket);
-        let offered = Features(dialogue.number(Request::GET_FEATURES)?.into());
-        let mut protocol = ProtocolFeatures::NONE;
-        if offered.contains(PROTOCOL_FEATURES) {
-            let theirs = ProtocolFeatures(dialogue.number(Request::GET_PROTOCOL_FEATURES)?);
-            protocol = theirs.intersection(USED).intersection(options.protocol_features);
-            dialogue.tell(Request::SET_PROTOCOL_FEATURES, &protocol.0, &[])?;
-        }
-        dialogue.acknowledged = protocol.contains(ProtocolFeatures::REPLY_ACK);
-        dialogue.tell(Request::SET_OWNER, &(), &[])?;
-        let mut queues = u64::from(options.queues);
-        if protocol.contains(ProtocolFeatures::MQ) {
-            queues = dialogue.number(Request::GET_QUEUE_NUM)?;
-        }
-        if protocol.contains(ProtocolFeatures::BACKEND_REQ) {
-            let (ours, theirs) = UnixStream::pair().map_err(FrontendError::Resources)?;
-            dialogue.tell(Request::SET_BACKEND_REQ_FD, &(), &[theirs.as_fd()])?;
-            dialogue.channel = Some(Socket::new(ours).with_timeout(options.timeout));
-        }
+        let Agreement {
+            dialogue,
+            offered,
+            protocol,
+            queues,
+        } = Agreement::reach(stream, &options)?;
         let memory = Arc::new(Mapping::memfd("vhost-user", options.memory)?);
         let region = Region::new(AREA_ADDRESS, memory);
         let area = Area::from_region(region.clone()).ok_or(FrontendError::NoArea(options.memory))?;
-        // The messages that pass a vring's descriptor have 8 bits for its index.
-        let queues = (0..queues.min(256))
+        let queues = (0..queues.min(MAX_QUEUES))
             .map(|_| Queue::new())
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -165,6 +159,7 @@ impl Frontend {
             regions: vec![region],
             shared: false,
             area,
+            in_flight: None,
         })
     }
 
@@ -348,6 +343,45 @@ impl Frontend {
             chunk.copy_from_slice(&bytes[skip..]);
         }
         Ok(())
+    }
+}
+
+/// What a front-end and a back-end agree on when they meet.
+struct Agreement {
+    dialogue: Dialogue,
+    offered: Features,
+    protocol: ProtocolFeatures,
+    queues: u64,
+}
+
+impl Agreement {
+    fn reach(stream: impl Into<OwnedFd>, options: &FrontendOptions) -> Result<Self, FrontendError> {
+        let socket = Socket::new(stream).with_timeout(options.timeout);
+        let mut dialogue = Dialogue::new(socket);
+        let offered = Features(dialogue.number(Request::GET_FEATURES)?.into());
+        let mut protocol = ProtocolFeatures::NONE;
+        if offered.contains(PROTOCOL_FEATURES) {
+            let theirs = ProtocolFeatures(dialogue.number(Request::GET_PROTOCOL_FEATURES)?);
+            protocol = theirs.intersection(USED).intersection(options.protocol_features);
+            dialogue.tell(Request::SET_PROTOCOL_FEATURES, &protocol.0, &[])?;
+        }
+        dialogue.acknowledged = protocol.contains(ProtocolFeatures::REPLY_ACK);
+        dialogue.tell(Request::SET_OWNER, &(), &[])?;
+        let mut queues = u64::from(options.queues);
+        if protocol.contains(ProtocolFeatures::MQ) {
+            queues = dialogue.number(Request::GET_QUEUE_NUM)?;
+        }
+        if protocol.contains(ProtocolFeatures::BACKEND_REQ) {
+            let (ours, theirs) = UnixStream::pair().map_err(FrontendError::Resources)?;
+            dialogue.tell(Request::SET_BACKEND_REQ_FD, &(), &[theirs.as_fd()])?;
+            dialogue.channel = Some(Socket::new(ours).with_timeout(options.timeout));
+        }
+        Ok(Self {
+            dialogue,
+            offered,
+            protocol,
+            queues,
+        })
     }
 }
 

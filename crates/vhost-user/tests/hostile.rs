@@ -89,7 +89,7 @@ fn malformed_messages_end_the_connection() {
         ),
         (
             "protocol features not offered",
-            with(Request::SET_PROTOCOL_FEATURES, 0, word(1 << 12), 0),
+            with(Request::SET_PROTOCOL_FEATURES, 0, word(1 << 22), 0),
         ),
         (
             "in-band notifications alone",

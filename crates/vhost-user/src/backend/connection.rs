@@ -4,11 +4,11 @@
 //! the first ends the connection; what fails later is a refusal, which is answered where the front-end asked for an
 //! answer and ends the connection where it did not.
 //!
-//! Not offered yet, and refused: in-flight tracking, dirty log, IOTLB, device state, shared memory regions, in-band
+//! Not offered yet, and refused: dirty log, IOTLB, device state, shared memory regions, in-band
 //! notifications. Each is a handler here plus a bit in [`super::OFFERED`]; their payloads and rules are in
 //! [`crate::message`].
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use ringwright_device::Host;
@@ -17,6 +17,7 @@ use ringwright_spec::status::Status;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::channel::Channel;
+use super::in_flight::InFlight;
 use super::memory::MemorySlots;
 use super::ring::Ring;
 use super::{BackendError, BackendOptions};
@@ -34,6 +35,8 @@ pub(super) enum Answer {
     Number(u64),
     /// Any payload.
     Payload(Vec<u8>),
+    /// A payload and a file.
+    File(Vec<u8>, OwnedFd),
 }
 
 /// The state of one connection.
@@ -46,6 +49,8 @@ pub(super) struct Connection<'a> {
     pub(super) protocol: ProtocolFeatures,
     pub(super) slots: MemorySlots,
     pub(super) rings: Vec<Ring>,
+    /// Where requests in flight are tracked.
+    pub(super) in_flight: Option<InFlight>,
     /// The status as the driver wrote it.
     pub(super) status: Status,
     /// Whether the features that the driver acknowledged last were accepted.
@@ -73,6 +78,7 @@ impl<'a> Connection<'a> {
             protocol: ProtocolFeatures::NONE,
             slots: MemorySlots::default(),
             rings,
+            in_flight: None,
             status: Status::NONE,
             features_accepted: false,
         }
@@ -111,20 +117,21 @@ impl<'a> Connection<'a> {
         // Looked at only now: User Mode Linux waits for the reply to the very message that negotiates REPLY_ACK.
         let wanted = asked && self.protocol.contains(ProtocolFeatures::REPLY_ACK);
         match outcome {
-            Ok(Answer::Done) if wanted => self.reply(request, &0u64.to_ne_bytes()),
+            Ok(Answer::Done) if wanted => self.reply(request, &0u64.to_ne_bytes(), &[]),
             Ok(Answer::Done) => Ok(()),
-            Ok(Answer::Number(number)) => self.reply(request, &number.to_ne_bytes()),
-            Ok(Answer::Payload(payload)) => self.reply(request, &payload),
+            Ok(Answer::Number(number)) => self.reply(request, &number.to_ne_bytes(), &[]),
+            Ok(Answer::Payload(payload)) => self.reply(request, &payload, &[]),
+            Ok(Answer::File(payload, file)) => self.reply(request, &payload, &[file.as_fd()]),
             Err(error) if wanted && error.is_refusal() => {
                 tracing::warn!(%error, "vhost-user request refused");
-                self.reply(request, &1u64.to_ne_bytes())
+                self.reply(request, &1u64.to_ne_bytes(), &[])
             }
             Err(error) => Err(error),
         }
     }
 
-    fn reply(&self, request: Request, payload: &[u8]) -> Result<(), BackendError> {
-        Ok(self.socket.send(request.0, Header::REPLY, &[payload], &[])?)
+    fn reply(&self, request: Request, payload: &[u8], files: &[BorrowedFd<'_>]) -> Result<(), BackendError> {
+        Ok(self.socket.send(request.0, Header::REPLY, &[payload], files)?)
     }
 
     /// Checks the form of a message, and that it may come.

@@ -139,6 +139,17 @@ pub enum BackendError {
         /// Why not.
         source: MappingError,
     },
+    /// The memory to track requests in flight in cannot be mapped.
+    #[error("memory of {size:#x} bytes for requests in flight: {source}")]
+    MapInflight {
+        /// Its size in bytes.
+        size: u64,
+        /// Why not.
+        source: MappingError,
+    },
+    /// The memory to track requests in flight in is not what it is said to be.
+    #[error("memory for requests in flight: {0}")]
+    Inflight(&'static str),
     /// The regions do not fit with each other.
     #[error(transparent)]
     Regions(#[from] MapError),

@@ -48,6 +48,11 @@ impl Connection<'_> {
             }
             Request::GET_CONFIG => return self.get_config(&message),
             Request::SET_CONFIG => self.set_config(&message)?,
+            Request::GET_INFLIGHT_FD => return self.get_inflight_fd(read(request, &message)?),
+            Request::SET_INFLIGHT_FD => {
+                let description = read(request, &message)?;
+                self.set_inflight_fd(description, single(request, message.descriptors)?)?;
+            }
             Request::RESET_DEVICE => self.reset_device(),
             Request::GET_MAX_MEM_SLOTS => return Ok(Answer::Number(MAX_SLOTS as u64)),
             Request::ADD_MEM_REG => {
@@ -233,10 +238,12 @@ impl Connection<'_> {
         status
     }
 
-    /// Stops and disables all rings and resets the device. The memory and the protocol features stay.
+    /// Stops and disables all rings and resets the device. The memory and the protocol features stay; nothing is in flight
+    /// any more, so the memory to track it in does not.
     fn reset_device(&mut self) {
         self.host.reset();
         self.rings.iter_mut().for_each(Ring::reset);
+        self.in_flight = None;
         self.status = Status::NONE;
         self.features_accepted = false;
         self.channel.reset();

@@ -175,16 +175,26 @@ impl Connection<'_> {
             .state(&layout, packed, &self.slots.memory()?)
             .map_err(|source| BackendError::RingMemory { index, source })?;
         let (notify, kick) = (Box::new(ring.call.clone()), duplicate(index, &ring.kick)?);
-        self.host.start_queue(
-            index,
-            QueueSetup {
-                layout,
-                state,
-                kick,
-                notify,
-            },
-        )?;
+        let setup = QueueSetup {
+            layout,
+            state,
+            kick,
+            notify,
+        };
+        let region = self
+            .in_flight
+            .as_ref()
+            .and_then(|in_flight| in_flight.region(index));
+        let tracked = region.is_some();
+        match region {
+            Some(region) => self.host.start_tracked_queue(index, setup, region?)?,
+            None => self.host.start_queue(index, setup)?,
+        }
         self.ring(index).running = Some(layout);
+        // The process before this one may have ended between a used buffer and its notification.
+        if tracked {
+            self.ring(index).call.notify();
+        }
         tracing::debug!(index, ?layout, ?state, "vring started");
         Ok(())
     }

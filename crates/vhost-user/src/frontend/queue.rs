@@ -15,10 +15,10 @@ pub(super) struct Queue {
     pub kick: OwnedFd,
     /// Written by the back-end when it has used buffers.
     pub call: OwnedFd,
-    /// Whether the back-end knows where it lies.
-    set_up: bool,
+    /// Where it lies, once the back-end knows.
+    set_up: Option<Layout>,
     /// Whether it runs.
-    running: bool,
+    pub running: bool,
 }
 
 impl Queue {
@@ -26,9 +26,14 @@ impl Queue {
         Ok(Self {
             kick: event()?,
             call: event()?,
-            set_up: false,
+            set_up: None,
             running: false,
         })
+    }
+
+    /// Where it lies, if it is set up.
+    pub fn layout(&self) -> Option<Layout> {
+        self.set_up
     }
 }
 
@@ -40,6 +45,16 @@ impl Frontend {
         if !self.shared {
             self.share()?;
         }
+        self.tell_queue(index, layout, base)?;
+        if self.status.contains(ringwright_spec::status::Status::DRIVER_OK) {
+            self.run(index)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tells the back-end all of virtqueue `index`, up to the kick descriptor that starts it.
+    pub(super) fn tell_queue(&mut self, index: u16, layout: &Layout, base: u32) -> Result<(), FrontendError> {
         let user = |address| {
             self.user_address(address)
                 .ok_or(FrontendError::NotShared(address))
@@ -65,12 +80,8 @@ impl Frontend {
             .tell(Request::SET_VRING_ERR, &event, &[self.error.as_fd()])?;
         self.dialogue
             .tell(Request::SET_VRING_CALL, &event, &[queue.call.as_fd()])?;
-        queue.set_up = true;
-        if self.status.contains(ringwright_spec::status::Status::DRIVER_OK) {
-            self.run(index)
-        } else {
-            Ok(())
-        }
+        queue.set_up = Some(*layout);
+        Ok(())
     }
 
     /// Stops virtqueue `index` once the back-end has ended what it was doing, and returns its vring base.
@@ -79,10 +90,10 @@ impl Frontend {
             .queues
             .get_mut(usize::from(index))
             .ok_or(FrontendError::NoQueue(index))?;
-        if !queue.set_up {
+        if queue.set_up.take().is_none() {
             return Ok(None);
         }
-        (queue.set_up, queue.running) = (false, false);
+        queue.running = false;
         let request = Request::GET_VRING_BASE;
         let reply = self.dialogue.ask(
             request,
@@ -136,11 +147,21 @@ impl Frontend {
         Ok(())
     }
 
-    fn run(&mut self, index: u16) -> Result<(), FrontendError> {
+    /// Makes this end look at virtqueue `index`.
+    pub(super) fn wake(&self, index: u16) -> Result<(), FrontendError> {
+        let queue = self
+            .queues
+            .get(usize::from(index))
+            .ok_or(FrontendError::NoQueue(index))?;
+        let _ = rustix::io::write(&queue.call, &1u64.to_ne_bytes());
+        Ok(())
+    }
+
+    pub(super) fn run(&mut self, index: u16) -> Result<(), FrontendError> {
         let Some(queue) = self.queues.get_mut(usize::from(index)) else {
             return Err(FrontendError::NoQueue(index));
         };
-        if !queue.set_up || queue.running {
+        if queue.set_up.is_none() || queue.running {
             return Ok(());
         }
         queue.running = true;

@@ -22,11 +22,8 @@ impl Transport for Frontend {
     }
 
     fn set_driver_features(&mut self, features: Features) -> Result<(), TransportError> {
-        let word = u64::try_from((features | (self.offered & PROTOCOL_FEATURES)).0)
-            .map_err(|_| TransportError::Unsupported("feature bits above 63"))?;
-        self.dialogue.tell(Request::SET_FEATURES, &word, &[])?;
         self.features = features;
-        Ok(())
+        Ok(self.tell_features()?)
     }
 
     fn status(&mut self) -> Result<Status, TransportError> {
@@ -47,6 +44,7 @@ impl Transport for Frontend {
         let starts = status.contains(Status::DRIVER_OK) && !self.status.contains(Status::DRIVER_OK);
         if status == Status::NONE {
             self.stop_all()?;
+            self.in_flight = None;
         }
         if self.protocol.contains(ProtocolFeatures::STATUS) {
             self.dialogue
@@ -57,6 +55,7 @@ impl Transport for Frontend {
         self.status = status;
         // dev:core:device-status-field:01: no buffer is consumed before DRIVER_OK, so no vring runs before.
         if starts {
+            self.track()?;
             self.run_all()?;
         }
         Ok(())
@@ -127,6 +126,13 @@ impl Transport for Frontend {
 }
 
 impl Frontend {
+    /// Tells the back-end the features that the driver has accepted.
+    pub(super) fn tell_features(&mut self) -> Result<(), FrontendError> {
+        let word = u64::try_from((self.features | (self.offered & PROTOCOL_FEATURES)).0)
+            .map_err(|_| FrontendError::Unsupported("feature bits above 63"))?;
+        self.dialogue.tell(Request::SET_FEATURES, &word, &[])
+    }
+
     /// Checks that there is a configuration space, and that the protocol has words for a part of it.
     fn need_config(&self, offset: usize, length: usize) -> Result<(), FrontendError> {
         if !self.protocol.contains(ProtocolFeatures::CONFIG) {
