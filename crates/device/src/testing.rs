@@ -1,6 +1,7 @@
 //! A driver for tests: the ring's driver end in memory that it shares with a [`Host`].
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -374,4 +375,23 @@ pub fn wait_readable(descriptor: &impl std::os::fd::AsFd, timeout: Duration) -> 
             outcome => return outcome.unwrap() == 1,
         }
     }
+}
+
+/// A program of the peers folder, which `RINGWRIGHT_PEERS` names. `None` without it, which is said; in CI it is there.
+pub fn peer(program: &str) -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("RINGWRIGHT_PEERS") else {
+        assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");
+        eprintln!("skipped: RINGWRIGHT_PEERS is not set (`cargo xtask test` sets it and fetches {program})");
+        return None;
+    };
+    let path = PathBuf::from(folder).join("bin").join(program);
+    if !path.exists() {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing", path.display());
+        eprintln!(
+            "skipped: {} is missing (`cargo xtask setup` fetches it)",
+            path.display()
+        );
+        return None;
+    }
+    Some(path)
 }

@@ -2,5 +2,6 @@
 //! interface, nothing in it but the call.
 
 pub mod descriptor;
+pub mod lock;
 pub mod tap;
 pub mod uring;

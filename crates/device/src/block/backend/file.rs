@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::bounce::Bounce;
 use super::file_lane::FileLane;
+use super::lock::{LockError, lock_image};
 use super::pool::{Blocking, Pool};
 use super::{Backend, Lane, Request};
 
@@ -49,6 +50,8 @@ pub struct FileOptions {
     pub read_only: bool,
     /// Past the page cache (`O_DIRECT`).
     pub direct: bool,
+    /// Other programs are kept from spoiling the image, and refused if they have it already.
+    pub locking: bool,
     /// Without io_uring, even if the operating system has it.
     pub without_rings: bool,
 }
@@ -60,6 +63,8 @@ pub(super) struct Content {
     capacity: AtomicU64,
     /// What the page cache can do for us.
     pub cache: Cache,
+    /// Why a flush has failed, if one has.
+    flush_error: AtomicI32,
 }
 
 /// Whether and how the page cache is used.
@@ -111,6 +116,14 @@ pub enum OpenError {
     /// The file system, or the device, does not do without the page cache.
     #[error("{}: cannot be used without the page cache; leave out direct access, or move the image to another file system", .0.display())]
     NotDirect(PathBuf),
+    /// Another program has it.
+    #[error("{}: {source}", .path.display())]
+    Locked {
+        /// The name given.
+        path: PathBuf,
+        /// What is known of the other one.
+        source: LockError,
+    },
     /// Anything else.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -177,10 +190,16 @@ impl File {
             }
         };
         check_size(&path, size)?;
+        if options.locking
+            && let Err(source) = lock_image(&file, options.read_only)
+        {
+            return Err(OpenError::Locked { path, source });
+        }
         let content = Arc::new(Content {
             file,
             capacity: AtomicU64::new(size),
             cache,
+            flush_error: AtomicI32::new(0),
         });
         Ok(Self {
             pool: Arc::new(Pool::new(content.clone())),
@@ -262,10 +281,32 @@ impl Content {
     }
 
     fn settle(&self, stable: bool) -> io::Result<()> {
-        if stable {
-            fdatasync(&self.file)?;
+        match stable {
+            true => {
+                self.may_flush()?;
+                self.flushed(fdatasync(&self.file).map_err(io::Error::from))
+            }
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether flushing makes sense: after one that has failed it does not. The kernel has forgotten which data could not be
+    /// written, and would say of the next flush that all is well.
+    pub fn may_flush(&self) -> io::Result<()> {
+        match self.flush_error.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Remembers a flush that has failed.
+    pub fn flushed(&self, result: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = &result
+            && let Some(errno) = error.raw_os_error()
+        {
+            self.flush_error.store(errno, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Whether data of this view can go to the file as they lie.

@@ -40,6 +40,8 @@ enum Step {
     Written { offset: u64, end: u64, stable: bool },
     /// After a range was deallocated, if it could be.
     Discarded,
+    /// After data were made stable.
+    Flushed,
     /// After data were read elsewhere.
     Copy { from: Bounce, to: Held },
 }
@@ -83,7 +85,7 @@ impl FileLane {
                 from.copy_to(bounce.slices());
                 ring.write(tag, offset, bounce.slices(), stable, bounce.memory())?;
             }
-            Request::Flush => ring.sync(tag)?,
+            Request::Flush => return self.flush(tag),
             Request::WriteZeroes {
                 offset,
                 length,
@@ -110,6 +112,12 @@ impl FileLane {
             }
         }
         Ok(Step::Nothing)
+    }
+
+    fn flush(&mut self, tag: u16) -> io::Result<Step> {
+        self.content.may_flush()?;
+        self.ring.sync(tag)?;
+        Ok(Step::Flushed)
     }
 
     /// Writes the next zeroes of a range that ends at `end`.
@@ -148,8 +156,9 @@ impl FileLane {
                 self.write_zeroes(tag, offset, end, stable).map_err(Err)
             }
             (Step::Zeroed { stable: true, .. } | Step::Written { stable: true, .. }, Ok(())) => {
-                self.ring.sync(tag).map(|()| Step::Nothing).map_err(Err)
+                self.flush(tag).map_err(Err)
             }
+            (Step::Flushed, result) => Err(self.content.flushed(result)),
             (Step::Discarded, Err(error)) if is_unsupported(&error) => Err(Ok(())),
             (Step::Copy { from, to }, Ok(())) => {
                 from.slices().copy_to(to.slices());

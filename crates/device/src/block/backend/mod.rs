@@ -6,6 +6,10 @@
 mod bounce;
 mod file;
 mod file_lane;
+mod image;
+#[cfg(test)]
+mod image_tests;
+mod lock;
 mod memory;
 mod null;
 mod parcel;
@@ -23,6 +27,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 pub use file::{File, FileOptions, OpenError};
+pub use image::{Image, ImageError, ImageFormat, ImageOptions};
+pub use lock::LockError;
 pub use memory::Memory;
 pub use null::Null;
 pub use parcel::Parcel;

@@ -27,6 +27,7 @@ const fn way(direct: bool, without_rings: bool) -> FileOptions {
     FileOptions {
         read_only: false,
         direct,
+        locking: false,
         without_rings,
     }
 }

@@ -1,0 +1,285 @@
+//! A disk in an image whose format has more to it than the disk's bytes: qcow2 and VMDK, with the images they stand on.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use imago::file::File as Storage;
+use imago::qcow2::Qcow2;
+use imago::vmdk::Vmdk;
+use imago::{FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate, StorageOpenOptions};
+use ringwright_memory::Slices;
+use ringwright_spec::block::SECTOR_SIZE;
+use rustix::fs::{Mode, OFlags, open};
+
+use super::lock::{LockError, lock_image};
+use super::pool::{Blocking, Pool};
+use super::{Backend, Lane, Request};
+
+/// The formats of images, other than raw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageFormat {
+    /// QEMU's, versions 2 and 3, with backing images and external data files.
+    Qcow2,
+    /// VMware's, for reading, with extents that are flat files.
+    Vmdk,
+}
+
+/// How an image is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageOptions {
+    /// The format: that of the file, whatever it looks like.
+    pub format: ImageFormat,
+    /// For reading only.
+    pub read_only: bool,
+    /// Past the page cache.
+    pub direct: bool,
+    /// Other programs are kept from spoiling the image, and refused if they have it already.
+    pub locking: bool,
+}
+
+/// Why an image cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It cannot be opened, or is not what it should be.
+    #[error("{}: cannot be opened as a {format:?} image: {source}", .path.display())]
+    Open {
+        /// The name given.
+        path: PathBuf,
+        /// The format given.
+        format: ImageFormat,
+        /// What was found.
+        source: io::Error,
+    },
+    /// Another program has it.
+    #[error("{}: {source}", .path.display())]
+    Locked {
+        /// The name given.
+        path: PathBuf,
+        /// What is known of the other one.
+        source: LockError,
+    },
+    /// The format can be read only.
+    #[error("{}: VMDK images can only be read; serve it read-only, or convert it", .0.display())]
+    ReadOnly(PathBuf),
+    /// It has no content, or no whole number of sectors.
+    #[error("{}: a disk of {size} bytes, which is no whole number of 512-byte sectors, or none", .path.display())]
+    Size {
+        /// The name given.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// Keeps a disk's content in an image file. A few threads carry out the requests; data are copied.
+pub struct Image {
+    path: PathBuf,
+    capacity: u64,
+    read_only: bool,
+    pool: Arc<Pool>,
+}
+
+/// The open image.
+struct Content {
+    /// Discarding needs the image for itself.
+    image: RwLock<FormatAccess<Storage>>,
+    /// Has the locks.
+    _lock: Option<OwnedFd>,
+}
+
+impl Image {
+    /// Opens an image, and what it stands on.
+    pub fn open(path: impl AsRef<Path>, options: ImageOptions) -> Result<Self, ImageError> {
+        let path = path.as_ref().to_owned();
+        let ImageOptions {
+            format, read_only, ..
+        } = options;
+        if format == ImageFormat::Vmdk && !read_only {
+            return Err(ImageError::ReadOnly(path));
+        }
+        let failed = |source: io::Error| ImageError::Open {
+            path: path.clone(),
+            format,
+            source,
+        };
+        let lock = match options.locking {
+            true => {
+                let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+                let file = open(&path, access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty());
+                let file = file.map_err(|error| failed(error.into()))?;
+                lock_image(&file, read_only).map_err(|source| ImageError::Locked {
+                    path: path.clone(),
+                    source,
+                })?;
+                Some(file)
+            }
+            false => None,
+        };
+        let storage = StorageOpenOptions::new().direct(options.direct);
+        let image = match format {
+            ImageFormat::Qcow2 => opened(Qcow2::<Storage>::builder_path(&path), storage, !read_only),
+            ImageFormat::Vmdk => opened(Vmdk::<Storage>::builder_path(&path), storage, false),
+        };
+        let image = image.map_err(failed)?;
+        if format == ImageFormat::Qcow2 {
+            check_tables(&path).map_err(failed)?;
+        }
+        let capacity = image.size();
+        if capacity == 0 || !capacity.is_multiple_of(SECTOR_SIZE) {
+            return Err(ImageError::Size { path, size: capacity });
+        }
+        let content = Content {
+            image: RwLock::new(image),
+            _lock: lock,
+        };
+        Ok(Self {
+            path,
+            capacity,
+            read_only,
+            pool: Arc::new(Pool::new(Arc::new(content))),
+        })
+    }
+}
+
+impl Backend for Image {
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        Ok(Box::new(self.pool.lane()?))
+    }
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Blocking for Content {
+    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
+        let stable = match *request {
+            Request::Read { offset, into } => {
+                return with_buffer(into.len(), |buffer| {
+                    self.shared(|image| image.read(&mut *buffer, offset))?;
+                    into.write(0, buffer).map_err(io::Error::other)
+                });
+            }
+            Request::Write { offset, from, stable } => {
+                self.write(offset, from)?;
+                stable
+            }
+            Request::Flush => true,
+            Request::WriteZeroes {
+                offset,
+                length,
+                unmap: true,
+                stable,
+            } => {
+                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+                image.discard_to_zero(offset, length)?;
+                stable
+            }
+            Request::WriteZeroes {
+                offset,
+                length,
+                stable,
+                ..
+            } => {
+                self.shared(|image| image.write_zeroes(offset, length))?;
+                stable
+            }
+            Request::Discard { offset, length } => {
+                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+                match image.discard_to_any(offset, length) {
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                    outcome => outcome?,
+                }
+                false
+            }
+        };
+        match stable {
+            // The first writes what is only in our memory yet, the second makes it stable.
+            true => self.shared(|image| image.flush().and_then(|()| image.sync())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Content {
+    fn write(&self, offset: u64, from: Slices<'_>) -> io::Result<()> {
+        with_buffer(from.len(), |buffer| {
+            from.read(0, buffer).map_err(io::Error::other)?;
+            self.shared(|image| image.write(&*buffer, offset))
+        })
+    }
+
+    fn shared<R>(&self, with: impl FnOnce(&FormatAccess<Storage>) -> R) -> R {
+        with(&self.image.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn opened<B: FormatDriverBuilder<Storage>>(
+    builder: B,
+    storage: StorageOpenOptions,
+    write: bool,
+) -> io::Result<FormatAccess<Storage>>
+where
+    B::Format: 'static,
+{
+    let opening = builder.storage_open_options(storage).write(write);
+    // Images that this one stands on are opened for reading, as it says where they are.
+    Ok(FormatAccess::new(
+        opening.open(PermissiveImplicitOpenGate::default())?,
+    ))
+}
+
+/// Fails if a qcow2 file ends before its tables do: what is missing would read as a disk full of zeroes.
+fn check_tables(path: &Path) -> io::Result<()> {
+    let mut header = [0; 60];
+    let mut file = std::fs::File::open(path)?;
+    file.read_exact(&mut header)?;
+    // Big-endian: l1_size at 36, l1_table_offset at 40, refcount_table_offset at 48, refcount_table_clusters at 56.
+    let u32_at = |at: usize| {
+        u64::from(header[at + 3])
+            | u64::from(header[at + 2]) << 8
+            | u64::from(header[at + 1]) << 16
+            | u64::from(header[at]) << 24
+    };
+    let u64_at = |at: usize| u32_at(at) << 32 | u32_at(at + 4);
+    let end = u64_at(40)
+        .saturating_add(u32_at(36) * 8)
+        .max(u64_at(48).saturating_add(1));
+    let size = file.metadata()?.len();
+    if size < end {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("the file ends before its tables: {size} bytes, and {end} are needed; it is truncated"),
+        ));
+    }
+    Ok(())
+}
+
+/// Calls `with` with memory of this thread's own: the formats want plain memory, which shared memory is not.
+fn with_buffer<R>(length: usize, with: impl FnOnce(&mut [u8]) -> R) -> R {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        with(&mut buffer[..length])
+    })
+}
