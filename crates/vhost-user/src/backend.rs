@@ -15,9 +15,11 @@ mod channel;
 mod connection;
 mod error;
 mod in_flight;
+mod log;
 mod memory;
 mod requests;
 mod ring;
+mod state;
 mod vrings;
 
 use std::os::fd::OwnedFd;
@@ -39,13 +41,16 @@ use connection::Connection;
 
 /// The protocol features that a back-end here has.
 pub const OFFERED: ProtocolFeatures = ProtocolFeatures::MQ
+    .union(ProtocolFeatures::LOG_SHMFD)
     .union(ProtocolFeatures::REPLY_ACK)
     .union(ProtocolFeatures::BACKEND_REQ)
     .union(ProtocolFeatures::CONFIG)
     .union(ProtocolFeatures::INFLIGHT_SHMFD)
     .union(ProtocolFeatures::RESET_DEVICE)
     .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
-    .union(ProtocolFeatures::STATUS);
+    .union(ProtocolFeatures::STATUS)
+    .union(ProtocolFeatures::DEVICE_STATE)
+    .union(ProtocolFeatures::GET_VRING_BASE_INFLIGHT);
 
 /// The device-independent features that make sense here. The others are the front-end's own (RING_RESET,
 /// NOTIFICATION_DATA, SR_IOV, ADMIN_VQ), need what is not offered (ACCESS_PLATFORM), or only slow a driver down

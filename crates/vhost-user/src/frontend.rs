@@ -17,6 +17,7 @@ mod config_features;
 mod dialogue;
 mod error;
 mod in_flight;
+mod migration;
 mod queue;
 mod reconnect;
 mod transport;
@@ -49,13 +50,15 @@ use queue::Queue;
 
 /// The protocol features that a front-end here uses where they are offered.
 pub const USED: ProtocolFeatures = ProtocolFeatures::MQ
+    .union(ProtocolFeatures::LOG_SHMFD)
     .union(ProtocolFeatures::REPLY_ACK)
     .union(ProtocolFeatures::BACKEND_REQ)
     .union(ProtocolFeatures::CONFIG)
     .union(ProtocolFeatures::INFLIGHT_SHMFD)
     .union(ProtocolFeatures::RESET_DEVICE)
     .union(ProtocolFeatures::CONFIGURE_MEM_SLOTS)
-    .union(ProtocolFeatures::STATUS);
+    .union(ProtocolFeatures::STATUS)
+    .union(ProtocolFeatures::DEVICE_STATE);
 
 /// Guest address at which the back-end sees the front-end's memory. It differs from where it is in this process, so that a
 /// back-end that takes one for the other does not go unnoticed.
@@ -119,6 +122,8 @@ pub struct Frontend {
     area: Arc<Area>,
     /// Where the back-end tracks the requests in flight of this session.
     in_flight: Option<InFlight>,
+    /// Whether the back-end is to log what it writes.
+    logging: bool,
 }
 
 impl Frontend {
@@ -160,6 +165,7 @@ impl Frontend {
             shared: false,
             area,
             in_flight: None,
+            logging: false,
         })
     }
 

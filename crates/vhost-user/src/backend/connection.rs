@@ -4,14 +4,15 @@
 //! the first ends the connection; what fails later is a refusal, which is answered where the front-end asked for an
 //! answer and ends the connection where it did not.
 //!
-//! Not offered yet, and refused: dirty log, IOTLB, device state, shared memory regions, in-band
-//! notifications. Each is a handler here plus a bit in [`super::OFFERED`]; their payloads and rules are in
+//! Not offered yet, and refused: IOTLB, shared memory regions, in-band notifications. Each is a handler here plus a bit in [`super::OFFERED`]; their payloads and rules are in
 //! [`crate::message`].
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringwright_device::Host;
+use ringwright_memory::DirtyLog;
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
 use zerocopy::{FromBytes, IntoBytes};
@@ -20,8 +21,9 @@ use super::channel::Channel;
 use super::in_flight::InFlight;
 use super::memory::MemorySlots;
 use super::ring::Ring;
+use super::state::Transfer;
 use super::{BackendError, BackendOptions};
-use crate::message::{Header, PROTOCOL_FEATURES, ProtocolFeatures, Request};
+use crate::message::{Header, LOG_ALL, PROTOCOL_FEATURES, ProtocolFeatures, Request};
 use crate::socket::{Message, Socket};
 
 /// How often a ring without kicks is looked at.
@@ -44,13 +46,18 @@ pub(super) struct Connection<'a> {
     pub(super) host: &'a mut Host,
     pub(super) channel: &'a Channel,
     pub(super) options: &'a BackendOptions,
-    socket: Socket,
+    pub(super) socket: Socket,
     /// Protocol features in use.
     pub(super) protocol: ProtocolFeatures,
     pub(super) slots: MemorySlots,
     pub(super) rings: Vec<Ring>,
     /// Where requests in flight are tracked.
     pub(super) in_flight: Option<InFlight>,
+    /// The dirty log, and whether it is to be written.
+    pub(super) log: Option<Arc<DirtyLog>>,
+    pub(super) logging: bool,
+    /// The device's state, on its way to or from another back-end.
+    pub(super) transfer: Transfer,
     /// The status as the driver wrote it.
     pub(super) status: Status,
     /// Whether the features that the driver acknowledged last were accepted.
@@ -79,6 +86,9 @@ impl<'a> Connection<'a> {
             slots: MemorySlots::default(),
             rings,
             in_flight: None,
+            log: None,
+            logging: false,
+            transfer: Transfer::None,
             status: Status::NONE,
             features_accepted: false,
         }
@@ -87,7 +97,7 @@ impl<'a> Connection<'a> {
     /// Serves the front-end until it goes, does something that cannot be answered, or the socket's stop is raised.
     pub fn run(&mut self) -> Result<(), BackendError> {
         loop {
-            self.poll_rings()?;
+            self.work()?;
             let message = self.socket.receive()?;
             self.answer(message)?;
         }
@@ -95,12 +105,23 @@ impl<'a> Connection<'a> {
 
     /// Everything that a driver may negotiate through this connection.
     pub(super) fn offered_features(&self) -> Features {
-        self.options.offer(self.host) | PROTOCOL_FEATURES
+        let mut offered = self.options.offer(self.host) | PROTOCOL_FEATURES;
+        if self
+            .options
+            .protocol_features
+            .contains(ProtocolFeatures::LOG_SHMFD)
+        {
+            offered = offered | LOG_ALL;
+        }
+        offered
     }
 
-    /// While rings are to be polled, does so until there is a message.
-    fn poll_rings(&mut self) -> Result<(), BackendError> {
-        while self.rings.iter().any(Ring::is_polled) && !self.socket.is_readable(POLL_INTERVAL)? {
+    /// While rings are to be polled, or the device's state is on its way, does that until there is a message.
+    fn work(&mut self) -> Result<(), BackendError> {
+        while (self.rings.iter().any(Ring::is_polled) || self.transfer.is_pending())
+            && !self.socket.is_readable(POLL_INTERVAL)?
+        {
+            self.advance_transfer();
             let polled = (0u16..).zip(&self.rings).filter(|(_, ring)| ring.is_polled());
             polled.for_each(|(index, _)| self.host.kick(index));
         }

@@ -150,6 +150,33 @@ pub enum BackendError {
     /// The memory to track requests in flight in is not what it is said to be.
     #[error("memory for requests in flight: {0}")]
     Inflight(&'static str),
+    /// The dirty log cannot be mapped.
+    #[error("dirty log of {size:#x} bytes: {source}")]
+    MapLog {
+        /// Its size in bytes.
+        size: u64,
+        /// Why not.
+        source: MappingError,
+    },
+    /// Writes to a virtqueue's device area would have to be logged where that is not.
+    #[error("virtqueue {index}: its device area is to be logged at {found:#x}, but is at {expected:#x}")]
+    LogAddress {
+        /// The virtqueue.
+        index: u16,
+        /// Guest address of the device area.
+        expected: u64,
+        /// The address for the log.
+        found: u64,
+    },
+    /// A state is loaded into a device that works.
+    #[error("the device's state cannot be loaded while a vring runs")]
+    NotSuspended,
+    /// The descriptor for the device's state does not work.
+    #[error("the descriptor for the device's state: {0}")]
+    StateDescriptor(#[source] std::io::Error),
+    /// Vrings are not stopped with requests in flight that nobody knows of.
+    #[error("GET_VRING_BASE_INFLIGHT without INFLIGHT_SHMFD")]
+    UntrackedBase,
     /// The regions do not fit with each other.
     #[error(transparent)]
     Regions(#[from] MapError),

@@ -12,8 +12,8 @@ use super::connection::{Answer, Connection, read, single};
 use super::memory::{MAX_SLOTS, MemorySlots};
 use super::ring::{Position, Ring};
 use crate::message::{
-    Config, MAX_PAYLOAD, MAX_TABLE_REGIONS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES, ProtocolFeatures,
-    Request, SingleRegion,
+    Config, LOG_ALL, MAX_PAYLOAD, MAX_TABLE_REGIONS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES,
+    ProtocolFeatures, Request, SingleRegion,
 };
 use crate::socket::Message;
 
@@ -27,6 +27,14 @@ impl Connection<'_> {
             Request::SET_OWNER => {}
             Request::RESET_OWNER => self.disable_all()?,
             Request::SET_MEM_TABLE => self.set_mem_table(message)?,
+            // "Reply payload: N/A", and yet among those that are replied to.
+            Request::SET_LOG_BASE => {
+                let description = read(request, &message)?;
+                self.set_log_base(description, single(request, message.descriptors)?)?;
+                return Ok(Answer::Payload(Vec::new()));
+            }
+            // It "may be used to inform the front-end that the log has been modified"; it looks by itself.
+            Request::SET_LOG_FD => {}
             Request::SET_VRING_NUM => self.set_vring_num(read(request, &message)?)?,
             Request::SET_VRING_ADDR => self.set_vring_addr(read(request, &message)?)?,
             Request::SET_VRING_BASE => self.set_vring_base(read(request, &message)?)?,
@@ -53,6 +61,11 @@ impl Connection<'_> {
                 let description = read(request, &message)?;
                 self.set_inflight_fd(description, single(request, message.descriptors)?)?;
             }
+            Request::SET_DEVICE_STATE_FD => {
+                let parameters = read(request, &message)?;
+                return self.set_device_state_fd(parameters, single(request, message.descriptors)?);
+            }
+            Request::CHECK_DEVICE_STATE => return self.check_device_state(),
             Request::RESET_DEVICE => self.reset_device(),
             Request::GET_MAX_MEM_SLOTS => return Ok(Answer::Number(MAX_SLOTS as u64)),
             Request::ADD_MEM_REG => {
@@ -82,7 +95,7 @@ impl Connection<'_> {
                 found: features,
             });
         }
-        let negotiated = features - PROTOCOL_FEATURES;
+        let negotiated = features - PROTOCOL_FEATURES - LOG_ALL;
         if self.host.features() != Some(negotiated) {
             let (running, packed) = (self.stop_all()?, self.packed());
             self.host.set_features(negotiated)?;
@@ -93,6 +106,9 @@ impl Connection<'_> {
                     .for_each(|ring| ring.position = Position::default());
             }
             self.start_each(&running)?;
+        }
+        if self.logging != features.contains(LOG_ALL) {
+            self.set_logging(features.contains(LOG_ALL))?;
         }
         self.features_accepted = true;
         // "upon receiving a SET_FEATURES message from the front-end without PROTOCOL_FEATURES set, the back-end must
@@ -106,6 +122,12 @@ impl Connection<'_> {
     }
 
     fn set_protocol_features(&mut self, features: ProtocolFeatures) -> Result<(), BackendError> {
+        // "must only be negotiated if INFLIGHT_SHMFD is also negotiated"
+        if features.contains(ProtocolFeatures::GET_VRING_BASE_INFLIGHT)
+            && !features.contains(ProtocolFeatures::INFLIGHT_SHMFD)
+        {
+            return Err(BackendError::UntrackedBase);
+        }
         let both = ProtocolFeatures::BACKEND_REQ.union(ProtocolFeatures::REPLY_ACK);
         if features.contains(ProtocolFeatures::INBAND_NOTIFICATIONS) && !features.contains(both) {
             return Err(BackendError::InbandAlone);
@@ -145,7 +167,7 @@ impl Connection<'_> {
     /// Makes `slots` the device's memory, while rings run. A ring that the front-end keeps at its user address but that
     /// the guest now sees elsewhere is taken along.
     fn set_slots(&mut self, slots: MemorySlots) -> Result<(), BackendError> {
-        let memory = Arc::new(slots.memory()?);
+        let memory = Arc::new(self.logged(slots.memory()?));
         let mut moved = Vec::new();
         for (index, ring) in (0u16..).zip(&self.rings) {
             if ring.running.is_some() && ring.layout(index, &slots)? != ring.running {

@@ -36,17 +36,19 @@ impl Connection<'_> {
     }
 
     pub(super) fn set_vring_addr(&mut self, addresses: VringAddress) -> Result<(), BackendError> {
-        let request = Request::SET_VRING_ADDR;
-        let index = self.index(request, addresses.index)?;
-        if addresses.flags & VringAddress::LOG != 0 {
-            let found = addresses.flags.into();
-            return Err(BackendError::Value {
-                request,
-                expected: "flag while there is no log",
-                found,
+        let index = self.index(Request::SET_VRING_ADDR, addresses.index)?;
+        // Device areas are logged where they are, whenever there is a log. Where else they could be, only a front-end with an
+        // IOMMU knows. Without the flag the address means nothing; Linux in user mode sends all ones.
+        if addresses.flags & VringAddress::LOG != 0
+            && let Some(expected) = self.slots.guest_address(addresses.used)
+            && expected != addresses.log
+        {
+            return Err(BackendError::LogAddress {
+                index,
+                expected,
+                found: addresses.log,
             });
         }
-        // The log's address means nothing without a log; Linux in user mode sends all ones.
         let place = |addresses: &VringAddress| (addresses.descriptor, addresses.available, addresses.used);
         if self.ring(index).addresses.as_ref().map(place) != Some(place(&addresses)) {
             self.set_up_anew(index)?;

@@ -55,23 +55,12 @@ impl Frontend {
 
     /// Tells the back-end all of virtqueue `index`, up to the kick descriptor that starts it.
     pub(super) fn tell_queue(&mut self, index: u16, layout: &Layout, base: u32) -> Result<(), FrontendError> {
-        let user = |address| {
-            self.user_address(address)
-                .ok_or(FrontendError::NotShared(address))
-        };
         let number = u32::from(index);
-        let addresses = VringAddress {
-            index: number,
-            descriptor: user(layout.descriptor_area)?,
-            used: user(layout.device_area)?,
-            available: user(layout.driver_area)?,
-            ..VringAddress::default()
-        };
         let state = |num| VringState { index: number, num };
         self.dialogue
             .tell(Request::SET_VRING_NUM, &state(layout.size.into()), &[])?;
         self.dialogue.tell(Request::SET_VRING_BASE, &state(base), &[])?;
-        self.dialogue.tell(Request::SET_VRING_ADDR, &addresses, &[])?;
+        self.tell_addresses(index, layout)?;
         let Some(queue) = self.queues.get_mut(usize::from(index)) else {
             return Err(FrontendError::NoQueue(index));
         };
@@ -82,6 +71,23 @@ impl Frontend {
             .tell(Request::SET_VRING_CALL, &event, &[queue.call.as_fd()])?;
         queue.set_up = Some(*layout);
         Ok(())
+    }
+
+    /// Tells the back-end where virtqueue `index` lies.
+    pub(super) fn tell_addresses(&mut self, index: u16, layout: &Layout) -> Result<(), FrontendError> {
+        let user = |address| {
+            self.user_address(address)
+                .ok_or(FrontendError::NotShared(address))
+        };
+        let addresses = VringAddress {
+            index: index.into(),
+            flags: if self.logging { VringAddress::LOG } else { 0 },
+            descriptor: user(layout.descriptor_area)?,
+            used: user(layout.device_area)?,
+            available: user(layout.driver_area)?,
+            log: layout.device_area,
+        };
+        self.dialogue.tell(Request::SET_VRING_ADDR, &addresses, &[])
     }
 
     /// Stops virtqueue `index` once the back-end has ended what it was doing, and returns its vring base.

@@ -41,6 +41,8 @@ impl Frontend {
         self.offered = agreement.offered;
         self.protocol = agreement.protocol;
         self.shared = false;
+        // The log is between the front-end and the process that was told of it.
+        self.logging = false;
         if self.status.contains(Status::FEATURES_OK) {
             self.tell_features()?;
         }

@@ -9,7 +9,7 @@ use ringwright_spec::Features;
 use ringwright_spec::status::Status;
 
 use super::{CONFIG_CHUNK, Frontend, FrontendError};
-use crate::message::{Config, PROTOCOL_FEATURES, ProtocolFeatures, Request};
+use crate::message::{Config, LOG_ALL, PROTOCOL_FEATURES, ProtocolFeatures, Request};
 use zerocopy::IntoBytes;
 
 impl Transport for Frontend {
@@ -45,6 +45,7 @@ impl Transport for Frontend {
         if status == Status::NONE {
             self.stop_all()?;
             self.in_flight = None;
+            self.logging = false;
         }
         if self.protocol.contains(ProtocolFeatures::STATUS) {
             self.dialogue
@@ -128,7 +129,11 @@ impl Transport for Frontend {
 impl Frontend {
     /// Tells the back-end the features that the driver has accepted.
     pub(super) fn tell_features(&mut self) -> Result<(), FrontendError> {
-        let word = u64::try_from((self.features | (self.offered & PROTOCOL_FEATURES)).0)
+        let logging = match self.logging {
+            true => LOG_ALL,
+            false => Features::NONE,
+        };
+        let word = u64::try_from((self.features | logging | (self.offered & PROTOCOL_FEATURES)).0)
             .map_err(|_| FrontendError::Unsupported("feature bits above 63"))?;
         self.dialogue.tell(Request::SET_FEATURES, &word, &[])
     }

@@ -175,6 +175,17 @@ impl VringAddress {
     pub const LOG: u32 = 1 << 0;
 }
 
+impl DeviceState {
+    /// The back-end writes its state.
+    pub const SAVE: u32 = 0;
+    /// The back-end reads a state.
+    pub const LOAD: u32 = 1;
+    /// The guest is stopped and the device is suspended: the one phase there is.
+    pub const STOPPED: u32 = 0;
+    /// In the answer: no descriptor comes with it.
+    pub const NO_DESCRIPTOR: u64 = 1 << 8;
+}
+
 impl Config {
     /// The driver writes writable fields.
     pub const WRITABLE: u32 = 0;
