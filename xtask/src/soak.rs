@@ -1,4 +1,6 @@
-//! `cargo xtask soak`: property tests for much longer than `cargo xtask test` runs them.
+//! `cargo xtask soak`: property tests for much longer than `cargo xtask test` runs them, and a disk whose server is killed.
+
+mod block;
 
 use std::process::{Command, Stdio};
 
@@ -20,6 +22,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    /// A verifying load on a disk whose server is killed again and again: nothing may be lost, repeated or hung.
+    Block(block::Args),
     /// Both ends of virtqueues against a model, with all formats, sizes and combinations of features.
     Ring {
         /// Random operations of each end in each format.
@@ -39,9 +43,10 @@ enum What {
 
 /// Runs the tests, and prints how many operations were done.
 pub fn run(args: &Args) -> Result<()> {
-    match args.what {
-        What::Ring { operations } => ring(operations),
-        What::Hart { programs, seed } => hart(programs, seed),
+    match &args.what {
+        What::Block(args) => block::run(args),
+        What::Ring { operations } => ring(*operations),
+        What::Hart { programs, seed } => hart(*programs, *seed),
     }
 }
 

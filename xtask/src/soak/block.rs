@@ -1,0 +1,142 @@
+//! `cargo xtask soak block`: the disk of `ringwright serve block`, whose process is killed by SIGKILL every 50 to 500
+//! milliseconds under a verifying load; and a guest that moves under such a load.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::program;
+use crate::setup::{self, Scope};
+
+/// Kills through our front-end for each one through QEMU, where a guest on an emulated processor has to keep up.
+const KILLS_PER_GUEST_KILL: u32 = 10;
+/// Kills through our front-end for each move of a guest.
+const KILLS_PER_MOVE: u32 = 250;
+
+/// The command line of `cargo xtask soak block`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// How often to kill the server with our front-end, over all formats of virtqueues; a tenth as often with QEMU.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
+    /// Number of the sequence of requests, and of the times between kills.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only this load.
+    #[arg(long, value_enum)]
+    only: Option<Load>,
+    /// Print what happened as a JSON list of records.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Load {
+    /// Through our own front-end and driver, with the server killed.
+    Frontend,
+    /// Through QEMU, by Linux, with the server killed.
+    Guest,
+    /// Through QEMU, by Linux, which moves between two servers.
+    Migration,
+}
+
+impl Load {
+    const ALL: [Self; 3] = [Self::Frontend, Self::Guest, Self::Migration];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Frontend => "frontend",
+            Self::Guest => "guest",
+            Self::Migration => "migration",
+        }
+    }
+
+    /// The ways to have virtqueues, as options.
+    fn formats(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Frontend => &[&[], &["--in-order"], &["--packed"], &["--packed", "--in-order"]],
+            Self::Guest | Self::Migration => &[&[], &["--packed"]],
+        }
+    }
+
+    /// How often to kill, or move, in each format.
+    fn times(self, kills: u32) -> u32 {
+        let all = match self {
+            Self::Frontend => kills,
+            Self::Guest => kills.div_ceil(KILLS_PER_GUEST_KILL),
+            Self::Migration => kills.div_ceil(KILLS_PER_MOVE),
+        };
+        all.div_ceil(self.formats().len() as u32)
+    }
+}
+
+/// Builds, runs and prints. The first thing that is lost, repeated or hung ends it.
+pub fn run(args: &Args) -> Result<()> {
+    let client = program::build("ringwright-bench", "soak-block")?;
+    let server = program::build("ringwright", "ringwright")?;
+    let loads = Load::ALL.into_iter();
+    let mut records = Vec::new();
+    for load in loads.filter(|load| args.only.is_none_or(|only| only == *load)) {
+        for format in load.formats() {
+            let name = [&[load.name()], *format].concat().join(" ");
+            eprintln!("{name}: {} times", load.times(args.kills));
+            let mut record = one(&client, &server, args, load, format)
+                .with_context(|| format!("{name}, --seed {}", args.seed))?;
+            if let Some(fields) = record.as_object_mut() {
+                fields.insert("load".into(), json!(name));
+            }
+            if !args.json {
+                println!("{}", sentence(&name, &record));
+            }
+            records.push(record);
+        }
+    }
+    if args.json {
+        println!("{:#}", Value::from(records));
+    }
+    Ok(())
+}
+
+/// Runs one load on one format.
+fn one(client: &Path, server: &Path, args: &Args, load: Load, format: &[&str]) -> Result<Value> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(client);
+    command.arg(load.name()).args(format);
+    command.arg("--server").arg(server);
+    command.arg("--folder").arg(folder.path());
+    command.args(["--kills", &load.times(args.kills).to_string()]);
+    command.args(["--seed", &args.seed.to_string()]);
+    if load != Load::Frontend {
+        let peers = setup::peers(Scope::Engines)?;
+        let file = |path: &str| peers.folder().join(path);
+        command.arg("--qemu").arg(file("bin/qemu-system-x86_64"));
+        command.arg("--kernel").arg(file("kernels/x86_64/vmlinuz"));
+        command.arg("--modules").arg(file("kernels/x86_64/modules"));
+        command.arg("--busybox").arg(file("guest/x86_64/busybox"));
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("starting the load")?;
+    if !output.status.success() {
+        bail!("the load ended with {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("what the load says")
+}
+
+/// What happened, in words.
+fn sentence(name: &str, record: &Value) -> String {
+    let fields = record.as_object().into_iter().flatten();
+    let fields = fields.filter(|(field, _)| *field != "load");
+    let words: Vec<String> = fields
+        .map(|(field, value)| match value.as_f64() {
+            Some(seconds) if field == "seconds" => format!("{seconds:.0} seconds"),
+            _ => format!("{value} {}", field.replace('_', " ")),
+        })
+        .collect();
+    format!("{name}: nothing lost, repeated or hung in {}", words.join(", "))
+}
