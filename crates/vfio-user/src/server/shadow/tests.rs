@@ -1,14 +1,19 @@
 //! What can be seen without a client. What goes between a driver and a device is seen by the tests of whole servers.
 
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use ringwright_device::QueueSetup;
+use ringwright_device::transport::Relay;
 use ringwright_memory::{Mapping, Region};
 use ringwright_ring::{Layout, State};
+use ringwright_socket::readable;
 use zerocopy::IntoBytes;
 
 use super::chain::{Copier, Descriptor, Due, Taken};
 use super::packed::Packed;
-use super::{Arc, Far, GiveUp, Memory, Remote};
+use super::{Arc, AsFd, Far, Features, GiveUp, Memory, Remote, Shadow, ShadowRelay};
 use crate::message::{Command, DmaAccess};
 use crate::server::remote::RemoteError;
 use crate::socket::Socket;
@@ -215,4 +220,136 @@ fn reads_are_small_and_one_at_a_time_and_wrong_answers_are_none() {
         client.reply_error(&asked.header, 14).unwrap();
         assert!(!deliver());
     });
+}
+
+/// A split virtqueue of 8 descriptors at address 0 that nothing has been made available in, and notifications to its driver
+/// that are counted.
+fn split_setup(notified: &Arc<AtomicU32>) -> QueueSetup {
+    let notified = notified.clone();
+    QueueSetup {
+        layout: Layout {
+            size: 8,
+            descriptor_area: 0,
+            driver_area: 0x80,
+            device_area: 0x100,
+        },
+        state: State::default(),
+        kick: Some(crate::server::testing::event()),
+        notify: Box::new(move || _ = notified.fetch_add(1, Ordering::Relaxed)),
+    }
+}
+
+/// A client whose memory is `memory` answers one question.
+fn answer(far: &Far, client: &Socket, server: &Socket, memory: &Memory) {
+    let asked = client.receive().unwrap();
+    let (access, data) = asked.read_prefix::<DmaAccess>().unwrap();
+    let mut bytes = Vec::new();
+    if asked.header.command == Command::DmaRead as u16 {
+        bytes.resize(access.count as usize, 0);
+        memory.read(access.address, &mut bytes).unwrap();
+    } else {
+        memory.write(access.address, data).unwrap();
+    }
+    client
+        .reply(&asked.header, &[access.as_bytes(), &bytes], &[])
+        .unwrap();
+    assert!(far.remote.deliver(server.receive().unwrap()));
+}
+
+/// A virtqueue whose device has used its only buffer, and has been stopped before the client took note of that. Returns what
+/// is left: the shadow with the debt, its memory, and how often the driver was notified.
+fn indebted() -> (Arc<Shadow>, Arc<Far>, Arc<AtomicU32>, Socket) {
+    let (far, client, server) = far_with_socket(&[(0, 0x3fff)]);
+    let theirs = Memory::new(vec![Region::new(
+        0,
+        Arc::new(Mapping::anonymous(0x4000).unwrap()),
+    )])
+    .unwrap();
+    // Descriptor 0, of 5 bytes at 0x300 that the device may write, is available.
+    theirs.write(0, &0x300u64.to_le_bytes()).unwrap();
+    theirs.write(8, &[5, 0, 0, 0, 2, 0, 0, 0]).unwrap();
+    theirs.write(0x82, &[1, 0, 0, 0]).unwrap();
+
+    let (shadow, notified) = (Arc::new(Shadow::default()), Arc::new(AtomicU32::new(0)));
+    shadow.lock().memory = Some(far.clone());
+    let relay = ShadowRelay(shadow.clone());
+    let started = relay
+        .start(0, Features::NONE, split_setup(&notified), false)
+        .unwrap();
+    let kick = started.kick.unwrap();
+    while !readable(&[kick.as_fd()], Some(Duration::ZERO)).unwrap()[0] {
+        if client.is_readable(Duration::from_millis(1)).unwrap() {
+            answer(&far, &client, &server, &theirs);
+        }
+    }
+    far.memory.write(0x300, b"hello").unwrap();
+    far.memory.write(0x104, &[0, 0, 0, 0, 5, 0, 0, 0]).unwrap();
+    far.memory.write(0x102, &[1, 0]).unwrap();
+    started.notify.notify();
+    // The first write has come, and gets no answer.
+    while client.receive().unwrap().header.command != Command::DmaWrite as u16 {}
+    assert!(shadow.is_in_use());
+    relay.stop(0);
+    assert!(shadow.is_in_use(), "something is owed");
+    (shadow, far, notified, client)
+}
+
+/// The memory of [`indebted`] once it can be mapped.
+fn mappable(far: &Far) -> Far {
+    let region = Region::new(0, Arc::new(Mapping::anonymous(0x4000).unwrap()));
+    Far {
+        remote: far.remote.clone(),
+        memory: Arc::new(Memory::new(vec![region]).unwrap()),
+        pieces: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_owed_is_settled_in_memory_that_can_be_mapped_by_then() {
+    let (shadow, far, notified, _client) = indebted();
+    let mapped = mappable(&far);
+    let memory = mapped.memory.clone();
+    shadow.set_memory(Some(mapped));
+    let relay = ShadowRelay(shadow.clone());
+    relay
+        .start(0, Features::NONE, split_setup(&notified), true)
+        .unwrap();
+    let mut found = [0; 5];
+    memory.read(0x300, &mut found).unwrap();
+    assert_eq!(&found, b"hello");
+    let mut used = [0; 12];
+    memory.read(0x100, &mut used).unwrap();
+    assert_eq!(
+        used,
+        [0, 0, 1, 0, 0, 0, 0, 0, 5, 0, 0, 0],
+        "flags, index, element"
+    );
+    assert_eq!(notified.load(Ordering::Relaxed), 1);
+    assert!(!shadow.is_in_use(), "it is settled once");
+    relay
+        .start(0, Features::NONE, split_setup(&notified), true)
+        .unwrap();
+    assert_eq!(notified.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_is_owed_to_a_virtqueue_that_starts_anew_is_forgotten() {
+    for forget in [false, true] {
+        let (shadow, far, notified, _client) = indebted();
+        let mapped = mappable(&far);
+        let memory = mapped.memory.clone();
+        shadow.set_memory(Some(mapped));
+        let relay = ShadowRelay(shadow.clone());
+        if forget {
+            relay.forget(0);
+            assert!(!shadow.is_in_use());
+        }
+        relay
+            .start(0, Features::NONE, split_setup(&notified), forget)
+            .unwrap();
+        let mut used = [0; 4];
+        memory.read(0x100, &mut used).unwrap();
+        assert_eq!((used, notified.load(Ordering::Relaxed)), ([0; 4], 0));
+        assert!(!shadow.is_in_use());
+    }
 }
