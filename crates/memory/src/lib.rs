@@ -9,7 +9,7 @@
 //! - [`Mapping`] (feature `std`) maps a file, a memfd or anonymous memory into this process.
 //! - [`Region`] places such memory at a guest address; [`Memory`] is an unchanging set of regions and resolves
 //!   addresses to [`Segment`]s, fast through a [`Window`]. [`MemoryMap`] is the handle through which the set is
-//!   replaced while queues run.
+//!   replaced while queues run. A [`Whole`] is a range that is needed in one piece, such as a part of a virtqueue.
 //! - [`Translate`] and [`Iotlb`] stand before a `Memory` when VIRTIO_F_ACCESS_PLATFORM is negotiated.
 //! - [`Slices`] is a view over segments: copies in and out, [`Reader`] and [`Writer`] cursors, and (feature `std`)
 //!   file and socket transfers with no copy in between. [`Held`] keeps one beyond the borrow it comes from.
@@ -50,6 +50,7 @@ mod test_memory;
 mod translate;
 #[cfg(feature = "vm-memory")]
 pub mod vm_memory;
+mod whole;
 mod window;
 mod words;
 
@@ -70,5 +71,6 @@ pub use registers::{MappedRegisters, NoRegister, Width};
 pub use segment::{Atomic, Full, Segment, Sink};
 pub use slices::{Segments, Slices};
 pub use translate::{Iotlb, Translate};
+pub use whole::Whole;
 pub use window::Window;
 pub use words::{Word, Words};

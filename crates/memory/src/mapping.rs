@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Memory mapped into this process, unmapped on drop.
 ///
@@ -155,6 +155,66 @@ impl Mapping {
         })
     }
 
+    /// Pieces of files one behind the other, each given as file, offset and length in bytes. The pieces must meet at the
+    /// borders of pages, and are to be such as are mapped already, in files that are long enough.
+    pub(crate) fn joined(
+        pieces: &[(BorrowedFd<'_>, u64, usize)],
+        writable: bool,
+    ) -> Result<Self, MappingError> {
+        let page = rustix::param::page_size() as u64;
+        let &(_, first, _) = pieces.first().ok_or(MappingError::Empty)?;
+        let before = first % page;
+        let length = pieces
+            .iter()
+            .try_fold(0_usize, |sum, piece| sum.checked_add(piece.2));
+        let mapped = length.and_then(|length| length.checked_add(before as usize));
+        let mapped = mapped.and_then(|mapped| mapped.checked_next_multiple_of(page as usize));
+        let (Some(length), Some(mapped)) = (length, mapped) else {
+            let (offset, length) = (first, u64::MAX);
+            return Err(MappingError::TooLarge { offset, length });
+        };
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new mapping at an address of the system's choice touches no memory in use.
+        let place = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::empty(), flags) };
+        let place = place.map_err(|errno| system("mmap", errno))?.cast::<u8>();
+        // SAFETY: `before` is less than the length just mapped, which covers `length` bytes behind it.
+        let segment = unsafe { Segment::new(place.add(before as usize), length) };
+        // From here on an error unmaps all of it.
+        let mut joined = Self {
+            segment,
+            before: before as usize,
+            mapped,
+            writable,
+            sealed: true,
+            file: None,
+        };
+        let protection = match writable {
+            true => ProtFlags::READ | ProtFlags::WRITE,
+            false => ProtFlags::READ,
+        };
+        let mut done = 0;
+        for (file, offset, length) in pieces {
+            let into_page = offset % page;
+            let meets = done == 0 || (into_page == 0 && (done as u64).is_multiple_of(page));
+            if !meets || granule(file)? != page {
+                return Err(system("mmap", Errno::INVAL));
+            }
+            let length = into_page as usize + length;
+            // SAFETY: the pieces lie in the range reserved above, one behind the other: `done` and `length` add up to no
+            // more than `mapped`, and to less than the next page only at the end. Nobody uses the range yet.
+            let outcome = unsafe {
+                let at = place.add(done).cast();
+                let flags = MapFlags::SHARED | MapFlags::FIXED;
+                rustix::mm::mmap(at, length, protection, flags, file, offset - into_page)
+            };
+            outcome.map_err(|errno| system("mmap", errno))?;
+            let seals = rustix::fs::fcntl_get_seals(file);
+            joined.sealed &= seals.is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
+            done += length;
+        }
+        Ok(joined)
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.segment.len()
@@ -200,7 +260,7 @@ impl Drop for Mapping {
 const HUGETLBFS_MAGIC: u64 = 0x958458f6;
 
 /// What the offset and length of a mapping of `file` are multiples of: its huge page size on hugetlbfs, else a page.
-fn granule(file: &OwnedFd) -> Result<u64, MappingError> {
+fn granule(file: &impl AsFd) -> Result<u64, MappingError> {
     let system_page = rustix::param::page_size() as u64;
     let status = rustix::fs::fstatfs(file).map_err(|errno| system("fstatfs", errno))?;
     if status.f_type as u64 & 0xffff_ffff != HUGETLBFS_MAGIC {

@@ -152,6 +152,14 @@ impl Memory {
         }
     }
 
+    /// The segments of a range.
+    #[cfg(feature = "std")]
+    pub(crate) fn pieces(&self, address: u64, length: u64, access: Access) -> Result<Vec<Segment>, Fault> {
+        let mut segments = Vec::new();
+        self.resolve_slowly(&mut Window::new(), address, length, access, &mut segments)?;
+        Ok(segments)
+    }
+
     /// Copies the bytes at `address` to `into`. After a fault, nothing was copied.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Fault> {
         let mut segments = Vec::new();

@@ -48,7 +48,7 @@ pub struct DeviceQueue {
     ring: Ring,
     core: Core,
     layout: Layout,
-    /// The parts as host memory, to mark them in the dirty log.
+    /// The parts as host memory, which the ring uses.
     parts: Parts,
     /// With a translation, the generation that `parts` belong to.
     generation: Option<u64>,
@@ -126,8 +126,8 @@ impl DeviceQueue {
             });
         }
         let generation = memory.translation().map(|translation| translation.generation());
-        let parts = Parts::resolve(&layout, format, &memory)?;
-        // SAFETY: the parts were resolved for this layout, and the memory is kept by the core beside the ring.
+        let parts = Parts::resolve(&layout, format, &memory, None)?;
+        // SAFETY: the parts were resolved for this layout and are kept beside the ring, as is the memory, by the core.
         let ring = unsafe {
             match (format, order) {
                 (Format::Packed, _) => Ring::LongPacked(Packed::new(parts.packed(size), state)),
@@ -165,7 +165,7 @@ impl DeviceQueue {
     pub fn check(layout: &Layout, packed: bool, memory: &Memory) -> Result<(), SetupError> {
         layout.check(packed)?;
         let format = if packed { Format::Packed } else { Format::Split };
-        Parts::resolve(layout, format, memory).map(drop)
+        Parts::resolve(layout, format, memory, None).map(drop)
     }
 
     /// Where a device end goes on that was told a vhost-user "vring base", which leaves out what stands in the virtqueue
@@ -397,8 +397,8 @@ impl DeviceQueue {
             ring.publish_long(&mut self.core)
         });
         match self.core.format() {
-            Format::Split => self.mark(self.parts.device),
-            Format::Packed => self.mark(self.parts.descriptors),
+            Format::Split => self.mark(&self.parts.device),
+            Format::Packed => self.mark(&self.parts.descriptors),
         }
         Ok(notify)
     }

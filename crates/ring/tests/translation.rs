@@ -170,6 +170,57 @@ fn what_the_driver_sees_in_one_piece_may_lie_in_two() {
 }
 
 #[test]
+fn a_virtqueue_may_consist_of_pages_from_anywhere() {
+    const PAGES: u64 = 16;
+    const LONG: u16 = 512;
+    for features in BOTH {
+        let whole = Arc::new(Mapping::memfd("scattered", (PAGES * PAGE) as usize).unwrap());
+        let area = Area::from_region(Region::new(BUS, whole.clone())).unwrap();
+        // The device's end has every page by itself, in no order.
+        let file = Region::new(0, whole);
+        let file = || file.file().unwrap().0.try_clone_to_owned().unwrap();
+        let place = |page: u64| BASE + page * 7 % PAGES * 2 * PAGE;
+        let pages = (0..PAGES).map(|page| {
+            let mapping = Mapping::file(file(), page * PAGE, PAGE, true).unwrap();
+            Region::new(place(page), Arc::new(mapping))
+        });
+        let iotlb = Arc::new(Iotlb::new());
+        let show = |page: u64| iotlb.insert(BUS + page * PAGE, PAGE, place(page), Access::ReadWrite);
+        let memory = Memory::new(pages.collect())
+            .unwrap()
+            .with_translation(iotlb.clone());
+        assert!((0..PAGES).all(show));
+        let features = features | feature::ACCESS_PLATFORM;
+        let mut driver: DriverQueue<u16> =
+            DriverQueue::new(&area, LONG, features, DriverOptions::default()).unwrap();
+        let layout = driver.layout();
+        let mut device = DeviceQueue::new(layout, features, Arc::new(memory), State::default()).unwrap();
+        let buffer = area.allocate(16, 16).unwrap();
+        for round in 0..3 * LONG {
+            buffer.write(0, &round.to_le_bytes()).unwrap();
+            driver.add(&[buffer.segment()], &[], round).unwrap();
+            driver.publish();
+            let chain = device.pop().unwrap().unwrap();
+            assert_eq!(chain.readable().read_array(0), Ok(round.to_le_bytes()));
+            let token = chain.into_token();
+            device.complete(token, 0).unwrap();
+            device.publish().unwrap();
+            assert_eq!(driver.pop().unwrap().unwrap().data, round);
+            // What was known of the last page is forgotten and found again; it is none of the virtqueue's.
+            iotlb.remove(BUS + (PAGES - 1) * PAGE, PAGE);
+            assert!(show(PAGES - 1));
+        }
+        // A page of the descriptors has none of its own any more.
+        iotlb.remove(layout.descriptor_area + PAGE, PAGE);
+        let error = device.pop().map(|chain| chain.is_some()).unwrap_err();
+        assert!(matches!(
+            error.kind,
+            Violation::Part(SetupError::Address(Fault::Miss { .. }))
+        ));
+    }
+}
+
+#[test]
 fn parts_without_translation_are_refused_and_had_again_later() {
     for features in BOTH {
         let platform = Platform::new();

@@ -2,7 +2,7 @@
 //!
 //! `unsafe` is needed here to make rings of them.
 
-use ringwright_memory::{Access, Memory, Segment};
+use ringwright_memory::{Access, Memory, Whole};
 use ringwright_spec::{packed, split};
 
 use crate::packed::PackedRing;
@@ -12,14 +12,20 @@ use crate::{Format, Layout, SetupError};
 
 /// The parts of one virtqueue.
 pub(super) struct Parts {
-    pub descriptors: Segment,
-    pub driver: Segment,
-    pub device: Segment,
+    pub descriptors: Whole,
+    pub driver: Whole,
+    pub device: Whole,
 }
 
 impl Parts {
-    /// Looks the parts up, each with the length that the format has for the queue size.
-    pub fn resolve(layout: &Layout, format: Format, memory: &Memory) -> Result<Self, SetupError> {
+    /// Looks the parts up, each with the length that the format has for the queue size. `before` is what they were the last
+    /// time.
+    pub fn resolve(
+        layout: &Layout,
+        format: Format,
+        memory: &Memory,
+        before: Option<&Parts>,
+    ) -> Result<Self, SetupError> {
         let size = layout.size;
         let (descriptors, driver, device) = match format {
             Format::Split => (
@@ -48,18 +54,18 @@ impl Parts {
                 (layout.device_area, 4, packed::EVENT_ALIGN, Access::Write),
             ),
         };
-        let part = |(address, length, align, access): (u64, u64, u64, Access)| {
-            let segment = memory.resolve_one(address, length as usize, access)?;
+        let part = |(address, length, align, access): (u64, u64, u64, Access), before: Option<&Whole>| {
+            let whole = memory.resolve_whole(address, length as usize, access, before)?;
             // Where this end sees the region need not be as aligned as where the driver sees it.
-            if !(segment.pointer() as u64).is_multiple_of(align) {
+            if !(whole.segment().pointer() as u64).is_multiple_of(align) {
                 return Err(SetupError::Misaligned { address, align });
             }
-            Ok(segment)
+            Ok(whole)
         };
         Ok(Self {
-            descriptors: part(descriptors)?,
-            driver: part(driver)?,
-            device: part(device)?,
+            descriptors: part(descriptors, before.map(|before| &before.descriptors))?,
+            driver: part(driver, before.map(|before| &before.driver))?,
+            device: part(device, before.map(|before| &before.device))?,
         })
     }
 
@@ -67,11 +73,11 @@ impl Parts {
     ///
     /// # Safety
     ///
-    /// They were resolved as such for a legal layout of `size`, and their memory outlives the ring.
+    /// They were resolved as such for a legal layout of `size`, and they and their memory outlive the ring.
     pub unsafe fn split<const BIG_ENDIAN: bool>(&self, size: u16) -> SplitRing<Host<BIG_ENDIAN>> {
         let [descriptors, driver, device] =
             // SAFETY: `resolve` has checked lengths and alignments; the caller keeps the memory.
-            [self.descriptors, self.driver, self.device].map(|part| unsafe { Host::new(part.pointer()) });
+            self.pointers().map(|part| unsafe { Host::new(part) });
         // SAFETY: likewise; a legal split layout's size is a power of 2.
         unsafe { SplitRing::new(descriptors, driver, device, size) }
     }
@@ -84,8 +90,12 @@ impl Parts {
     pub unsafe fn packed(&self, size: u16) -> PackedRing<Little> {
         let [descriptors, driver, device] =
             // SAFETY: as in `split`.
-            [self.descriptors, self.driver, self.device].map(|part| unsafe { Host::new(part.pointer()) });
+            self.pointers().map(|part| unsafe { Host::new(part) });
         // SAFETY: as in `split`.
         unsafe { PackedRing::new(descriptors, driver, device, size) }
+    }
+
+    fn pointers(&self) -> [*mut u8; 3] {
+        [&self.descriptors, &self.driver, &self.device].map(|part| part.segment().pointer())
     }
 }

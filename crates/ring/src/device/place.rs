@@ -4,7 +4,7 @@
 
 use alloc::sync::Arc;
 
-use ringwright_memory::{Memory, Segment};
+use ringwright_memory::{Memory, Whole};
 
 use super::parts::Parts;
 use super::{DeviceQueue, Ring};
@@ -54,9 +54,10 @@ impl DeviceQueue {
     fn place(&mut self, memory: &Memory) -> Result<(), SetupError> {
         let format = self.core.format();
         let generation = memory.translation().map(|translation| translation.generation());
-        let parts = Parts::resolve(&self.layout, format, memory)?;
+        let parts = Parts::resolve(&self.layout, format, memory, Some(&self.parts))?;
         let size = self.layout.size;
-        // SAFETY: the parts were resolved for this layout, and the core keeps or is about to be given the memory.
+        // SAFETY: the parts were resolved for this layout and are kept below, and the core keeps or is about to be given the
+        // memory.
         unsafe {
             match &mut self.ring {
                 Ring::Split(ring) | Ring::LongSplit(ring) => ring.ring = parts.split(size),
@@ -70,13 +71,14 @@ impl DeviceQueue {
 
     /// Marks what suppressing notifications may have written.
     pub(super) fn mark_device_area(&self) {
-        self.mark(self.parts.device);
+        self.mark(&self.parts.device);
     }
 
     /// Marks a part in the dirty log, if there is one.
-    pub(super) fn mark(&self, part: Segment) {
+    pub(super) fn mark(&self, part: &Whole) {
         if self.core.written.is_some() {
-            self.core.memory.mark_written(&[part], part.len());
+            let length = part.segment().len();
+            self.core.memory.mark_written(part.pieces(), length);
         }
     }
 }
