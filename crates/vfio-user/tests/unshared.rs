@@ -112,6 +112,25 @@ fn one_client_that_vanishes_in_the_middle_is_followed_by_another() {
 }
 
 #[test]
+fn a_client_that_is_not_served_any_more_is_told_so() {
+    let server = Listening::start(counting_entropy());
+    let stream = std::os::unix::net::UnixStream::connect(&server.path).unwrap();
+    let options = ClientOptions {
+        share_memory: false,
+        ..ClientOptions::default()
+    };
+    let client = Client::new(stream.try_clone().unwrap(), options).unwrap();
+    let (transport, _) = client.virtio(Delivery::Polling).unwrap();
+    let driver = Entropy::new(transport, client.area(), accepting(FORMATS[0])).unwrap();
+    std::io::Write::write_all(&mut &stream, &[0xa5; 64]).unwrap();
+    // Not even by what the server knows of its memory is the connection kept.
+    let gone = client.region_info(0).unwrap_err();
+    assert!(matches!(gone, ClientError::Gone(_)), "{gone}");
+    drop(driver);
+    self::client(&server);
+}
+
+#[test]
 fn a_virtqueue_full_of_garbage_breaks_its_device_and_nothing_else() {
     // A fixed seed: what fails fails again.
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;

@@ -202,9 +202,9 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
         }
     }
     // The kernels of machines with our registers have drivers for everything.
-    let must = |finding: &Finding| match presentation.wiring {
-        Some(_) => finding.result == Outcome::Ok,
-        None => finding.result != Outcome::Fail,
+    let must = |finding: &Finding| match (presentation.wiring, finding.check.as_str()) {
+        (Some(_), "driver") => finding.result == Outcome::Ok,
+        _ => finding.result != Outcome::Fail,
     };
     let driven = |finding: &Finding| finding.check == "driver" && finding.result == Outcome::Ok;
     Ok(Report {

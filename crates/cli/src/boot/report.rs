@@ -23,7 +23,7 @@ pub struct Finding {
 pub enum Outcome {
     /// As it should.
     Ok,
-    /// The guest's kernel has no driver for the device, so nothing was looked at.
+    /// The guest's kernel has no driver for the device, or one that cannot do that, so nothing was looked at.
     Absent,
     /// Not as it should.
     Fail,

@@ -335,3 +335,59 @@ fn a_ring_of_several_maps_is_found_behind_a_translation_too() {
     let beyond = memory.resolve(&mut Window::new(), 0x4000, 0x2001, access, &mut segments);
     assert!(beyond.is_err());
 }
+
+#[test]
+fn memory_is_far_while_there_is_some_and_none_that_is_shared() {
+    let mut table = DmaTable::default();
+    assert!(!table.is_far());
+    for round in 0..2 {
+        table.map(map(0x1000, 0x1000), None).unwrap();
+        assert!(table.is_far(), "{round}");
+        table.map(map(0x2000, 0x1000), Some(memfd(0x1000))).unwrap();
+        assert!(!table.is_far(), "{round}");
+        table.unmap(unmap(0x2000, 0x1000)).unwrap();
+        assert!(table.is_far(), "{round}");
+        table.unmap(unmap(0x1000, 0x1000)).unwrap();
+        assert!(!table.is_far(), "{round}");
+    }
+}
+
+#[test]
+fn there_are_no_more_maps_than_are_agreed_on() {
+    let mut table = DmaTable::default();
+    let nothing = |number: u64| DmaMap {
+        flags: DmaMap::READ,
+        ..map(number * 0x1000, 0x1000)
+    };
+    for number in 0..MAX_MAPS as u64 {
+        table.map(nothing(number), None).unwrap();
+    }
+    let one_more = table.map(nothing(MAX_MAPS as u64), None);
+    assert!(matches!(one_more, Err(ServerError::TooManyMaps)));
+    table.unmap(unmap(0x5000, 0x1000)).unwrap();
+    table.map(nothing(MAX_MAPS as u64), None).unwrap();
+}
+
+#[test]
+fn what_is_only_to_be_written_is_not_read_behind_a_translation() {
+    let mut table = DmaTable::default();
+    let file = memfd(0x10_0000);
+    for page in 0..MANY as u64 + 1 {
+        let flags = if page == 3 {
+            DmaMap::WRITE
+        } else {
+            DmaMap::READ | DmaMap::WRITE
+        };
+        let map = DmaMap {
+            flags,
+            offset: page * 0x1000,
+            ..map(page * 0x2000, 0x1000)
+        };
+        table.map(map, Some(file.try_clone().unwrap())).unwrap();
+    }
+    let memory = table.memory(false).unwrap();
+    memory.write(3 * 0x2000, &[1]).unwrap();
+    let refused = memory.read(3 * 0x2000, &mut [0]);
+    assert!(matches!(refused, Err(Fault::Denied { .. })), "{refused:?}");
+    memory.read(4 * 0x2000, &mut [0]).unwrap();
+}

@@ -211,6 +211,37 @@ fn reads_are_small_and_one_at_a_time_and_wrong_answers_are_none() {
         assert!(deliver());
         assert!(matches!(reader.join().unwrap(), Err(RemoteError::Answer)));
 
+        // The reply to another command.
+        let reader = read(10);
+        let asked = client.receive().unwrap();
+        let header = crate::message::Header {
+            command: Command::DmaWrite as u16,
+            ..asked.header
+        };
+        let access: DmaAccess = asked.read().unwrap();
+        client
+            .reply(&header, &[access.as_bytes(), &[0; 10]], &[])
+            .unwrap();
+        assert!(deliver());
+        assert!(matches!(reader.join().unwrap(), Err(RemoteError::Answer)));
+
+        // A second reader asks once the first has its answer.
+        let readers = [read(10), read(10)];
+        for _ in &readers {
+            let early = client.is_readable(Duration::from_secs(10)).unwrap();
+            assert!(early, "somebody asks");
+            let asked = client.receive().unwrap();
+            assert!(!client.is_readable(Duration::from_millis(50)).unwrap());
+            let access: DmaAccess = asked.read().unwrap();
+            client
+                .reply(&asked.header, &[access.as_bytes(), &[0; 10]], &[])
+                .unwrap();
+            assert!(deliver());
+        }
+        for reader in readers {
+            assert_eq!(reader.join().unwrap().unwrap(), [0; 10]);
+        }
+
         let reader = read(10);
         let asked = client.receive().unwrap();
         client.reply_error(&asked.header, 14).unwrap();

@@ -272,3 +272,24 @@ fn what_the_function_writes_is_logged() {
     write(0x10_3000);
     assert_eq!(ask().unwrap_err(), 95);
 }
+
+#[test]
+fn a_state_without_end_is_not_taken() {
+    const PIECE: usize = 1 << 20;
+    let dialogue = Dialogue::new();
+    let state = MigState {
+        device_state: MigState::RESUMING,
+        data_fd: 0,
+    };
+    let flags = DeviceFeature::SET | DeviceFeature::MIG_DEVICE_STATE;
+    dialogue
+        .ask(Command::DeviceFeature, &feature(flags, state.as_bytes()), &[])
+        .unwrap();
+    let head = MigData {
+        argsz: (size_of::<MigData>() + PIECE) as u32,
+        size: PIECE as u32,
+    };
+    let piece = [head.as_bytes(), &vec![0; PIECE]].concat();
+    let taken = (0..100).take_while(|_| dialogue.ask(Command::MigDataWrite, &piece, &[]).is_ok());
+    assert_eq!(taken.count(), 64);
+}

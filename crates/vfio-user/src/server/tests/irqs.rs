@@ -39,6 +39,18 @@ fn vectors_are_signalled_masked_and_ended() {
     tell(irq_set(none | trigger, IrqInfo::MSIX, 2, 2)).unwrap();
     assert_eq!(counts(), [0, 1, 1]);
 
+    let some = [
+        irq_set(IrqSet::DATA_BOOL | trigger, IrqInfo::MSIX, 1, 3).as_bytes(),
+        &[0, 1, 0],
+    ]
+    .concat();
+    dialogue.ask(Command::DeviceSetIrqs, &some, &[]).unwrap();
+    assert_eq!(counts(), [0, 1, 0]);
+    // What was signalled is not pending any more.
+    tell(irq_set(none | IrqSet::ACTION_MASK, IrqInfo::MSIX, 1, 3)).unwrap();
+    tell(irq_set(none | IrqSet::ACTION_UNMASK, IrqInfo::MSIX, 1, 3)).unwrap();
+    assert_eq!(counts(), [0, 0, 0]);
+
     // One vector is ended, then all; what comes meanwhile waits for the next descriptor.
     dialogue
         .ask(
@@ -64,6 +76,28 @@ fn vectors_are_signalled_masked_and_ended() {
         .ask(Command::DeviceSetIrqs, set.as_bytes(), &descriptors)
         .unwrap();
     assert_eq!(counts(), [0, 0, 0]);
+}
+
+#[test]
+fn a_new_descriptor_for_the_line_hears_of_a_level_that_the_last_one_heard_of() {
+    let dialogue = Dialogue::new();
+    dialogue.insides.lock().unwrap().config[0x3d] = 1;
+    let take = || {
+        let line = event();
+        let set = irq_set(IrqSet::DATA_EVENTFD | IrqSet::ACTION_TRIGGER, IrqInfo::INTX, 0, 1);
+        dialogue
+            .ask(Command::DeviceSetIrqs, set.as_bytes(), &[line.as_fd()])
+            .unwrap();
+        line
+    };
+    let first = take();
+    dialogue.interrupts.set_level(true);
+    assert_eq!(signalled(&first), 1);
+    let second = take();
+    assert_eq!((signalled(&first), signalled(&second)), (0, 1));
+    // After a reset the level is low.
+    dialogue.tell(Command::DeviceReset, &()).unwrap();
+    assert_eq!(signalled(&take()), 0);
 }
 
 #[test]
