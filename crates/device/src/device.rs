@@ -64,6 +64,17 @@ pub trait Device: Send {
         self.write_config(offset, data)
     }
 
+    /// The driver is about to have accepted `features`, a valid subset of the offer. An error says why the device does not
+    /// work with just these: then FEATURES_OK stays clear (`dev:core:feature-bits:02`). May be called again with others.
+    fn negotiate(&mut self, _features: Features) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Those of `features` that the device offers on a legacy interface as well, of the bits that there are.
+    fn legacy_features(&self, features: Features) -> Features {
+        features
+    }
+
     /// The half that serves the queues of `group`. It is moved to the group's thread and dropped there when the device
     /// is reset; a later session asks for a new one, so what must outlive a session is lent, see [`crate::Lender`].
     fn worker(&mut self, group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError>;

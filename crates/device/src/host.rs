@@ -147,6 +147,11 @@ impl Host {
         features
     }
 
+    /// Those of `features` that the device offers on a legacy interface.
+    pub fn legacy_features(&self, features: Features) -> Features {
+        self.device.legacy_features(features)
+    }
+
     /// The negotiated features, once there are.
     pub fn features(&self) -> Option<Features> {
         self.features
@@ -164,6 +169,8 @@ impl Host {
         }
         check_features(features, &self.description)?;
         self.refuse_while_running()?;
+        let refused = |reason| HostError::Refused { reason };
+        self.device.negotiate(features).map_err(refused)?;
         // Workers know the features of their session only.
         self.end_groups();
         self.features = Some(features);

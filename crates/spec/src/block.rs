@@ -76,6 +76,9 @@ pub const SECTOR_SIZE: u64 = 512;
 /// Bytes of the device ID string; shorter ones are padded with NUL.
 pub const ID_BYTES: usize = 20;
 
+/// The wear of a [`Lifetime`] that exceeds what was estimated; greater values are reserved.
+pub const LIFETIME_EXCEEDED: u16 = 11;
+
 wire! {
     /// Configuration space, `struct virtio_blk_config` (section 5.2.4). Only `capacity` is always there.
     pub struct Config {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use common::*;
-use ringwright_driver::block::{Block, Request};
+use ringwright_driver::block::{Block, CacheMode, Range, Ranges, Request};
 use ringwright_driver::{Options, Transport};
 use ringwright_spec::{Features, feature};
 use ringwright_vhost_user::backend::BackendOptions;
@@ -101,6 +101,7 @@ fn qemu_storage_daemon_behind_our_front_end() {
             assert!(!disk.session().has(feature::RING_PACKED));
             for queue in 0..2 {
                 check_disk(&mut disk, queue, u64::from(queue) * 65536, 512);
+                rarer_requests(&mut disk, queue);
             }
         }
     }
@@ -110,6 +111,45 @@ fn qemu_storage_daemon_behind_our_front_end() {
         bytes[..4096].iter().any(|byte| *byte != 0)
             && bytes[32 << 20..][..4096].iter().any(|byte| *byte != 0)
     );
+}
+
+/// What file systems ask of a disk now and then, and the settings of its cache.
+fn rarer_requests(disk: &mut Block<Frontend>, queue: u16) {
+    let geometry = disk.geometry();
+    assert!(geometry.topology.is_some() && geometry.segments < 128);
+    let buffer = |disk: &mut Block<Frontend>, length| disk.session().allocate(length).unwrap();
+    let ranges = |disk: &mut Block<Frontend>, sector, sectors, unmap| {
+        let range = Range {
+            sector,
+            sectors,
+            unmap,
+        };
+        Ranges::new(buffer(disk, 16), &[range]).unwrap()
+    };
+    let (first, id) = (100_000, buffer(disk, 20));
+    perform(disk, queue, [Request::get_id(id)]);
+    let from: Vec<_> = [1024, 512, 1536].map(|length| buffer(disk, length)).into();
+    for buffer in &from {
+        buffer.write(0, &vec![7; buffer.len()]).unwrap();
+    }
+    perform(disk, queue, [Request::write(first, from)]);
+    assert!(geometry.write_zeroes.is_some() && geometry.discard.is_some());
+    for (sector, unmap) in [(first + 1, false), (first + 4, true)] {
+        let zeroes = ranges(disk, sector, 1, unmap);
+        perform(disk, queue, [Request::write_zeroes(zeroes)]);
+    }
+    let discard = ranges(disk, 90_000, 64, false);
+    perform(disk, queue, [Request::discard(discard)]);
+    let into: Vec<_> = [512; 6].map(|length| buffer(disk, length)).into();
+    let found = perform(disk, queue, [Request::read(first, into)]).concat();
+    let expected = [7, 0, 7, 7, 0, 7].map(|fill| [fill; 512]).concat();
+    assert!(found == expected);
+    if geometry.switchable_cache {
+        for mode in [CacheMode::WriteThrough, CacheMode::WriteBack] {
+            assert!(disk.set_cache_mode(mode).unwrap());
+            assert_eq!(disk.cache_mode().unwrap(), mode);
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,98 @@ pub struct Block {
     #[arg(long, value_name = "TEXT", default_value = "")]
     #[serde(default)]
     serial: String,
+    /// What the guest finds the disk's cache to be: with writethrough every write is stable when it is completed. The guest
+    /// may switch it.
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    cache: Cache,
+    /// Whether what the guest discards is deallocated.
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    discard: Discard,
+    /// Let the guest erase sectors: zeroes are written over them.
+    #[arg(long)]
+    #[serde(default)]
+    secure_erase: bool,
+    /// Disk-style geometry: cylinders, heads and sectors of a track.
+    #[arg(long, value_name = "CYLS,HEADS,SECS", value_parser = geometry)]
+    #[serde(default, deserialize_with = "geometry_option")]
+    geometry: Option<block::DiskGeometry>,
+    /// Size of a physical block.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    physical_block_size: Option<u64>,
+    /// Least size of a request that is fast; that of a physical block if not given.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    min_io_size: Option<u64>,
+    /// Size from which on requests are no faster.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    opt_io_size: Option<u64>,
+    /// Make it a zoned disk.
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    zoned: ZoneModel,
+    /// Size of a zone; Linux wants a power of two. 256M if not given.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    zone_size: Option<u64>,
+    /// Bytes of a zone that can be written; all if not given.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    zone_capacity: Option<u64>,
+    /// The first N zones are conventional.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(default)]
+    conventional_zones: u32,
+    /// Most zones that are open at a time; 0 for no limit.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(default)]
+    max_open_zones: u32,
+    /// Most zones that are open or closed, which means neither empty nor full; 0 for no limit.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[serde(default)]
+    max_active_zones: u32,
+    /// Where the state of the zones is kept; IMAGE.zones if not given.
+    #[arg(long, value_name = "FILE")]
+    zone_state: Option<PathBuf>,
+}
+
+/// The cache as the guest finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lower")]
+enum Cache {
+    /// Writes are stable after a flush.
+    #[default]
+    WriteBack,
+    /// Writes are stable when they are completed.
+    WriteThrough,
+}
+
+/// What becomes of discarded sectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Discard {
+    /// They are deallocated.
+    #[default]
+    Unmap,
+    /// The guest cannot discard any.
+    Ignore,
+}
+
+/// Whether a disk is zoned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ZoneModel {
+    /// It is not.
+    #[default]
+    None,
+    /// Its sequential zones can only be written in order.
+    HostManaged,
+    /// Its sequential zones are better written in order.
+    HostAware,
 }
 
 /// The format of a disk image.
@@ -147,19 +239,77 @@ impl Block {
             }
             _ => bail!("a disk has an image, or is null, or is in memory: expected exactly one of them"),
         };
-        let Self {
-            queues,
-            block_size,
-            serial,
-            ..
-        } = self;
-        let options = block::Options {
-            queues: *queues,
-            block_size: *block_size,
-            serial: serial.clone(),
-            ..Default::default()
-        };
+        let options = self.options()?;
         Ok(Box::new(block::Block::new(backend, options)?))
+    }
+}
+
+impl Block {
+    /// How the disk presents itself.
+    fn options(&self) -> anyhow::Result<block::Options> {
+        let topology = block::DiskTopology::default();
+        let bytes = |size: Option<u64>, default: u32| match size {
+            None => Ok(default),
+            Some(size) => u32::try_from(size).context("sizes of requests and blocks are less than 4 GiB"),
+        };
+        Ok(block::Options {
+            queues: self.queues,
+            block_size: self.block_size,
+            serial: self.serial.clone(),
+            cache: match self.cache {
+                Cache::WriteBack => block::Cache::WriteBack,
+                Cache::WriteThrough => block::Cache::WriteThrough,
+            },
+            discard: self.discard == Discard::Unmap,
+            secure_erase: self.secure_erase,
+            geometry: self.geometry,
+            topology: block::DiskTopology {
+                physical_block_size: bytes(self.physical_block_size, topology.physical_block_size)?,
+                min_io_size: bytes(self.min_io_size, 0)?,
+                opt_io_size: bytes(self.opt_io_size, 0)?,
+                ..topology
+            },
+            zoned: self.zones()?,
+            ..block::Options::default()
+        })
+    }
+
+    fn zones(&self) -> anyhow::Result<Option<block::Zoned>> {
+        let model = match self.zoned {
+            ZoneModel::HostManaged => block::ZoneModel::HostManaged,
+            ZoneModel::HostAware => block::ZoneModel::HostAware,
+            ZoneModel::None => {
+                let given = self.zone_size.is_some()
+                    || self.zone_capacity.is_some()
+                    || self.zone_state.is_some()
+                    || [
+                        self.conventional_zones,
+                        self.max_open_zones,
+                        self.max_active_zones,
+                    ] != [0; 3];
+                if given {
+                    bail!(
+                        "options of zones are for zoned disks: pass --zoned host-managed or host-aware, too"
+                    );
+                }
+                return Ok(None);
+            }
+        };
+        let beside = || {
+            let mut name = self.image.clone()?.into_os_string();
+            name.push(".zones");
+            Some(PathBuf::from(name))
+        };
+        Ok(Some(block::Zoned {
+            model,
+            zone_size: self.zone_size.unwrap_or(256 << 20),
+            zone_capacity: self.zone_capacity.unwrap_or(0),
+            conventional: self.conventional_zones,
+            max_open: self.max_open_zones,
+            max_active: self.max_active_zones,
+            max_append: None,
+            state: self.zone_state.clone().or_else(beside),
+        }))
     }
 }
 
@@ -272,6 +422,28 @@ fn mac(text: &str) -> Result<[u8; 6], String> {
     }
 }
 
+/// Cylinders, heads and sectors of a track, separated by commas.
+fn geometry(text: &str) -> Result<block::DiskGeometry, String> {
+    let wrong = || format!("{text} is no geometry: expected cylinders,heads,sectors like 1024,16,63");
+    let mut numbers = text.split(',');
+    let (Some(cylinders), Some(heads), Some(sectors), None) =
+        (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+    else {
+        return Err(wrong());
+    };
+    Ok(block::DiskGeometry {
+        cylinders: cylinders.parse().map_err(|_| wrong())?,
+        heads: heads.parse().map_err(|_| wrong())?,
+        sectors: sectors.parse().map_err(|_| wrong())?,
+    })
+}
+
+fn geometry_option<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<block::DiskGeometry>, D::Error> {
+    parsed(from, geometry)
+}
+
 fn size_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     parsed(from, size)
 }
@@ -307,6 +479,58 @@ mod tests {
         assert_eq!(size("3GiB"), Ok(3 << 30));
         for wrong in ["", "0", "100", "M", "1X", "-1", "99999999999T"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn geometries() {
+        let expected = block::DiskGeometry {
+            cylinders: 1024,
+            heads: 16,
+            sectors: 63,
+        };
+        assert_eq!(geometry("1024,16,63"), Ok(expected));
+        for wrong in ["", "1,2", "1,2,3,4", "70000,1,1", "1,256,1", "a,b,c"] {
+            assert!(geometry(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn zones_as_options() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            block: Block,
+        }
+        let options = |line: &str| {
+            let words = ["ringwright"].into_iter().chain(line.split(' '));
+            <Line as clap::Parser>::try_parse_from(words)
+                .map_err(anyhow::Error::from)?
+                .block
+                .options()
+        };
+        let plain = options("disk.img --cache writethrough --discard ignore --opt-io-size 1M").unwrap();
+        assert_eq!(plain.zoned, None);
+        assert_eq!((plain.cache, plain.discard), (block::Cache::WriteThrough, false));
+        assert_eq!(plain.topology.opt_io_size, 1 << 20);
+        let zoned = options("disk.img --zoned host-managed --zone-size 1M --max-open-zones 3").unwrap();
+        let zoned = zoned.zoned.unwrap();
+        assert_eq!((zoned.zone_size, zoned.max_open), (1 << 20, 3));
+        assert_eq!(zoned.state, Some("disk.img.zones".into()));
+        assert_eq!(
+            options("--memory 1G --zoned host-aware")
+                .unwrap()
+                .zoned
+                .unwrap()
+                .state,
+            None
+        );
+        for wrong in [
+            "disk.img --zone-size 1M",
+            "disk.img --zoned drive-managed",
+            "disk.img --opt-io-size 8G",
+        ] {
+            assert!(options(wrong).is_err(), "{wrong}");
         }
     }
 

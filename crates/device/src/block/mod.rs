@@ -1,4 +1,4 @@
-//! Block device (section 5.2): a disk.
+//! Block device (section 5.2): a disk, zoned or not.
 //!
 //! Each request queue is a group of its own, so that every queue has its thread; they share the backend.
 
@@ -8,124 +8,200 @@ mod flight;
 mod late_tests;
 #[cfg(test)]
 mod legacy_tests;
+mod options;
 mod request;
 mod request_queue;
 #[cfg(test)]
+mod settings_tests;
+#[cfg(test)]
 mod tests;
+mod zone_file;
+mod zoned;
+#[cfg(test)]
+mod zoned_tests;
+mod zones;
 
-use std::sync::Arc;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use ringwright_spec::Features;
-use ringwright_spec::block::{self, Config, ID_BYTES, SECTOR_SIZE, Topology, features};
+use ringwright_spec::block::zoned::Characteristics;
+use ringwright_spec::block::{self, Config, DiscardWriteZeroesFlags, SECTOR_SIZE, Topology, features};
+use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
-use crate::{Description, Device, DeviceError, QueueDescription, Session, Worker};
+use crate::{ConfigError, Description, Device, DeviceError, Outlet, QueueDescription, Session, Worker};
 use backend::Backend;
+pub use options::{Cache, DiskGeometry, DiskTopology, Options, OptionsError, ZoneModel, Zoned};
+use request::{Limits, Terms};
 use request_queue::RequestQueue;
+pub use zone_file::{ZoneFile, ZoneFileError};
+use zoned::ZonedDisk;
+pub use zones::{Piece, Shape, Zone, Zones};
 
-/// Most data segments of one request. With head and status it fits the smallest queue size in common use, 128, because
-/// no chain may be longer than its queue, wherever its descriptors are.
-const SEG_MAX: u32 = 126;
-
-/// Most sectors in one segment of a discard or write zeroes request: 512 MiB.
+/// Most sectors in one segment of a discard, write zeroes or secure erase request: 512 MiB.
 const MAX_DISCARD_SECTORS: u32 = 1 << 20;
 
-/// Most segments in one discard or write zeroes request.
+/// Most segments in one discard, write zeroes or secure erase request.
 const MAX_DISCARD_SEG: u32 = 16;
-
-/// Block size that requests had better be aligned to, the page size of common file systems.
-const PHYSICAL_BLOCK: u32 = 4096;
-
-/// How a disk presents itself.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Number of request queues, each served by its own thread. At least 1.
-    pub queues: u16,
-    /// Largest queue size.
-    pub queue_size: u16,
-    /// Logical block size in bytes: a power of two, 512 to 4096.
-    pub block_size: u32,
-    /// The device ID string, at most 20 bytes of ASCII.
-    pub serial: String,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            queues: 1,
-            queue_size: 256,
-            block_size: SECTOR_SIZE as u32,
-            serial: String::new(),
-        }
-    }
-}
-
-/// Options that no disk can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OptionsError {
-    /// Number of queues.
-    #[error("a disk has at least one request queue")]
-    NoQueue,
-    /// Logical block size.
-    #[error("block size {0}: must be a power of two from 512 to 4096")]
-    BlockSize(u32),
-    /// Backend and block size do not fit.
-    #[error("{capacity} bytes are no multiple of the block size {block_size}")]
-    Capacity {
-        /// Size of the backend in bytes.
-        capacity: u64,
-        /// Logical block size in bytes.
-        block_size: u32,
-    },
-    /// The device ID string.
-    #[error("serial {0:?}: must be at most 20 printable ASCII characters")]
-    Serial(String),
-}
 
 /// The control side of a disk.
 pub struct Block {
     backend: Arc<dyn Backend>,
     options: Options,
-    serial: [u8; ID_BYTES],
+    zoned: Option<Arc<ZonedDisk>>,
+    /// The cache is a writeback one now. The queues look at it at each write.
+    write_back: Arc<AtomicBool>,
+    /// What the driver has accepted, once it has.
+    negotiated: Option<Features>,
+    handle: Handle,
+}
+
+/// A way to a disk that is in use, from any thread. Clones lead to the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Handle {
+    /// Of the session of now, if there is one.
+    outlet: Arc<Mutex<Option<Outlet>>>,
+    zoned: Option<Arc<ZonedDisk>>,
+}
+
+impl Handle {
+    /// The backend's capacity has changed: the driver is told (`dev:blk:device-operation:02`).
+    pub fn capacity_changed(&self) {
+        let outlet = self.outlet.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outlet) = &*outlet {
+            outlet.config_changed();
+        }
+    }
+
+    /// Makes zone `index` of a zoned disk read-only or offline, as hardware does that fails. `false` if there is no such
+    /// zone, or it cannot be so.
+    pub fn put_zone(&self, index: usize, zone: Zone) -> bool {
+        self.zoned
+            .as_ref()
+            .is_some_and(|zoned| zoned.zones().put(index, zone).is_some())
+    }
 }
 
 impl Block {
     /// A disk with the content of `backend`.
     pub fn new(backend: Arc<dyn Backend>, options: Options) -> Result<Self, OptionsError> {
-        let Options { block_size, .. } = options;
-        let capacity = backend.capacity();
-        if options.queues == 0 {
-            return Err(OptionsError::NoQueue);
-        }
-        if !block_size.is_power_of_two() || !(SECTOR_SIZE as u32..=PHYSICAL_BLOCK).contains(&block_size) {
-            return Err(OptionsError::BlockSize(block_size));
-        }
-        if !capacity.is_multiple_of(block_size.into()) {
-            return Err(OptionsError::Capacity { capacity, block_size });
-        }
-        if options.serial.len() > ID_BYTES
-            || !options.serial.bytes().all(|c| c == b' ' || c.is_ascii_graphic())
-        {
-            return Err(OptionsError::Serial(options.serial));
-        }
-        let mut serial = [0; ID_BYTES];
-        serial[..options.serial.len()].copy_from_slice(options.serial.as_bytes());
+        options.check(backend.capacity())?;
+        let zoned = match &options.zoned {
+            None => None,
+            Some(zoned) => {
+                let shape = options.shape(zoned, backend.capacity())?;
+                let (file, zones) = match &zoned.state {
+                    None => (None, Zones::new(shape)),
+                    Some(path) => {
+                        let (file, zones) = ZoneFile::open(path, shape)?;
+                        (Some(file), zones)
+                    }
+                };
+                Some(Arc::new(ZonedDisk::new(zones, file)))
+            }
+        };
         Ok(Self {
+            write_back: Arc::new(AtomicBool::new(options.cache == Cache::WriteBack)),
+            handle: Handle {
+                outlet: Arc::default(),
+                zoned: zoned.clone(),
+            },
             backend,
             options,
-            serial,
+            zoned,
+            negotiated: None,
         })
     }
 
+    /// A way to this disk while it is in use.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     fn features(&self) -> Features {
-        let mut offered = features::FLUSH | features::SEG_MAX | features::BLK_SIZE | features::TOPOLOGY;
-        if self.options.queues > 1 {
-            offered = offered | features::MQ;
+        let options = &self.options;
+        let optional = |is: bool, features: Features| if is { features } else { Features::NONE };
+        let writable = !self.backend.read_only();
+        // dev:blk:device-initialization:01
+        features::FLUSH
+            | features::SEG_MAX
+            | features::BLK_SIZE
+            | features::TOPOLOGY
+            | optional(options.switchable_cache, features::CONFIG_WCE)
+            | optional(options.size_max().is_some(), features::SIZE_MAX)
+            | optional(options.geometry.is_some(), features::GEOMETRY)
+            | optional(options.queues > 1, features::MQ)
+            | optional(!writable, features::RO)
+            | optional(writable && self.discards(), features::DISCARD)
+            | optional(writable && self.zoned.is_none(), features::WRITE_ZEROES)
+            | optional(writable && options.secure_erase, features::SECURE_ERASE)
+            // dev:blk:device-operation:14
+            | optional(self.backend.lifetime().is_some(), features::LIFETIME)
+            // dev:blk:device-initialization:04
+            | optional(self.zoned.is_some(), features::ZONED)
+            | optional(options.barrier, features::BARRIER)
+    }
+
+    fn discards(&self) -> bool {
+        self.options.discard && self.zoned.is_none()
+    }
+
+    /// The cache as it is when a session begins whose driver accepts `features`.
+    fn initial_cache(&self, features: Features) -> bool {
+        // A driver that did not accept FLUSH never flushes (dev:blk:device-operation:11,
+        // dev:blk:device-initialization:02).
+        features.contains(features::FLUSH) && self.options.cache == Cache::WriteBack
+    }
+
+    /// The zones as the driver may see them. One that has not accepted them finds zeroes
+    /// (`dev:blk:device-initialization:06`).
+    fn characteristics(&self) -> Characteristics {
+        let hidden = self
+            .negotiated
+            .is_some_and(|features| !features.contains(features::ZONED));
+        match &self.zoned {
+            Some(zoned) if !hidden => {
+                let shape = zoned.shape();
+                Characteristics {
+                    zone_sectors: shape.zone_sectors.into(),
+                    max_open_zones: shape.max_open.into(),
+                    max_active_zones: shape.max_active.into(),
+                    max_append_sectors: shape.max_append.into(),
+                    write_granularity: (shape.write_granularity * SECTOR_SIZE as u32).into(),
+                    model: shape.model.0,
+                    unused2: [0; 3],
+                }
+            }
+            _ => Characteristics::default(),
         }
-        if self.backend.read_only() {
-            offered | features::RO
-        } else {
-            offered | features::DISCARD | features::WRITE_ZEROES
+    }
+
+    fn topology(&self) -> Topology {
+        let block_size = self.options.block_size;
+        let topology = self.options.topology;
+        let least = match topology.min_io_size {
+            0 => topology.physical_block_size,
+            bytes => bytes,
+        };
+        Topology {
+            physical_block_exp: (topology.physical_block_size / block_size).ilog2() as u8,
+            alignment_offset: topology.alignment_offset,
+            min_io_size: u16::try_from(least / block_size).unwrap_or(u16::MAX).into(),
+            opt_io_size: (topology.opt_io_size / block_size).into(),
+        }
+    }
+
+    /// Most sectors of a range to be erased, and what it is aligned to.
+    fn erasure(&self) -> (u32, u32) {
+        let block = self.options.block_size / SECTOR_SIZE as u32;
+        match &self.zoned {
+            None => (MAX_DISCARD_SECTORS, block),
+            // dev:blk:device-operation:37
+            Some(zoned) => {
+                let zone = zoned.shape().zone_sectors;
+                (zone.max(MAX_DISCARD_SECTORS / zone * zone), zone)
+            }
         }
     }
 }
@@ -145,39 +221,145 @@ impl Device for Block {
         }
     }
 
+    fn legacy_features(&self, features: Features) -> Features {
+        // dev:blk:device-initialization:05
+        features - features::ZONED
+    }
+
+    fn negotiate(&mut self, features: Features) -> Result<(), &'static str> {
+        let modern = features.contains(feature::VERSION_1);
+        let managed = self
+            .zoned
+            .as_ref()
+            .is_some_and(|zoned| zoned.shape().model == block::zoned::Model::HM);
+        // dev:blk:device-initialization:07
+        if modern && managed && !features.contains(features::ZONED) {
+            return Err("a host-managed zoned disk is of no use to a driver without VIRTIO_BLK_F_ZONED");
+        }
+        self.negotiated = Some(features);
+        // On a legacy interface features do not change the cache (section 5.2.5.2).
+        if modern {
+            self.write_back
+                .store(self.initial_cache(features), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     fn config(&self) -> Vec<u8> {
-        let block_size = self.options.block_size;
+        let options = &self.options;
+        let sector_alignment = options.block_size / SECTOR_SIZE as u32;
         let mut config = Config {
             capacity: (self.backend.capacity() / SECTOR_SIZE).into(),
-            seg_max: SEG_MAX.into(),
-            blk_size: block_size.into(),
-            topology: Topology {
-                physical_block_exp: (PHYSICAL_BLOCK / block_size).trailing_zeros() as u8,
-                min_io_size: ((PHYSICAL_BLOCK / block_size) as u16).into(),
-                ..Topology::default()
-            },
-            num_queues: self.options.queues.into(),
+            size_max: options.size_max().unwrap_or(0).into(),
+            seg_max: options.seg_max.into(),
+            geometry: options.geometry.map(Into::into).unwrap_or_default(),
+            blk_size: options.block_size.into(),
+            topology: self.topology(),
+            writeback: self.write_back.load(Ordering::Relaxed).into(),
+            num_queues: options.queues.into(),
+            zoned: self.characteristics(),
             ..Config::default()
         };
-        if !self.backend.read_only() {
+        if self.backend.read_only() {
+            return config.as_bytes().to_vec();
+        }
+        if self.discards() {
             config.max_discard_sectors = MAX_DISCARD_SECTORS.into();
             config.max_discard_seg = MAX_DISCARD_SEG.into();
-            config.discard_sector_alignment = (block_size / SECTOR_SIZE as u32).into();
+            config.discard_sector_alignment = sector_alignment.into();
+        }
+        if self.zoned.is_none() {
             config.max_write_zeroes_sectors = MAX_DISCARD_SECTORS.into();
             config.max_write_zeroes_seg = MAX_DISCARD_SEG.into();
-            config.write_zeroes_may_unmap = 1;
+            // dev:blk:device-operation:09
+            config.write_zeroes_may_unmap = self.discards().into();
+        }
+        if options.secure_erase {
+            let (sectors, alignment) = self.erasure();
+            config.max_secure_erase_sectors = sectors.into();
+            config.max_secure_erase_seg = MAX_DISCARD_SEG.into();
+            config.secure_erase_sector_alignment = alignment.into();
         }
         config.as_bytes().to_vec()
     }
 
+    /// The driver switches the cache. Whoever moves a device writes the whole space, of which the rest is as it was.
+    fn write_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
+        const WRITEBACK: usize = offset_of!(Config, writeback);
+        let switchable = self
+            .negotiated
+            .is_some_and(|features| features.contains(features::CONFIG_WCE));
+        let value = WRITEBACK.checked_sub(offset).and_then(|at| data.get(at));
+        match value {
+            Some(value @ (0 | 1)) if switchable => {
+                self.write_back.store(*value == 1, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(ConfigError::ReadOnly {
+                offset,
+                length: data.len(),
+            }),
+        }
+    }
+
     fn worker(&mut self, group: usize, session: &Session) -> Result<Box<dyn Worker>, DeviceError> {
+        let features = session.features;
+        let legacy = !features.contains(feature::VERSION_1);
+        // DRIVER_OK has been set, by a driver that has no say in the cache (section 5.2.5.2).
+        if legacy && !features.contains(features::CONFIG_WCE) {
+            self.write_back
+                .store(self.initial_cache(features), Ordering::Relaxed);
+        }
+        *self.handle.outlet.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.outlet.clone());
+        let limits = |sectors, flags| Limits {
+            sectors,
+            ranges: MAX_DISCARD_SEG,
+            flags,
+        };
+        let terms = Terms {
+            serial: self.options.id(),
+            capacity: self.backend.capacity(),
+            read_only: self.backend.read_only(),
+            features,
+            byte_order: session.byte_order,
+            write_back: self.write_back.clone(),
+            lifetime: self.backend.lifetime(),
+            may_unmap: self.discards(),
+            discard: limits(MAX_DISCARD_SECTORS, DiscardWriteZeroesFlags::UNMAP),
+            erase: limits(self.erasure().0, DiscardWriteZeroesFlags::NONE),
+        };
         // Each queue is a group.
         Ok(Box::new(RequestQueue::new(
             group as u16,
+            self.options.queue_size,
             self.backend.clone(),
-            &self.options,
-            self.serial,
-            session,
+            terms,
+            self.zoned.clone(),
         )?))
+    }
+
+    fn reset(&mut self) {
+        self.negotiated = None;
+        self.write_back
+            .store(self.options.cache == Cache::WriteBack, Ordering::Relaxed);
+        *self.handle.outlet.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// One byte: the cache.
+    fn save(&self) -> Vec<u8> {
+        vec![self.write_back.load(Ordering::Relaxed).into()]
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceError> {
+        match state {
+            [write_back @ (0 | 1)] => {
+                self.write_back.store(*write_back == 1, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(DeviceError::SavedState {
+                expected: "one byte that says whether the cache is a writeback one",
+                found: format!("{} bytes", state.len()),
+            }),
+        }
     }
 }

@@ -1,17 +1,19 @@
 //! What a driver asks of a disk, and what it is answered (section 5.2.6).
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringwright_memory::Slices;
 use ringwright_ring::ByteOrder;
 use ringwright_spec::block::{
-    DiscardWriteZeroes, DiscardWriteZeroesFlags, ID_BYTES, ReqHead, ReqType, SECTOR_SIZE, Status, features,
+    self as spec, DiscardWriteZeroes, DiscardWriteZeroesFlags, ID_BYTES, ReqHead, ReqType, SECTOR_SIZE,
+    Status, features,
 };
 use ringwright_spec::{Features, feature};
 use zerocopy::FromBytes;
 
-use super::backend::Request;
-use super::{MAX_DISCARD_SECTORS, MAX_DISCARD_SEG};
+use super::backend::{Lifetime, Request};
 
 /// What requests are understood by.
 pub(super) struct Terms {
@@ -22,8 +24,37 @@ pub(super) struct Terms {
     pub features: Features,
     /// Of the integers of a request's head.
     pub byte_order: ByteOrder,
-    /// Every write is made stable before it is completed.
-    pub write_through: bool,
+    /// The cache is a writeback one now; else every write is made stable before it is completed.
+    pub write_back: Arc<AtomicBool>,
+    /// How worn the storage is, if it can tell.
+    pub lifetime: Option<Lifetime>,
+    /// Zeroes may deallocate sectors.
+    pub may_unmap: bool,
+    /// Limits of discards and of zeroes.
+    pub discard: Limits,
+    /// Limits of secure erasures.
+    pub erase: Limits,
+}
+
+/// What a request of ranges may be.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Most sectors of a range.
+    pub sectors: u32,
+    /// Most ranges.
+    pub ranges: u32,
+    /// The flags that ranges may have.
+    pub flags: DiscardWriteZeroesFlags,
+}
+
+/// A request that was taken apart.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'c> {
+    /// Its type, without the flag of barriers.
+    pub kind: ReqType,
+    pub sector: u64,
+    /// What follows the head.
+    pub to_device: Slices<'c>,
 }
 
 /// What a request comes to.
@@ -45,28 +76,53 @@ pub(super) enum Failure {
     Unsupported,
     /// The driver asks for what cannot be, or may not.
     Refused(&'static str),
+    /// A zone does not allow it, for the reason that this status gives.
+    Zone(Status),
     Io(io::Error),
 }
 
 impl Terms {
-    /// Finds out what a request asks for. `to_driver` is its device-writable data, without the status; `many` is empty.
-    ///
-    /// The driver may frame a request as it likes (`dev:split:message-framing:01`): the head is the first 16 readable
-    /// bytes, the status the last writable one, and the data what is between.
+    /// Whether a write that completes now has to be stable (`dev:blk:device-operation:11`).
     #[inline]
-    pub fn understand<'c>(
-        &self,
-        readable: Slices<'c>,
-        to_driver: Slices<'c>,
-        many: &mut Vec<Request<'static>>,
-    ) -> Result<Work<'c>, Failure> {
+    pub fn write_through(&self) -> bool {
+        !self.write_back.load(Ordering::Relaxed)
+    }
+
+    /// Takes a request apart.
+    ///
+    /// The driver may frame it as it likes (`dev:split:message-framing:01`): the head is the first 16 readable bytes, the
+    /// status the last writable one, and the data what is between.
+    #[inline]
+    pub fn take_apart<'c>(&self, readable: Slices<'c>) -> Result<Asked<'c>, Failure> {
         const HEAD: usize = size_of::<ReqHead>();
         let short = |_| Failure::Refused("no complete head");
         let head: [u8; HEAD] = readable.read_array(0).map_err(short)?;
         let head = ReqHead::ref_from_bytes(&head).map_err(|_| Failure::Refused("no complete head"))?;
-        let to_device = || readable.part(HEAD, readable.len() - HEAD).map_err(short);
-        let sector = self.byte_order.u64(head.sector.to_bytes());
-        match ReqType(self.byte_order.u32(head.r#type.to_bytes())) {
+        let mut kind = ReqType(self.byte_order.u32(head.r#type.to_bytes()));
+        if self.features.contains(features::BARRIER) {
+            kind.0 &= !ReqType::BARRIER.0;
+        }
+        Ok(Asked {
+            kind,
+            sector: self.byte_order.u64(head.sector.to_bytes()),
+            to_device: readable.part(HEAD, readable.len() - HEAD).map_err(short)?,
+        })
+    }
+
+    /// Finds out what a request asks for. `to_driver` is its device-writable data, without the status; `many` is empty.
+    #[inline]
+    pub fn understand<'c>(
+        &self,
+        asked: &Asked<'c>,
+        to_driver: Slices<'c>,
+        many: &mut Vec<Request<'static>>,
+    ) -> Result<Work<'c>, Failure> {
+        let Asked {
+            kind,
+            sector,
+            to_device,
+        } = *asked;
+        match kind {
             ReqType::IN => {
                 let offset = self.offset(sector, to_driver.len() as u64)?;
                 let into = to_driver;
@@ -74,9 +130,9 @@ impl Terms {
             }
             ReqType::OUT => {
                 self.refuse_read_only()?;
-                let from = to_device()?;
+                let from = to_device;
                 let offset = self.offset(sector, from.len() as u64)?;
-                let stable = self.write_through;
+                let stable = self.write_through();
                 Ok(Work::One(Request::Write { offset, from, stable }, 0))
             }
             ReqType::FLUSH => Ok(Work::One(Request::Flush, 0)),
@@ -89,25 +145,46 @@ impl Terms {
                 to_driver.write(0, id).map_err(short)?;
                 Ok(Work::Done(id.len()))
             }
+            ReqType::GET_LIFETIME if self.features.contains(features::LIFETIME) => {
+                let lifetime = self.lifetime(to_driver.len());
+                to_driver.write(0, &lifetime).map_err(short)?;
+                Ok(Work::Done(lifetime.len()))
+            }
             ReqType::DISCARD if self.features.contains(features::DISCARD) => {
+                let limits = Limits {
+                    flags: DiscardWriteZeroesFlags::NONE,
+                    ..self.discard
+                };
                 let request = |offset, length, _| Request::Discard { offset, length };
-                self.ranges(to_device()?, DiscardWriteZeroesFlags::NONE, request, many)
+                self.ranges(to_device, limits, request, many)
             }
             ReqType::WRITE_ZEROES if self.features.contains(features::WRITE_ZEROES) => {
+                let stable = self.write_through();
                 let request = |offset, length, flags: DiscardWriteZeroesFlags| Request::WriteZeroes {
                     offset,
                     length,
-                    unmap: flags.contains(DiscardWriteZeroesFlags::UNMAP),
-                    stable: self.write_through,
+                    unmap: self.may_unmap && flags.contains(DiscardWriteZeroesFlags::UNMAP),
+                    stable,
                 };
-                self.ranges(to_device()?, DiscardWriteZeroesFlags::UNMAP, request, many)
+                self.ranges(to_device, self.discard, request, many)
             }
+            ReqType::SECURE_ERASE if self.features.contains(features::SECURE_ERASE) => {
+                let stable = self.write_through();
+                let request = |offset, length, _| Request::WriteZeroes {
+                    offset,
+                    length,
+                    unmap: false,
+                    stable,
+                };
+                self.ranges(to_device, self.erase, request, many)
+            }
+            // Also the requests of zones, where there are none (dev:blk:device-operation:16).
             _ => Err(Failure::Unsupported),
         }
     }
 
     /// Where in the backend a transfer of `length` bytes from `sector` on begins.
-    fn offset(&self, sector: u64, length: u64) -> Result<u64, Failure> {
+    pub fn offset(&self, sector: u64, length: u64) -> Result<u64, Failure> {
         if !length.is_multiple_of(SECTOR_SIZE) {
             return Err(Failure::Refused("its data is no multiple of 512 bytes"));
         }
@@ -117,54 +194,91 @@ impl Terms {
             .ok_or(Failure::Refused("it goes beyond the capacity"))
     }
 
-    /// Checks all ranges of a discard or write zeroes request, then makes a `request` of each that is not empty.
+    /// Checks all ranges of a request, then makes a `request` of each that is not empty.
     fn ranges<'c>(
         &self,
         data: Slices<'_>,
-        known: DiscardWriteZeroesFlags,
+        limits: Limits,
         request: impl Fn(u64, u64, DiscardWriteZeroesFlags) -> Request<'static>,
         many: &mut Vec<Request<'static>>,
     ) -> Result<Work<'c>, Failure> {
-        const RANGE: usize = size_of::<DiscardWriteZeroes>();
-        self.refuse_read_only()?;
-        if !data.len().is_multiple_of(RANGE) || data.len() / RANGE > MAX_DISCARD_SEG as usize {
-            return Err(Failure::Refused("its data is not an array of at most 16 ranges"));
-        }
-        let mut left = data.len() / RANGE;
-        let mut data = data.reader();
-        while left != 0 {
-            left -= 1;
-            let bytes: [u8; RANGE] = data
-                .read_array()
-                .map_err(|_| Failure::Refused("its data is short"))?;
-            let range = DiscardWriteZeroes::read_from_bytes(&bytes)
-                .map_err(|_| Failure::Refused("its data is short"))?;
-            let flags = DiscardWriteZeroesFlags(range.flags.get());
-            // Also: discard does not know UNMAP (dev:blk:device-operation:04, dev:blk:device-operation:05).
-            if !flags.without(known).is_empty() {
-                return Err(Failure::Unsupported);
-            }
-            let sectors = range.num_sectors.get();
-            if sectors > MAX_DISCARD_SECTORS {
-                return Err(Failure::Refused("a range is larger than the device allows"));
-            }
-            let length = u64::from(sectors) * SECTOR_SIZE;
-            let offset = self.offset(range.sector.get(), length)?;
-            if length != 0 {
-                many.push(request(offset, length, flags));
-            }
-        }
+        self.each_range(data, limits, |sector, sectors, flags| {
+            many.push(request(sector * SECTOR_SIZE, sectors * SECTOR_SIZE, flags));
+        })?;
         many.reverse();
         Ok(Work::Many)
     }
 
+    /// Checks all ranges of a request, and gives `take` each that is not empty: its first sector, its number of sectors and
+    /// its flags. What `take` was given before an error is not to be used.
+    pub fn each_range(
+        &self,
+        data: Slices<'_>,
+        limits: Limits,
+        mut take: impl FnMut(u64, u64, DiscardWriteZeroesFlags),
+    ) -> Result<(), Failure> {
+        const RANGE: usize = size_of::<DiscardWriteZeroes>();
+        self.refuse_read_only()?;
+        let count = data.len() / RANGE;
+        if !data.len().is_multiple_of(RANGE) || count > limits.ranges as usize {
+            return Err(Failure::Refused(
+                "its data is not an array of as many ranges as there may be",
+            ));
+        }
+        let mut data = data.reader();
+        for _ in 0..count {
+            let bytes: [u8; RANGE] = data.read_array().map_err(short)?;
+            let range = DiscardWriteZeroes::read_from_bytes(&bytes).map_err(short)?;
+            let flags = DiscardWriteZeroesFlags(self.byte_order.u32(range.flags.to_bytes()));
+            // Also: discard does not know UNMAP (dev:blk:device-operation:04, dev:blk:device-operation:05).
+            if !flags.without(limits.flags).is_empty() {
+                return Err(Failure::Unsupported);
+            }
+            let sectors = self.byte_order.u32(range.num_sectors.to_bytes());
+            if sectors > limits.sectors {
+                return Err(Failure::Refused("a range is larger than the device allows"));
+            }
+            let sector = self.byte_order.u64(range.sector.to_bytes());
+            self.offset(sector, u64::from(sectors) * SECTOR_SIZE)?;
+            if sectors != 0 {
+                take(sector, sectors.into(), flags);
+            }
+        }
+        Ok(())
+    }
+
+    /// As much of the storage's wear as there is `room` for. Reserved values, if the storage gives any, are not passed on
+    /// (`dev:blk:device-operation:15`).
+    fn lifetime(&self, room: usize) -> Vec<u8> {
+        let Lifetime {
+            pre_eol_info,
+            type_a,
+            type_b,
+        } = self.lifetime.unwrap_or_default();
+        let known = |value: u16, most: u16| if value > most { 0 } else { value };
+        let fields = [
+            known(pre_eol_info.0, spec::PreEolInfo::URGENT.0),
+            known(type_a, spec::LIFETIME_EXCEEDED),
+            known(type_b, spec::LIFETIME_EXCEEDED),
+        ];
+        let bytes = fields.into_iter().flat_map(|field| match self.byte_order {
+            ByteOrder::Little => field.to_le_bytes(),
+            ByteOrder::Big => field.to_be_bytes(),
+        });
+        bytes.take(room).collect()
+    }
+
     /// A write request on a read-only disk fails and writes nothing (`dev:blk:device-operation:03`).
-    fn refuse_read_only(&self) -> Result<(), Failure> {
+    pub fn refuse_read_only(&self) -> Result<(), Failure> {
         match self.read_only {
             true => Err(Failure::Refused("the disk is read-only")),
             false => Ok(()),
         }
     }
+}
+
+fn short<E>(_: E) -> Failure {
+    Failure::Refused("its data is short")
 }
 
 /// The device-writable data of a request, whose last device-writable byte is its status. `None` if there is not even that.

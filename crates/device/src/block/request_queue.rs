@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use ringwright_memory::Memory;
+use ringwright_memory::{Memory, Slices};
 use ringwright_ring::{Chain, Token};
-use ringwright_spec::block::{ID_BYTES, Status, features};
+use ringwright_spec::block::{Status, features};
 
 use super::backend::{Backend, Lane, Request};
 use super::flight::Flights;
 use super::request::{Failure, Outcome, Terms, Work, answer, data_of};
-use super::{MAX_DISCARD_SEG, Options};
-use crate::{Context, DeviceError, Interest, Session, Source, Virtqueue, Worker};
+use super::zoned::ZonedDisk;
+use crate::{Context, DeviceError, Interest, Source, Virtqueue, Worker};
 
 /// The lane has completed something.
 const LANE: Source = Source(0);
@@ -23,6 +23,9 @@ pub(super) struct RequestQueue {
     lane: Box<dyn Lane>,
     terms: Terms,
     flights: Flights,
+    zoned: Option<Arc<ZonedDisk>>,
+    /// Requests are carried out one after the other: the next begins when the last has ended.
+    one_by_one: bool,
     /// What [`Work::Many`] is about.
     many: Vec<Request<'static>>,
     reported: Reported,
@@ -41,6 +44,10 @@ impl Worker for RequestQueue {
             return Ok(());
         };
         self.terms.capacity = self.backend.capacity();
+        self.terms.lifetime = self.backend.lifetime();
+        if self.one_by_one {
+            return self.take_one_by_one(queue);
+        }
         let mut put_off = false;
         queue.serve(|chain| {
             let answer = self.answer_now(chain);
@@ -70,34 +77,28 @@ impl Worker for RequestQueue {
 }
 
 impl RequestQueue {
+    /// For queue `index`, of at most `depth` outstanding requests.
     pub fn new(
         index: u16,
+        depth: u16,
         backend: Arc<dyn Backend>,
-        options: &Options,
-        serial: [u8; ID_BYTES],
-        session: &Session,
+        terms: Terms,
+        zoned: Option<Arc<ZonedDisk>>,
     ) -> Result<Self, DeviceError> {
-        let depth = options.queue_size;
         let lane = backend
             .clone()
             .lane(depth)
             .map_err(DeviceError::io("preparing the disk's content for a queue"))?;
-        let features = session.features;
         Ok(Self {
             index,
             lane,
-            terms: Terms {
-                serial,
-                capacity: backend.capacity(),
-                read_only: backend.read_only(),
-                features,
-                byte_order: session.byte_order,
-                // A driver that did not accept FLUSH never flushes (dev:blk:device-operation:11).
-                write_through: !features.contains(features::FLUSH),
-            },
+            // A barrier, too, is nothing else (section 5.2.6.3).
+            one_by_one: zoned.is_some() || terms.features.contains(features::BARRIER),
+            zoned,
             backend,
             flights: Flights::new(depth),
-            many: Vec::with_capacity(MAX_DISCARD_SEG as usize),
+            many: Vec::with_capacity(terms.discard.ranges as usize),
+            terms,
             reported: Reported::default(),
         })
     }
@@ -110,7 +111,9 @@ impl RequestQueue {
             return Some(answer(writable, Ok(0)));
         };
         self.many.clear();
-        let outcome = match self.terms.understand(chain.readable(), to_driver, &mut self.many) {
+        let asked = self.terms.take_apart(chain.readable());
+        let work = asked.and_then(|asked| self.terms.understand(&asked, to_driver, &mut self.many));
+        let outcome = match work {
             Ok(Work::Done(written)) => Ok(written),
             Ok(Work::One(request, written)) => {
                 self.lane.now(&request)?.map(|()| written).map_err(Failure::Io)
@@ -125,6 +128,49 @@ impl RequestQueue {
             Err(failure) => Err(failure),
         };
         Some(self.answer(writable, outcome))
+    }
+
+    /// Takes the available requests, and completes each before the next is begun.
+    #[cold]
+    fn take_one_by_one(&mut self, queue: &mut Virtqueue) -> Result<(), DeviceError> {
+        let memory = queue.memory().clone();
+        while let Some(chain) = queue.pop() {
+            let writable = chain.writable();
+            let outcome = match data_of(writable) {
+                Some(to_driver) => self.perform(&chain, to_driver, &memory),
+                None => Ok(0),
+            };
+            let written = self.answer(writable, outcome);
+            let token = chain.into_token();
+            queue.complete(token, written);
+        }
+        Ok(())
+    }
+
+    /// Carries out one request, however long it takes. `to_driver` is its device-writable data.
+    fn perform(&mut self, chain: &Chain<'_>, to_driver: Slices<'_>, memory: &Arc<Memory>) -> Outcome {
+        let asked = self.terms.take_apart(chain.readable())?;
+        let (lane, id) = (&mut self.lane, chain.id());
+        let mut perform = |request: Request<'_>| carry_out(&mut **lane, id, &request, memory);
+        if let Some(zoned) = &self.zoned
+            && let Some(outcome) = zoned.carry_out(&self.terms, &asked, to_driver, &mut perform)
+        {
+            return outcome;
+        }
+        self.many.clear();
+        match self.terms.understand(&asked, to_driver, &mut self.many)? {
+            Work::Done(written) => Ok(written),
+            Work::One(request, written) => {
+                perform(request)?;
+                Ok(written)
+            }
+            Work::Many => {
+                while let Some(request) = self.many.pop() {
+                    perform(request)?;
+                }
+                Ok(0)
+            }
+        }
     }
 
     /// Takes the available requests, from one that was found to take time on.
@@ -170,10 +216,8 @@ impl RequestQueue {
             return Ok(Some(0));
         };
         self.many.clear();
-        let (request, written) = match self
-            .terms
-            .understand(chain.readable(), to_driver, &mut self.many)?
-        {
+        let asked = self.terms.take_apart(chain.readable())?;
+        let (request, written) = match self.terms.understand(&asked, to_driver, &mut self.many)? {
             Work::Done(written) => return Ok(Some(written)),
             Work::One(request, written) => (request, written),
             Work::Many => match self.many.pop() {
@@ -245,8 +289,23 @@ impl RequestQueue {
     }
 
     #[inline]
-    fn answer(&mut self, writable: ringwright_memory::Slices<'_>, outcome: Outcome) -> u32 {
+    fn answer(&mut self, writable: Slices<'_>, outcome: Outcome) -> u32 {
         answer(writable, outcome.map_err(|failure| self.reported.status(failure)))
+    }
+}
+
+/// Carries a request out on a lane that has no others.
+fn carry_out(lane: &mut dyn Lane, tag: u16, request: &Request<'_>, memory: &Arc<Memory>) -> io::Result<()> {
+    if let Some(result) = lane.now(request) {
+        return result;
+    }
+    lane.later(tag, request, memory)?;
+    lane.submit()?;
+    loop {
+        if let Some((_, result)) = lane.completed() {
+            return result;
+        }
+        lane.wait()?;
     }
 }
 
@@ -260,6 +319,7 @@ impl Reported {
     fn status(&mut self, failure: Failure) -> Status {
         match failure {
             Failure::Unsupported => Status::UNSUPP,
+            Failure::Zone(status) => status,
             Failure::Refused(reason) => {
                 tracing::debug!(reason, "block request refused");
                 Status::IOERR

@@ -58,6 +58,12 @@ pub enum HostError {
         /// The bits too many.
         refused: Features,
     },
+    /// The device does not work with these features.
+    #[error("the device refuses the features: {reason}")]
+    Refused {
+        /// Why.
+        reason: &'static str,
+    },
     /// A feature requires another one that is not there.
     #[error("feature {feature} requires {missing:?}")]
     Unmet {

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use ringwright_device::Device;
+use ringwright_device::block::ZoneModel;
 use ringwright_device::transport::ccw as device_side;
 use ringwright_driver::block::Block;
 use ringwright_driver::console::{Console, emergency_write};
@@ -18,7 +19,7 @@ use ringwright_spec::ccw::Revision;
 use ringwright_spec::{Features, feature};
 
 use crate::common::*;
-use crate::{block, console, entropy, network};
+use crate::{block, console, disk, entropy, network};
 
 /// One way to drive a device.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +139,23 @@ fn block_in_every_way() {
         assert_eq!(chains, block::REQUESTS);
         assert!(counters.iter().all(|queue| queue.errors == 0));
         drop(disk);
+        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
+    }
+}
+
+#[test]
+fn every_request_in_every_way() {
+    for way in ways() {
+        let mut transport = way.join(disk::device());
+        let area = area_of(&mut transport);
+        let driver = Block::new(transport, &area, 1, way.options()).unwrap();
+        disk::exercise(driver, &area, wait);
+        if way.revision != Revision::LEGACY {
+            let mut transport = way.join(disk::zoned_device(ZoneModel::HostAware));
+            let area = area_of(&mut transport);
+            let driver = Block::new(transport, &area, 1, way.options()).unwrap();
+            disk::exercise_zones(driver, wait);
+        }
         assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
     }
 }

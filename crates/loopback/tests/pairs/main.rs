@@ -4,6 +4,7 @@ mod block;
 mod channel_io;
 mod common;
 mod console;
+mod disk;
 mod entropy;
 mod lifecycle;
 mod mmio;

@@ -89,6 +89,11 @@ fn block_in_every_way() {
 }
 
 #[test]
+fn every_request_in_every_way() {
+    ways().into_iter().for_each(ways::disk);
+}
+
+#[test]
 fn console_in_every_way() {
     ways().into_iter().for_each(ways::console);
 }

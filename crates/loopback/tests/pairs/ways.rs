@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ringwright_device::Device;
+use ringwright_device::block::ZoneModel;
 use ringwright_driver::block::Block;
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
@@ -16,7 +17,7 @@ use ringwright_ring::{DriverOptions, DriverQueue};
 use ringwright_spec::{Features, feature};
 
 use crate::common::*;
-use crate::{block, console, entropy, network};
+use crate::{block, console, disk, entropy, network};
 
 /// A ring format, and the greatest size of a virtqueue.
 pub type Shape = (Features, u16);
@@ -83,6 +84,20 @@ pub fn block<W: Way>(way: W, seed: u64) {
     way.check(disk.session().transport());
     drop(disk);
     check_whole(&area);
+}
+
+/// Every request of a disk; on modern interfaces those of zoned ones as well.
+pub fn disk<W: Way>(way: W) {
+    let (transport, area) = way.join(Box::new(disk::device()));
+    let driver = Block::new(transport, &area, 1, options_of(&way)).unwrap();
+    disk::exercise(driver, &area, W::wait);
+    check_whole(&area);
+    if way.shape().0.contains(feature::VERSION_1) {
+        let (transport, area) = way.join(Box::new(disk::zoned_device(ZoneModel::HostManaged)));
+        let driver = Block::new(transport, &area, 1, options_of(&way)).unwrap();
+        disk::exercise_zones(driver, W::wait);
+        check_whole(&area);
+    }
 }
 
 pub fn console<W: Way>(way: W) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ringwright_driver::block::{Block, BlockError, Refusal, Request};
+use ringwright_driver::block::{Block, BlockError, CacheMode, Range, Ranges, Refusal, Request};
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::init::Setup;
@@ -216,6 +216,52 @@ fn disk(transport: &mut dyn Transport, row: Row, options: Options, outside: &Out
     let beyond = Request::read(DISK / 512, area.allocate(512, 512).unwrap());
     let refused = disk.submit(0, beyond, 0).unwrap_err();
     assert_eq!(refused.reason, Refusal::BeyondCapacity(DISK / 512));
+    rarer_requests(&mut disk, row, area);
+}
+
+/// What file systems ask of a disk now and then, and the settings of its cache.
+fn rarer_requests<T: Transport>(disk: &mut Block<T>, row: Row, area: &Arc<Area>) {
+    let geometry = disk.geometry();
+    assert!(geometry.disk.is_some() && geometry.topology.is_some());
+    let buffer = |length| area.allocate(length, 512).unwrap();
+    let ranges = |sector, sectors, unmap| {
+        let range = Range {
+            sector,
+            sectors,
+            unmap,
+        };
+        Ranges::new(buffer(16), &[range]).unwrap()
+    };
+    // Three buffers to one request, and back into others.
+    let lengths = [512, 4096, 1024];
+    let data = content(99, 5632);
+    let (mut from, mut at) = (Vec::new(), 0);
+    for length in lengths {
+        from.push(buffer(length));
+        from.last().unwrap().write(0, &data[at..at + length]).unwrap();
+        at += length;
+    }
+    perform(disk, row, [Request::write(64, from)]);
+    let read = |disk: &mut Block<T>| {
+        let into: Vec<Buffer> = lengths.iter().rev().map(|length| buffer(*length)).collect();
+        perform(disk, row, [Request::read(64, into)]).remove(0)
+    };
+    assert!(read(disk) == data);
+    let mut expected = data;
+    assert!(geometry.write_zeroes.is_some() && geometry.discard.is_some());
+    for (sector, unmap) in [(65, false), (70, true)] {
+        perform(disk, row, [Request::write_zeroes(ranges(sector, 2, unmap))]);
+        expected[(sector as usize - 64) * 512..][..1024].fill(0);
+        assert!(read(disk) == expected);
+    }
+    perform(disk, row, [Request::discard(ranges(1024, 64, false))]);
+    assert!(geometry.switchable_cache);
+    for mode in [CacheMode::WriteThrough, CacheMode::WriteBack] {
+        assert!(disk.set_cache_mode(mode).unwrap());
+        assert_eq!(disk.cache_mode().unwrap(), mode);
+        perform(disk, row, [Request::write(64, buffer(512))]);
+    }
+    assert_eq!(disk.look_for_capacity().unwrap(), None);
 }
 
 /// Performs requests, all outstanding at once as far as there is room; what their buffers hold afterwards, in order.

@@ -212,12 +212,11 @@ pub fn perform(
         while let Some(completion) = disk.poll(queue).unwrap() {
             completion.result.unwrap();
             outstanding -= 1;
-            let Some(buffer) = completion.data.into_buffer() else {
-                continue;
-            };
-            let mut bytes = vec![0; buffer.len()];
-            buffer.read(0, &mut bytes).unwrap();
-            results[completion.tag as usize] = bytes;
+            for buffer in completion.data.as_slice() {
+                let mut bytes = vec![0; buffer.len()];
+                buffer.read(0, &mut bytes).unwrap();
+                results[completion.tag as usize].extend(bytes);
+            }
         }
         if outstanding > 0 && !disk.enable_notifications(queue) {
             let frontend = disk.session().transport();

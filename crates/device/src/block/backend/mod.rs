@@ -22,7 +22,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use ringwright_memory::{Memory as GuestMemory, Slices};
-use ringwright_spec::block::SECTOR_SIZE;
+use ringwright_spec::block::{PreEolInfo, SECTOR_SIZE};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -48,9 +48,36 @@ pub trait Backend: Send + Sync {
         SECTOR_SIZE as u32
     }
 
+    /// How worn the storage is, if it can tell. Whether it can is the same at every call.
+    fn lifetime(&self) -> Option<Lifetime> {
+        None
+    }
+
     /// A way in for one queue, which has at most `depth` requests outstanding. Errors: those of the operating system, if it
     /// does not give what the lane needs.
     fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>>;
+}
+
+/// How worn the storage is, as eMMC and UFS say it (JESD84-B50).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How many of the reserved blocks are consumed.
+    pub pre_eol_info: PreEolInfo,
+    /// Wear of SLC cells in steps of 10 %: 0 undefined, 1 to 10 up to that many tenths, 11 exceeded.
+    pub type_a: u16,
+    /// Wear of MLC cells, in the same steps.
+    pub type_b: u16,
+}
+
+impl Default for Lifetime {
+    /// Nothing is known.
+    fn default() -> Self {
+        Self {
+            pre_eol_info: PreEolInfo::UNDEFINED,
+            type_a: 0,
+            type_b: 0,
+        }
+    }
 }
 
 /// What is asked of a backend. Offsets and lengths are in bytes, multiples of 512, and within the capacity.

@@ -12,7 +12,10 @@ impl Core {
         match self.interface {
             // Bits of the legacy interface are not to be found on the other one.
             Interface::Modern => self.host.supported(all - self.legacy_only(all)),
-            Interface::Legacy => self.host.supported((all & LEGACY_BITS) | feature::ANY_LAYOUT),
+            Interface::Legacy => {
+                let legacy = self.host.legacy_features(all & LEGACY_BITS);
+                self.host.supported(legacy | feature::ANY_LAYOUT)
+            }
         }
     }
 
