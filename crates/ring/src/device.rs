@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is needed here where addresses that were resolved become the parts of a ring.
 
+mod alike;
 mod chain;
 mod core;
 mod gather;
@@ -28,6 +29,7 @@ pub(crate) use self::packed::Packed;
 use self::parts::Parts;
 pub(crate) use self::split::Split;
 pub use self::track::InflightRegion;
+use crate::shape::Shape;
 use crate::words::{Big, Little};
 use crate::{ByteOrder, Format, Layout, RingError, SetupError, State, Violation};
 
@@ -48,6 +50,8 @@ pub struct DeviceQueue {
     ring: Ring,
     core: Core,
     layout: Layout,
+    /// The shape that the next buffers to serve probably have: that of the last one which its loop had to leave.
+    shape: Shape,
     /// The parts as host memory, which the ring uses.
     parts: Parts,
     /// With a translation, the generation that `parts` belong to.
@@ -140,6 +144,7 @@ impl DeviceQueue {
             ring,
             core,
             layout,
+            shape: Shape::Pair,
             parts,
             generation,
         };

@@ -23,6 +23,7 @@ mod local;
 #[cfg(loom)]
 pub mod model;
 mod packed;
+mod shape;
 mod split;
 mod state;
 mod words;

@@ -16,6 +16,9 @@ const USED: u64 = (DescFlags::USED.0 as u64) << 48;
 /// Flag WRITE within a descriptor's second word.
 pub(crate) const WRITE: u64 = (DescFlags::WRITE.0 as u64) << 48;
 
+/// The wrap counter in an event suppression structure.
+const WRAP: u16 = 1 << 15;
+
 /// A place in the descriptor ring, with the state bits that a descriptor has there once it is available or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -77,7 +80,7 @@ impl Position {
     /// As in an event suppression structure: offset in bits 0 to 14, wrap counter in bit 15.
     #[inline(always)]
     pub fn to_event(self) -> u16 {
-        self.index | u16::from(self.wrap()) << 15
+        self.index | (self.bits >> 40) as u16 & WRAP
     }
 }
 
@@ -103,18 +106,13 @@ impl EventWord {
     pub fn wanted(self, next: Position, added: u16, size: u16, event_idx: bool) -> bool {
         // The upper bits of the flags are reserved.
         match EventFlags((self.0 >> 16) as u16 & 3) {
-            EventFlags::DISABLE => false,
             EventFlags::DESC if event_idx => {
-                let (event, wrap) = (self.0 as u16 & 0x7fff, self.0 as u16 >> 15 != 0);
+                let (event, next) = (self.0 as u16, next.to_event());
                 // An event of the other lap can only have been passed if it lies a whole ring behind.
-                let event = if wrap == next.wrap() {
-                    event
-                } else {
-                    event.wrapping_sub(size)
-                };
-                need_event(event, next.index, next.index.wrapping_sub(added))
+                let lap = if (event ^ next) >> 15 == 0 { 0 } else { WRAP - size };
+                need_event(event.wrapping_add(lap), next, next.wrapping_sub(added))
             }
-            _ => true,
+            flags => flags != EventFlags::DISABLE,
         }
     }
 }

@@ -92,6 +92,12 @@ impl<'q> Chain<'q> {
         unsafe { core::slice::from_raw_parts(self.segments, self.readable + self.writable) }
     }
 
+    /// Number of pieces of the device-readable and of the device-writable part.
+    #[inline(always)]
+    pub(super) fn elements(&self) -> (usize, usize) {
+        (self.readable, self.writable)
+    }
+
     /// The buffer's id: index of its first descriptor (split) or buffer id (packed). Unique among those in flight.
     #[inline]
     pub fn id(&self) -> u16 {

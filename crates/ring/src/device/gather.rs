@@ -22,57 +22,6 @@ pub(super) const INDIRECT: u16 = DescFlags::INDIRECT.0;
 /// Largest number of bytes that a chain describes (`drv:split:the-virtqueue-descriptor-table:01`).
 const MAX_BYTES: u64 = 1 << 32;
 
-/// A request and its reply: a chain of one device-readable and one device-writable element, each within the memory where
-/// the last such access was. It is the commonest, so it has the shortest way, on which nothing is counted.
-pub(super) struct Pair {
-    pub segments: [Segment; 2],
-    lengths: [u32; 2],
-    /// The chain's last descriptor.
-    pub last: Descriptor,
-}
-
-impl Pair {
-    /// The chain that starts with `first`, if it is of this kind. `next` gives the descriptor that follows if the flags are
-    /// NEXT alone; its own are to be `end`.
-    #[inline(always)]
-    pub fn gather(
-        window: &Window,
-        first: Descriptor,
-        end: u16,
-        next: impl FnOnce(&Descriptor) -> Option<Descriptor>,
-    ) -> Option<Self> {
-        let last = next(&first)?;
-        if last.flags != end {
-            return None;
-        }
-        let readable = window.find(first.address, first.length, Access::Read)?;
-        let writable = window.find(last.address, last.length, Access::Write)?;
-        // Within `MAX_BYTES` at any rate.
-        first.length.checked_add(last.length)?;
-        Some(Self {
-            segments: [readable, writable],
-            lengths: [first.length, last.length],
-            last,
-        })
-    }
-
-    /// The gathered chain.
-    #[inline(always)]
-    pub fn taken(&self, id: u16) -> Taken {
-        let [readable, writable] = self.lengths.map(u64::from);
-        Taken {
-            readable: 1,
-            writable: 1,
-            readable_bytes: readable,
-            token: Token {
-                id,
-                position: 0,
-                writable,
-            },
-        }
-    }
-}
-
 /// A chain gathered in the short way; its segments are where they were asked for.
 pub(super) struct Short {
     readable: usize,

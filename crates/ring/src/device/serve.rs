@@ -4,6 +4,7 @@
 
 use super::chain::Taken;
 use super::{Chain, DeviceQueue, Ring, Token};
+use crate::shape::Shape;
 use crate::{RingError, Violation};
 
 /// Why serving the short way ended.
@@ -43,10 +44,14 @@ impl DeviceQueue {
     ) -> Result<u16, RingError> {
         let mut served = 0;
         while served != limit {
-            let (mut count, mut stop) = match &mut self.ring {
-                Ring::Split(ring) => ring.serve_pairs(&mut self.core, limit - served, &mut handle),
-                Ring::Packed(ring) => ring.serve_pairs(&mut self.core, limit - served, &mut handle),
-                _ => (0, Stop::Other),
+            let left = limit - served;
+            let (mut count, mut stop) = match self.shape {
+                Shape::Pair => self.serve_alike::<2, 1>(left, &mut handle),
+                Shape::Readable => self.serve_alike::<1, 1>(left, &mut handle),
+                Shape::Writable => self.serve_alike::<1, 0>(left, &mut handle),
+                Shape::Input => self.serve_alike::<3, 1>(left, &mut handle),
+                Shape::Output => self.serve_alike::<3, 2>(left, &mut handle),
+                Shape::Other => (0, Stop::Other),
             };
             served += count;
             if let Stop::Other = stop {
@@ -75,14 +80,37 @@ impl DeviceQueue {
         Ok(served)
     }
 
-    /// Serves what can be taken the short way.
+    /// Serves buffers of `N` elements, the first `READABLE` of them device-readable.
     #[inline(never)]
-    fn serve_short(&mut self, limit: u16, handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>) -> (u16, Stop) {
+    fn serve_alike<const N: usize, const READABLE: usize>(
+        &mut self,
+        limit: u16,
+        handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
+    ) -> (u16, Stop) {
         match &mut self.ring {
-            Ring::Split(ring) => ring.serve_short(&mut self.core, limit, handle),
-            Ring::Packed(ring) => ring.serve_short(&mut self.core, limit, handle),
+            Ring::Split(ring) => ring.serve_alike::<N, READABLE>(&mut self.core, limit, handle),
+            Ring::Packed(ring) => ring.serve_alike::<N, READABLE>(&mut self.core, limit, handle),
             _ => (0, Stop::Other),
         }
+    }
+
+    /// Serves what can be taken the short way, whatever its shape, and remembers that.
+    #[inline(never)]
+    fn serve_short(&mut self, limit: u16, handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>) -> (u16, Stop) {
+        let mut elements = (0, 0);
+        let mut handle = |chain: &Chain<'_>| {
+            elements = chain.elements();
+            handle(chain)
+        };
+        let (served, stop) = match &mut self.ring {
+            Ring::Split(ring) => ring.serve_short(&mut self.core, limit, &mut handle),
+            Ring::Packed(ring) => ring.serve_short(&mut self.core, limit, &mut handle),
+            _ => (0, Stop::Other),
+        };
+        if served != 0 {
+            self.shape = Shape::of(elements.0, elements.1);
+        }
+        (served, stop)
     }
 
     /// As [`pop`](Self::pop), out of the way.

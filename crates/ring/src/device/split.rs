@@ -11,7 +11,7 @@ use ringwright_spec::split::{AvailFlags, DescFlags, UsedFlags, need_event};
 
 use super::chain::{Taken, Token};
 use super::core::Core;
-use super::gather::{Gather, INDIRECT, NEXT, Short};
+use super::gather::{Gather, INDIRECT, Short};
 use super::track::{InflightRegion, TrackSplit, Tracking};
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
@@ -339,11 +339,11 @@ impl<P: Part> SplitRing<P> {
         (index < self.size()).then(|| unsafe { self.descriptor(index) })
     }
 
-    /// The descriptor that follows `first`, if its flags are NEXT alone and there is one.
+    /// The descriptor that follows `before`, if the flags are these and there is one.
     #[inline(always)]
-    fn next(&self, first: &Descriptor) -> Option<Descriptor> {
+    fn next(&self, before: &Descriptor, flags: u16) -> Option<Descriptor> {
         // With other flags this is no index at all, so that one comparison is enough.
-        let index = u32::from(first.flags ^ NEXT) << 16 | u32::from(first.link);
+        let index = u32::from(before.flags ^ flags) << 16 | u32::from(before.link);
         // SAFETY: just compared.
         (index < self.size().into()).then(|| unsafe { self.descriptor(index as u16) })
     }

@@ -7,6 +7,7 @@
 use ringwright_memory::DmaSegment;
 
 use super::AddError;
+use crate::shape::Shape;
 
 /// What a format has to offer.
 pub trait Add<T> {
@@ -36,6 +37,8 @@ pub trait Add<T> {
             ([request], [reply]) => add_one(self, [request, reply], 1, data),
             ([only], []) => add_one(self, [only], 1, data),
             ([], [only]) => add_one(self, [only], 0, data),
+            ([request], [first, second]) => add_one(self, [request, first, second], 1, data),
+            ([first, second], [reply]) => add_one(self, [first, second, reply], 2, data),
             _ => Err(data),
         };
         added.or_else(|data| self.add_long(readable, writable, data))
@@ -81,36 +84,6 @@ pub trait Run<T, const N: usize> {
 
     /// Adds a buffer that is not the first, else as [`begin`](Self::begin).
     fn add(&mut self, elements: [&DmaSegment; N], writable: u32, data: T) -> Result<u16, T>;
-}
-
-/// The shapes that have loops of their own.
-#[derive(Clone, Copy, Debug)]
-pub enum Shape {
-    /// A request, and room for its reply.
-    Pair,
-    /// One device-readable element.
-    Readable,
-    /// One device-writable element.
-    Writable,
-    /// A request, and room for data and for its status.
-    Input,
-    /// A request with data, and room for its status.
-    Output,
-    /// Any other.
-    Other,
-}
-
-impl Shape {
-    fn of(readable: &[DmaSegment], writable: &[DmaSegment]) -> Self {
-        match (readable.len(), writable.len()) {
-            (1, 1) => Self::Pair,
-            (1, 0) => Self::Readable,
-            (0, 1) => Self::Writable,
-            (1, 2) => Self::Input,
-            (2, 1) => Self::Output,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// Adds a buffer of which the first so many elements are device-readable, or gives `data` back if it needs the longer way.
@@ -176,7 +149,7 @@ fn add_other<T>(
     writable: &[DmaSegment],
     data: T,
 ) -> Result<bool, AddError<T>> {
-    *queue.shape() = Shape::of(readable, writable);
+    *queue.shape() = Shape::of(readable.len(), writable.len());
     queue.add_long(readable, writable, data)?;
     Ok(false)
 }

@@ -77,6 +77,11 @@ impl<T> Buffers<T> {
         record.is_out().then_some(*record)
     }
 
+    /// Number of buffers that the device has. They are counted here and now, so that nothing has to count on the way.
+    pub fn out(&self) -> u16 {
+        self.records.iter().filter(|record| record.is_out()).count() as u16
+    }
+
     /// All of them at hand.
     #[inline(always)]
     pub fn by_id(&mut self) -> ById<'_, T> {

@@ -9,11 +9,11 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 
 use ringwright_spec::notification::NotificationData;
 
-use super::add::Shape;
 use super::buffers::Buffers;
 use super::slots::Options;
 use super::table::{TableWriter, Tables};
 use crate::packed::{EventWord, PackedRing, Position};
+use crate::shape::Shape;
 use crate::words::{Little, Part, platform_fence};
 use crate::{Format, RingError, Violation};
 
@@ -35,7 +35,6 @@ pub struct Packed<P, T> {
     longest_table: usize,
     /// Ids below this are of buffers that can be taken back the short way; at most the queue size.
     short: u16,
-    in_flight: u16,
     /// Number of descriptors that the next used buffer has, probably.
     stride: u16,
     /// Next descriptor to make available.
@@ -71,7 +70,6 @@ impl<P: Part, T> Packed<P, T> {
             first_free: 0,
             free: 0,
             shape: Shape::Pair,
-            in_flight: 0,
             stride: 1,
             longest_table: tables.as_ref().map_or(0, |tables| tables.entries().into()),
             short: 0,
@@ -97,7 +95,7 @@ impl<P: Part, T> Packed<P, T> {
         let long = self.options.in_order || self.options.order_platform;
         self.short = if long { 0 } else { size };
         self.free = size.into();
-        (self.first_free, self.in_flight) = (0, 0);
+        self.first_free = 0;
         self.next_available = Position::available(0, true);
         (self.first, self.added) = (None, 0);
         (self.next_used, self.oldest, self.batch, self.broken) = (Position::used(0, true), 0, None, None);
@@ -113,7 +111,7 @@ impl<P: Part, T> Packed<P, T> {
     }
 
     pub(super) fn in_flight(&self) -> u16 {
-        self.in_flight
+        self.buffers.out()
     }
 
     pub(super) fn broken(&self) -> Option<&RingError> {

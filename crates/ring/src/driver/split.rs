@@ -10,10 +10,10 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 use ringwright_spec::notification::NotificationData;
 use ringwright_spec::split::{AvailFlags, UsedFlags, need_event};
 
-use super::add::Shape;
 use super::buffers::Buffers;
 use super::slots::Options;
 use super::table::{TableWriter, Tables};
+use crate::shape::Shape;
 use crate::split::SplitRing;
 use crate::words::{Host, Part, platform_fence};
 use crate::{Format, RingError, Violation};

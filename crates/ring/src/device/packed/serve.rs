@@ -5,9 +5,10 @@
 use core::hint::cold_path;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use super::super::alike::Alike;
 use super::super::chain::Chain;
 use super::super::core::Core;
-use super::super::gather::{INDIRECT, NEXT, Pair, Short, WRITE};
+use super::super::gather::{INDIRECT, Short};
 use super::super::serve::Stop;
 use super::{Packed, used_tail};
 use crate::packed::{PackedRing, Position, STATE};
@@ -16,9 +17,9 @@ use crate::words::Part;
 
 impl<P: Part> Packed<P> {
     /// Lets `handle` process available chains, but no more than `limit` and none that reaches the ring's end, and gives each
-    /// back as it comes, for as long as they are pairs. Tells how many that were, and why it ended.
+    /// back as it comes, for as long as they are alike. Tells how many that were, and why it ended.
     #[inline(always)]
-    pub fn serve_pairs(
+    pub fn serve_alike<const N: usize, const READABLE: usize>(
         &mut self,
         core: &mut Core,
         limit: u16,
@@ -28,38 +29,39 @@ impl<P: Part> Packed<P> {
             return (0, Stop::Other);
         };
         let (size, start) = (run.ring.size(), run.index);
-        let most = limit.min((size - start as u16) / 2);
-        let end = start + 2 * usize::from(most);
+        let most = limit.min((size - start as u16) / N as u16);
+        let end = start + N * usize::from(most);
         let stop = loop {
             if run.index == end {
                 break if most == 0 { Stop::Other } else { Stop::Limit };
             }
-            // SAFETY: both descriptors come before the end of the ring. Acquire as in `pop_short`.
+            // SAFETY: all descriptors come before the end of the ring. Acquire as in `pop_short`.
             let first = unsafe { run.ring.descriptor(run.index, 0, Acquire) };
-            let next = |first: &Descriptor| {
-                let follows = first.flags == NEXT | run.flags();
+            let mut index = run.index;
+            let next = |before: &Descriptor, flags| {
+                index += 1;
                 // SAFETY: likewise.
-                follows.then(|| unsafe { run.ring.descriptor(run.index + 1, 0, Relaxed) })
+                (before.flags == flags).then(|| unsafe { run.ring.descriptor(index, 0, Relaxed) })
             };
-            let Some(pair) = Pair::gather(&core.window, first, WRITE | run.flags(), next) else {
+            let Some(alike) = Alike::<N, READABLE>::gather(&core.window, first, run.flags(), next) else {
                 break run.stop(first);
             };
-            let id = pair.last.link;
+            let id = alike.last.link;
             if id >= size {
                 break Stop::Other;
             }
-            // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
-            let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(id)) };
+            // SAFETY: the segments outlive the chain; they were found in the core's memory.
+            let chain = unsafe { Chain::new(alike.segments.as_ptr(), alike.taken(id)) };
             match chain.answer(handle(&chain)) {
                 // SAFETY: the descriptors come before the end of the ring.
-                Ok(written) => unsafe { run.give_back(id, written, 2) },
+                Ok(written) => unsafe { run.give_back(id, written, N) },
                 Err(stop) => break stop,
             }
         };
-        (((run.index - start) / 2) as u16, stop)
+        (((run.index - start) / N) as u16, stop)
     }
 
-    /// As [`serve_pairs`](Self::serve_pairs), but all chains that can be taken the short way.
+    /// As [`serve_alike`](Self::serve_alike), but all chains that can be taken the short way.
     #[inline(always)]
     pub fn serve_short(
         &mut self,

@@ -4,31 +4,30 @@
 
 use core::sync::atomic::Ordering::Acquire;
 
+use super::super::alike::Alike;
 use super::super::chain::Chain;
 use super::super::core::Core;
-use super::super::gather::{Pair, WRITE};
 use super::super::serve::Stop;
 use super::Split;
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
 
 impl<P: Part> Split<P> {
-    /// Lets `handle` process as many chains as are known to be available, but no more than `limit`, and gives each back
-    /// as it comes, for as long as they are pairs. Tells how many that were, and why it ended.
+    /// Lets `handle` process the available chains, but no more than `limit`, and gives each back as it comes,
+    /// for as long as they are alike. Tells how many that were, and why it ended.
     #[inline(always)]
-    pub fn serve_pairs(
+    pub fn serve_alike<const N: usize, const READABLE: usize>(
         &mut self,
         core: &mut Core,
         limit: u16,
         handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
     ) -> (u16, Stop) {
-        let mut run = match self.run(limit) {
-            Ok(run) => run,
-            Err(stop) => return (0, stop),
-        };
+        let mut run = self.run();
         let stop = loop {
-            if run.served == run.most {
-                break Stop::Limit;
+            if run.served == run.known
+                && let Err(stop) = run.look(limit)
+            {
+                break stop;
             }
             let head = run.head();
             if !core.in_flight.is_free(head) {
@@ -36,12 +35,12 @@ impl<P: Part> Split<P> {
             }
             // SAFETY: ids that are free are below the queue size.
             let first = unsafe { run.ring.descriptor(head) };
-            let next = |first: &Descriptor| run.ring.next(first);
-            let Some(pair) = Pair::gather(&core.window, first, WRITE, next) else {
+            let next = |before: &Descriptor, flags| run.ring.next(before, flags);
+            let Some(alike) = Alike::<N, READABLE>::gather(&core.window, first, 0, next) else {
                 break Stop::Other;
             };
-            // SAFETY: the pair outlives the chain; its segments were found in the core's memory.
-            let chain = unsafe { Chain::new(pair.segments.as_ptr(), pair.taken(head)) };
+            // SAFETY: the segments outlive the chain; they were found in the core's memory.
+            let chain = unsafe { Chain::new(alike.segments.as_ptr(), alike.taken(head)) };
             match chain.answer(handle(&chain)) {
                 Ok(written) => run.give_back(head, written),
                 Err(stop) => break stop,
@@ -50,7 +49,7 @@ impl<P: Part> Split<P> {
         (run.served as u16, stop)
     }
 
-    /// As [`serve_pairs`](Self::serve_pairs), but all chains that can be taken the short way.
+    /// As [`serve_alike`](Self::serve_alike), but all chains that can be taken the short way.
     #[inline(always)]
     pub fn serve_short(
         &mut self,
@@ -58,14 +57,13 @@ impl<P: Part> Split<P> {
         limit: u16,
         handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
     ) -> (u16, Stop) {
-        let mut run = match self.run(limit) {
-            Ok(run) => run,
-            Err(stop) => return (0, stop),
-        };
+        let mut run = self.run();
         let (start, end) = (core.scratch.as_mut_ptr(), core.scratch.limit());
         let stop = loop {
-            if run.served == run.most {
-                break Stop::Limit;
+            if run.served == run.known
+                && let Err(stop) = run.look(limit)
+            {
+                break stop;
             }
             let head = run.head();
             if !core.in_flight.is_free(head) {
@@ -85,22 +83,18 @@ impl<P: Part> Split<P> {
         (run.served as u16, stop)
     }
 
-    /// A run of so many of the chains that are known of; or why there is none.
+    /// A run that knows of no chains yet.
     #[inline(always)]
-    fn run(&mut self, limit: u16) -> Result<Run<'_, P>, Stop> {
-        if self.next_available == self.available && !self.refill() {
-            let empty = self.ring.available_index(Acquire) == self.next_available;
-            return Err(if empty { Stop::Empty } else { Stop::Other });
-        }
-        Ok(Run {
+    fn run(&mut self) -> Run<'_, P> {
+        Run {
             // Nothing in the loop is kept where shared memory could be thought to overlap it.
             ring: self.ring.clone(),
             next_available: self.next_available.into(),
             next_used: self.next_used.into(),
             served: 0,
-            most: limit.min(self.available.wrapping_sub(self.next_available)).into(),
+            known: 0,
             queue: self,
-        })
+        }
     }
 }
 
@@ -111,13 +105,37 @@ struct Run<'q, P: Part> {
     /// The first entries of the available ring and of the used ring.
     next_available: usize,
     next_used: usize,
-    /// Chains served, and the most that there may be.
+    /// Chains served, and those that are known to be there.
     served: usize,
-    most: usize,
+    known: usize,
     queue: &'q mut Split<P>,
 }
 
 impl<P: Part> Run<'_, P> {
+    /// Looks for more chains, but no more than `limit` in all. Or tells why there are none.
+    #[inline(always)]
+    fn look(&mut self, limit: u16) -> Result<(), Stop> {
+        let (next, left) = (
+            self.queue.next_available.wrapping_add(self.served as u16),
+            limit - self.served as u16,
+        );
+        if left == 0 {
+            return Err(Stop::Limit);
+        }
+        // Acquire as in `refill`.
+        let found = self.ring.available_index(Acquire);
+        let news = found.wrapping_sub(next);
+        if news == 0 {
+            return Err(Stop::Empty);
+        }
+        if news > self.ring.size() {
+            return Err(Stop::Other);
+        }
+        self.queue.available = found;
+        self.known += usize::from(news.min(left));
+        Ok(())
+    }
+
     /// The next chain's head.
     #[inline(always)]
     fn head(&self) -> u16 {

@@ -8,12 +8,13 @@ use ringwright_memory::DmaSegment;
 use ringwright_spec::packed::DescFlags;
 
 use super::super::AddError;
-use super::super::add::{self, Add, Shape};
+use super::super::add::{self, Add};
 use super::super::buffers::ById;
 use super::super::slots::{Extent, refusal, too_large};
 use super::Packed;
 use crate::local::Local;
 use crate::packed::{PackedRing, Position};
+use crate::shape::Shape;
 use crate::words::Part;
 
 impl<P: Part, T> Packed<P, T> {
@@ -89,7 +90,6 @@ impl<P: Part, T> Add<T> for Packed<P, T> {
             buffers: self.buffers.by_id(),
             bits: core::array::from_fn(|number| bits + flags(number)),
             index: index.into(),
-            begun: 0,
             added: 0,
             most: usize::from(self.ring.size() - index).min(free) / N,
             first_free: Local::new(&mut self.first_free),
@@ -97,7 +97,6 @@ impl<P: Part, T> Add<T> for Packed<P, T> {
             free: &mut self.free,
             descriptors: &mut self.added,
             next_available: &mut self.next_available,
-            in_flight: &mut self.in_flight,
         }
     }
 
@@ -135,7 +134,6 @@ impl<P: Part, T> Add<T> for Packed<P, T> {
                 self.next_available.advance(descriptors, self.ring.size());
                 self.free -= u32::from(descriptors);
                 self.added = self.added.wrapping_add(descriptors);
-                self.in_flight += 1;
                 Ok(id as u16)
             }
             None => too_large(data),
@@ -157,7 +155,6 @@ pub struct Run<'q, P: Part, T, const N: usize> {
     /// The first descriptor.
     index: usize,
     /// Buffers added, and the most that there may be up to the end of the ring or of its free descriptors.
-    begun: usize,
     added: usize,
     most: usize,
     first_free: Local<'q, usize>,
@@ -165,7 +162,6 @@ pub struct Run<'q, P: Part, T, const N: usize> {
     free: &'q mut u32,
     descriptors: &'q mut u16,
     next_available: &'q mut Position,
-    in_flight: &'q mut u16,
 }
 
 impl<P: Part, T, const N: usize> add::Run<T, N> for Run<'_, P, T, N> {
@@ -183,7 +179,6 @@ impl<P: Part, T, const N: usize> add::Run<T, N> for Run<'_, P, T, N> {
         *self.first = Some((self.index as u16, tail));
         self.index += N;
         self.most -= 1;
-        self.begun = 1;
         Ok(id)
     }
 
@@ -229,12 +224,11 @@ impl<P: Part, T, const N: usize> Run<'_, P, T, N> {
 impl<P: Part, T, const N: usize> Drop for Run<'_, P, T, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        let added = self.begun + self.added;
-        *self.free -= (N * added) as u32;
-        *self.in_flight += added as u16;
+        let descriptors = (self.index + N * self.added) as u16 - self.next_available.index;
+        *self.free -= u32::from(descriptors);
         // Only a device that breaks the rules makes this overflow; it may then miss a notification.
-        *self.descriptors = self.descriptors.wrapping_add((N * added) as u16);
-        self.next_available.advance((N * added) as u16, self.ring.size());
+        *self.descriptors = self.descriptors.wrapping_add(descriptors);
+        self.next_available.advance(descriptors, self.ring.size());
     }
 }
 

@@ -3,7 +3,7 @@
 //! `unsafe` is needed here because positions in the ring are known to lie within it, and because a buffer's record tells that
 //! what travelled with it is there.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::Acquire;
 
 use super::super::Used;
 use super::super::buffers::{ById, Record};
@@ -17,9 +17,15 @@ impl<P: Part, T> Packed<P, T> {
     /// Takes the next used buffer.
     #[inline(always)]
     pub fn pop(&mut self) -> Result<Option<Used<T>>, RingError> {
-        let taken = self.taker(1).take();
-        if taken.is_some() {
-            return Ok(taken);
+        if self.short != 0 {
+            let tail = self.next_tail();
+            if !self.next_used.matches(tail) {
+                return Ok(None);
+            }
+            let taken = self.taker(1).take(tail);
+            if taken.is_some() {
+                return Ok(taken);
+            }
         }
         self.pop_long()
     }
@@ -37,7 +43,7 @@ impl<P: Part, T> Packed<P, T> {
             }
             taken += taker.taken as u16;
             drop(taker);
-            if taken == limit || self.short != 0 && !self.is_used() {
+            if taken == limit || self.short != 0 && !self.next_used.matches(self.next_tail()) {
                 break;
             }
             // Another number of descriptors, a buffer around the ring's end, something wrong, or nothing.
@@ -65,16 +71,14 @@ impl<P: Part, T> Packed<P, T> {
             first_free: Local::new(&mut self.first_free),
             free: &mut self.free,
             next_used: &mut self.next_used,
-            in_flight: &mut self.in_flight,
         }
     }
 
-    /// Whether the next buffer is marked used.
+    /// The second word of the descriptor that the device marks used next.
     #[inline(always)]
-    fn is_used(&self) -> bool {
-        // SAFETY: positions are below the size. Relaxed: nothing else is read for what this says.
-        let tail = unsafe { self.ring.tail(self.next_used.index, Relaxed) };
-        self.next_used.matches(tail)
+    fn next_tail(&self) -> u64 {
+        // SAFETY: positions are below the size. Acquire: buffers are read after the flags that mark them used.
+        unsafe { self.ring.tail(self.next_used.index, Acquire) }
     }
 
     /// As [`pop`](Self::pop), out of the way.
@@ -120,8 +124,7 @@ impl<P: Part, T> Packed<P, T> {
 
     /// Reads and checks the next used descriptor, if there is one: its id is that of a buffer in flight.
     fn used_descriptor(&mut self) -> Result<Option<(u16, u32)>, RingError> {
-        // SAFETY: positions are below the size. Acquire: as in `Taker::next`.
-        let tail = unsafe { self.ring.tail(self.next_used.index, Acquire) };
+        let tail = self.next_tail();
         if !self.next_used.matches(tail) {
             return Ok(None);
         }
@@ -166,14 +169,14 @@ struct Taker<'q, P: Part, T> {
     first_free: Local<'q, usize>,
     free: &'q mut u32,
     next_used: &'q mut Position,
-    in_flight: &'q mut u16,
 }
 
 impl<P: Part, T> Taker<'_, P, T> {
-    /// Takes the next used buffer if there is nothing wrong with it. It has to be the first.
+    /// Takes the next used buffer, whose descriptor's second word is `tail`, if there is nothing wrong with it. It has to be
+    /// the first.
     #[inline(always)]
-    fn take(&mut self) -> Option<Used<T>> {
-        let (id, record, written) = self.next()?;
+    fn take(&mut self, tail: u64) -> Option<Used<T>> {
+        let (id, record, written) = self.check(tail)?;
         // SAFETY: it is the record of `id`, and the buffer is out, as bytes may be written.
         let data = unsafe { self.release(id, record) };
         Some(Used { data, written })
@@ -182,7 +185,10 @@ impl<P: Part, T> Taker<'_, P, T> {
     /// Takes the next used buffer if there is nothing wrong with it and it is alike. There must be more of those.
     #[inline(always)]
     fn take_alike(&mut self) -> Option<Used<T>> {
-        let (id, mut record, written) = self.next()?;
+        let index = self.index + usize::from(*self.stride) * self.taken;
+        // SAFETY: before the end of the ring. Acquire as in `next_tail`.
+        let tail = unsafe { self.ring.tail(index, Acquire) };
+        let (id, mut record, written) = self.check(tail)?;
         if record.descriptors != u32::from(*self.stride) {
             return None;
         }
@@ -192,15 +198,10 @@ impl<P: Part, T> Taker<'_, P, T> {
         Some(Used { data, written })
     }
 
-    /// The next used buffer if there is nothing wrong with it: its id, which is below the queue size, its record, which is of
-    /// a buffer that is out, and the number of bytes written.
+    /// The used buffer that `tail` tells of, if there is nothing wrong with it: its id, which is below the queue size, its
+    /// record, which is of a buffer that is out, and the number of bytes written.
     #[inline(always)]
-    fn next(&mut self) -> Option<(usize, Record, u32)> {
-        // SAFETY: positions are below the size. Acquire: buffers are read after the flags that mark them used.
-        let tail = unsafe {
-            self.ring
-                .tail(self.index + usize::from(*self.stride) * self.taken, Acquire)
-        };
+    fn check(&mut self, tail: u64) -> Option<(usize, Record, u32)> {
         // What is left of the upper half without the expected bits is the id; any other bits make it larger than one.
         let (mut id, written) = ((tail ^ self.bits) >> 32, tail as u32);
         if id >= self.short {
@@ -253,6 +254,5 @@ impl<P: Part, T> Drop for Taker<'_, P, T> {
         let descriptors = *self.stride * self.taken as u16;
         *self.free += u32::from(descriptors);
         self.next_used.advance(descriptors, self.ring.size());
-        *self.in_flight -= self.taken as u16;
     }
 }

@@ -6,11 +6,12 @@ use ringwright_memory::DmaSegment;
 use ringwright_spec::split::DescFlags;
 
 use super::super::AddError;
-use super::super::add::{self, Add, Shape};
+use super::super::add::{self, Add};
 use super::super::buffers::ById;
 use super::super::slots::{Extent, refusal, too_large};
 use super::Split;
 use crate::local::Local;
+use crate::shape::Shape;
 use crate::split::{Descriptor, SplitRing};
 use crate::words::Part;
 
