@@ -241,3 +241,36 @@ fn the_device_panics_while_it_processes_a_buffer() {
         }
     }
 }
+
+#[test]
+fn any_shape_after_any_other() {
+    let pairs = (0..9).flat_map(|before| (0..9).map(move |after| (before, after)));
+    for (before, after) in pairs {
+        for features in BOTH {
+            let shared = Shared::new(1 << 16);
+            let (mut driver, mut device) = shared.pair(16, features, 0);
+            // By then the device knows where the memory is, and what shape to expect.
+            for number in [before, before, before, after, after] {
+                let (readable, writable) = shape(number);
+                let (out, back) = (shared.buffer(12), shared.buffer(12));
+                let part = |buffer, count| match count {
+                    0 => Vec::new(),
+                    _ => pieces(buffer, count),
+                };
+                let added = driver.add(&part(&out, readable), &part(&back, writable), number);
+                added.unwrap();
+                driver.publish();
+                let served = device.serve(10, |chain| {
+                    assert_eq!(chain.readable().len(), if readable == 0 { 0 } else { 12 });
+                    assert_eq!(chain.writable().len(), if writable == 0 { 0 } else { 12 });
+                    Some(written(number))
+                });
+                assert_eq!(served, Ok(1), "{before} {after} {features:?}");
+                assert!(device.pop().unwrap().is_none());
+                device.publish().unwrap();
+                let used = driver.pop().unwrap().unwrap();
+                assert_eq!((used.data, used.written), (number, written(number)));
+            }
+        }
+    }
+}
