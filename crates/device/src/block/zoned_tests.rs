@@ -334,14 +334,10 @@ fn a_secure_erasure_resets_its_zones() {
 fn zones_are_shared_by_the_queues() {
     let (mut bench, _) = bench(ZoneModel::HostManaged, formats()[0]);
     let mut queues: Vec<Queue> = (0..2).map(|index| bench.start(index, 128)).collect();
-    let mut next = 0;
-    for round in 0..20 {
-        let queue = &mut queues[round % 2];
-        assert_eq!(
-            append(queue, ZONE, &[round as u8; 512]),
-            (Status::OK, ZONE + next)
-        );
-        next += 1;
+    for round in 0..20_u8 {
+        let queue = &mut queues[usize::from(round % 2)];
+        let expected = (Status::OK, ZONE + u64::from(round));
+        assert_eq!(append(queue, ZONE, &[round; 512]), expected);
     }
     let (_, data) = read(&mut queues[0], ZONE, 20 * 512);
     let expected: Vec<u8> = (0..20).flat_map(|round| [round; 512]).collect();
