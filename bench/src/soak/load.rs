@@ -235,7 +235,7 @@ impl Load {
         }
         let frontend = self.disk.session().transport();
         let waited = frontend.wait(None, Duration::from_millis(100));
-        match waited.and_then(|_| Ok(ringwright_driver::Transport::take_interrupt(frontend))) {
+        match waited.map(|_| ringwright_driver::Transport::take_interrupt(frontend)) {
             Ok(Ok(_)) => Ok(()),
             // Whatever is wrong, another process may do better; if none does, this ends there.
             Ok(Err(_)) | Err(_) => self.reconnect(server),
