@@ -70,8 +70,26 @@ fn images_that_cannot_be_served() {
     fails(
         folder.path(),
         "serve block some.qcow2 --socket s",
-        &["qcow2", "--format raw"],
+        &["qcow2", "--format qcow2", "--format raw"],
     );
+    fails(
+        folder.path(),
+        "serve block some.qcow2 --format qcow2 --socket s",
+        &["some.qcow2", "cannot be opened as a Qcow2 image"],
+    );
+    fails(
+        folder.path(),
+        "serve block some.qcow2 --format vmdk --socket s",
+        &["some.qcow2", "read-only"],
+    );
+    for (uri, words) in [
+        ("nbd+unix:///disk?socket=nobody", &["nobody", "No such file"][..]),
+        ("nbd+unix:///disk", &["?socket=PATH"]),
+        ("nbds://host/disk", &["TLS"]),
+        ("nbd://host/disk --format raw", &["--format"]),
+    ] {
+        fails(folder.path(), &format!("serve block {uri} --socket s"), words);
+    }
     assert!(!folder.path().join("s").exists());
 }
 

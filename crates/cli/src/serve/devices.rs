@@ -1,15 +1,14 @@
 //! The devices that can be served, and the options of each: the same on the command line and in a configuration file.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand, ValueEnum};
-use ringwright_device::{Device, block, console, entropy, network};
+use clap::{Args, Subcommand};
+use ringwright_device::{Device, console, entropy, network};
 use serde::Deserialize;
 
+use super::block::Block;
 use super::endpoint::listen;
 
 /// A device to serve.
@@ -20,145 +19,6 @@ pub enum DeviceOptions {
     Console(Console),
     Entropy(Entropy),
     Network(Network),
-}
-
-/// Serve a disk.
-///
-/// For example: ringwright serve block disk.img --socket /tmp/disk.sock
-#[derive(Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Block {
-    /// The raw image: a file or block device of whole sectors of 512 bytes.
-    #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
-    image: Option<PathBuf>,
-    /// Instead of an image: a disk of this size that does nothing with the data of any request, for measuring.
-    #[arg(long, value_name = "BYTES", value_parser = size, conflicts_with = "memory")]
-    #[serde(default, deserialize_with = "size_option")]
-    null: Option<u64>,
-    /// Instead of an image: a disk of this size in memory, empty at the start, gone at the end.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    memory: Option<u64>,
-    /// The format of the image. Without it a file that begins like an image of another format is refused, because its
-    /// bytes are not the disk's.
-    #[arg(long, value_enum, conflicts_with_all = ["null", "memory"])]
-    format: Option<Format>,
-    /// Refuse writes.
-    #[arg(long, visible_alias = "read-only", conflicts_with_all = ["null", "memory"])]
-    #[serde(default)]
-    readonly: bool,
-    /// Number of request queues, each served by a thread of its own.
-    #[arg(long, value_name = "N", default_value_t = 1, visible_alias = "num-queues")]
-    #[serde(default = "one")]
-    queues: u16,
-    /// Logical block size in bytes: 512, 1024, 2048 or 4096.
-    #[arg(long, value_name = "BYTES", default_value_t = 512)]
-    #[serde(default = "sector")]
-    block_size: u32,
-    /// The disk's serial number, of at most 20 characters.
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    #[serde(default)]
-    serial: String,
-    /// What the guest finds the disk's cache to be: with writethrough every write is stable when it is completed. The guest
-    /// may switch it.
-    #[arg(long, value_enum, default_value_t)]
-    #[serde(default)]
-    cache: Cache,
-    /// Whether what the guest discards is deallocated.
-    #[arg(long, value_enum, default_value_t)]
-    #[serde(default)]
-    discard: Discard,
-    /// Let the guest erase sectors: zeroes are written over them.
-    #[arg(long)]
-    #[serde(default)]
-    secure_erase: bool,
-    /// Disk-style geometry: cylinders, heads and sectors of a track.
-    #[arg(long, value_name = "CYLS,HEADS,SECS", value_parser = geometry)]
-    #[serde(default, deserialize_with = "geometry_option")]
-    geometry: Option<block::DiskGeometry>,
-    /// Size of a physical block.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    physical_block_size: Option<u64>,
-    /// Least size of a request that is fast; that of a physical block if not given.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    min_io_size: Option<u64>,
-    /// Size from which on requests are no faster.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    opt_io_size: Option<u64>,
-    /// Make it a zoned disk.
-    #[arg(long, value_enum, default_value_t)]
-    #[serde(default)]
-    zoned: ZoneModel,
-    /// Size of a zone; Linux wants a power of two. 256M if not given.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    zone_size: Option<u64>,
-    /// Bytes of a zone that can be written; all if not given.
-    #[arg(long, value_name = "BYTES", value_parser = size)]
-    #[serde(default, deserialize_with = "size_option")]
-    zone_capacity: Option<u64>,
-    /// The first N zones are conventional.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    #[serde(default)]
-    conventional_zones: u32,
-    /// Most zones that are open at a time; 0 for no limit.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    #[serde(default)]
-    max_open_zones: u32,
-    /// Most zones that are open or closed, which means neither empty nor full; 0 for no limit.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    #[serde(default)]
-    max_active_zones: u32,
-    /// Where the state of the zones is kept; IMAGE.zones if not given.
-    #[arg(long, value_name = "FILE")]
-    zone_state: Option<PathBuf>,
-}
-
-/// The cache as the guest finds it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[value(rename_all = "lower")]
-enum Cache {
-    /// Writes are stable after a flush.
-    #[default]
-    WriteBack,
-    /// Writes are stable when they are completed.
-    WriteThrough,
-}
-
-/// What becomes of discarded sectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Discard {
-    /// They are deallocated.
-    #[default]
-    Unmap,
-    /// The guest cannot discard any.
-    Ignore,
-}
-
-/// Whether a disk is zoned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ZoneModel {
-    /// It is not.
-    #[default]
-    None,
-    /// Its sequential zones can only be written in order.
-    HostManaged,
-    /// Its sequential zones are better written in order.
-    HostAware,
-}
-
-/// The format of a disk image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Format {
-    /// The bytes of the file are the bytes of the disk.
-    Raw,
 }
 
 /// Serve a source of randomness: the operating system's.
@@ -220,120 +80,6 @@ impl DeviceOptions {
     }
 }
 
-impl Block {
-    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
-        let backend: Arc<dyn block::backend::Backend> = match (&self.image, self.null, self.memory) {
-            (Some(image), None, None) => {
-                let file = block::backend::File::open(image, self.readonly)?;
-                if self.format.is_none() {
-                    refuse_other_formats(image)?;
-                }
-                Arc::new(file)
-            }
-            (None, Some(size), None) => Arc::new(block::backend::Null { capacity: size }),
-            (None, None, Some(size)) => {
-                let size = u32::try_from(size)
-                    .ok()
-                    .context("a disk in memory is smaller than 4 GiB")?;
-                Arc::new(block::backend::Memory::new(size).context("no memory for the disk")?)
-            }
-            _ => bail!("a disk has an image, or is null, or is in memory: expected exactly one of them"),
-        };
-        let options = self.options()?;
-        Ok(Box::new(block::Block::new(backend, options)?))
-    }
-}
-
-impl Block {
-    /// How the disk presents itself.
-    fn options(&self) -> anyhow::Result<block::Options> {
-        let topology = block::DiskTopology::default();
-        let bytes = |size: Option<u64>, default: u32| match size {
-            None => Ok(default),
-            Some(size) => u32::try_from(size).context("sizes of requests and blocks are less than 4 GiB"),
-        };
-        Ok(block::Options {
-            queues: self.queues,
-            block_size: self.block_size,
-            serial: self.serial.clone(),
-            cache: match self.cache {
-                Cache::WriteBack => block::Cache::WriteBack,
-                Cache::WriteThrough => block::Cache::WriteThrough,
-            },
-            discard: self.discard == Discard::Unmap,
-            secure_erase: self.secure_erase,
-            geometry: self.geometry,
-            topology: block::DiskTopology {
-                physical_block_size: bytes(self.physical_block_size, topology.physical_block_size)?,
-                min_io_size: bytes(self.min_io_size, 0)?,
-                opt_io_size: bytes(self.opt_io_size, 0)?,
-                ..topology
-            },
-            zoned: self.zones()?,
-            ..block::Options::default()
-        })
-    }
-
-    fn zones(&self) -> anyhow::Result<Option<block::Zoned>> {
-        let model = match self.zoned {
-            ZoneModel::HostManaged => block::ZoneModel::HostManaged,
-            ZoneModel::HostAware => block::ZoneModel::HostAware,
-            ZoneModel::None => {
-                let given = self.zone_size.is_some()
-                    || self.zone_capacity.is_some()
-                    || self.zone_state.is_some()
-                    || [
-                        self.conventional_zones,
-                        self.max_open_zones,
-                        self.max_active_zones,
-                    ] != [0; 3];
-                if given {
-                    bail!(
-                        "options of zones are for zoned disks: pass --zoned host-managed or host-aware, too"
-                    );
-                }
-                return Ok(None);
-            }
-        };
-        let beside = || {
-            let mut name = self.image.clone()?.into_os_string();
-            name.push(".zones");
-            Some(PathBuf::from(name))
-        };
-        Ok(Some(block::Zoned {
-            model,
-            zone_size: self.zone_size.unwrap_or(256 << 20),
-            zone_capacity: self.zone_capacity.unwrap_or(0),
-            conventional: self.conventional_zones,
-            max_open: self.max_open_zones,
-            max_active: self.max_active_zones,
-            max_append: None,
-            state: self.zone_state.clone().or_else(beside),
-        }))
-    }
-}
-
-/// Fails if the file begins like a disk image that is not raw: its guest would see the format's bytes, and spoil them.
-fn refuse_other_formats(image: &Path) -> anyhow::Result<()> {
-    const FORMATS: [(&[u8], &str); 4] = [
-        (b"QFI\xfb", "qcow2"),
-        (b"KDMV", "VMDK"),
-        (b"vhdxfile", "VHDX"),
-        (b"conectix", "VHD"),
-    ];
-    let mut start = Vec::new();
-    let read = File::open(image).and_then(|file| file.take(8).read_to_end(&mut start));
-    read.with_context(|| format!("cannot read {}", image.display()))?;
-    match FORMATS.iter().find(|(magic, _)| start.starts_with(magic)) {
-        Some((_, format)) => bail!(
-            "{}: looks like a {format} image, and only raw ones are served yet; convert it with `qemu-img convert -O \
-             raw`, or pass --format raw to serve its bytes as they are",
-            image.display()
-        ),
-        None => Ok(()),
-    }
-}
-
 impl Console {
     fn open(&self) -> anyhow::Result<Box<dyn Device>> {
         let backend: Box<dyn console::backend::Backend> = match (&self.listen, &self.log) {
@@ -378,28 +124,6 @@ fn random_mac() -> anyhow::Result<[u8; 6]> {
     Ok(mac)
 }
 
-/// A number of bytes, with K, M, G or T for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" | "KIB" => 10,
-        "M" | "MIB" => 20,
-        "G" | "GIB" => 30,
-        "T" | "TIB" => 40,
-        unit => return Err(format!("{unit} is no unit: expected K, M, G or T")),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text} is no size: expected a number like 512M"))?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("a disk of 0 bytes is none".into()),
-        Some(bytes) if bytes % 512 == 0 => Ok(bytes),
-        Some(_) => Err(format!("{text} is no multiple of 512 bytes")),
-        None => Err(format!("{text} is too large")),
-    }
-}
-
 /// Six bytes in hexadecimal, separated by colons; a unicast address.
 fn mac(text: &str) -> Result<[u8; 6], String> {
     let bytes: Option<Vec<u8>> = text
@@ -422,37 +146,11 @@ fn mac(text: &str) -> Result<[u8; 6], String> {
     }
 }
 
-/// Cylinders, heads and sectors of a track, separated by commas.
-fn geometry(text: &str) -> Result<block::DiskGeometry, String> {
-    let wrong = || format!("{text} is no geometry: expected cylinders,heads,sectors like 1024,16,63");
-    let mut numbers = text.split(',');
-    let (Some(cylinders), Some(heads), Some(sectors), None) =
-        (numbers.next(), numbers.next(), numbers.next(), numbers.next())
-    else {
-        return Err(wrong());
-    };
-    Ok(block::DiskGeometry {
-        cylinders: cylinders.parse().map_err(|_| wrong())?,
-        heads: heads.parse().map_err(|_| wrong())?,
-        sectors: sectors.parse().map_err(|_| wrong())?,
-    })
-}
-
-fn geometry_option<'de, D: serde::Deserializer<'de>>(
-    from: D,
-) -> Result<Option<block::DiskGeometry>, D::Error> {
-    parsed(from, geometry)
-}
-
-fn size_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    parsed(from, size)
-}
-
 fn mac_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<[u8; 6]>, D::Error> {
     parsed(from, mac)
 }
 
-fn parsed<'de, D: serde::Deserializer<'de>, T>(
+pub fn parsed<'de, D: serde::Deserializer<'de>, T>(
     from: D,
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Option<T>, D::Error> {
@@ -460,79 +158,9 @@ fn parsed<'de, D: serde::Deserializer<'de>, T>(
     parse(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
-fn one() -> u16 {
-    1
-}
-
-fn sector() -> u32 {
-    512
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_as_people_write_them() {
-        assert_eq!(size("512"), Ok(512));
-        assert_eq!(size("1K"), Ok(1024));
-        assert_eq!(size("3GiB"), Ok(3 << 30));
-        for wrong in ["", "0", "100", "M", "1X", "-1", "99999999999T"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn geometries() {
-        let expected = block::DiskGeometry {
-            cylinders: 1024,
-            heads: 16,
-            sectors: 63,
-        };
-        assert_eq!(geometry("1024,16,63"), Ok(expected));
-        for wrong in ["", "1,2", "1,2,3,4", "70000,1,1", "1,256,1", "a,b,c"] {
-            assert!(geometry(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn zones_as_options() {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            block: Block,
-        }
-        let options = |line: &str| {
-            let words = ["ringwright"].into_iter().chain(line.split(' '));
-            <Line as clap::Parser>::try_parse_from(words)
-                .map_err(anyhow::Error::from)?
-                .block
-                .options()
-        };
-        let plain = options("disk.img --cache writethrough --discard ignore --opt-io-size 1M").unwrap();
-        assert_eq!(plain.zoned, None);
-        assert_eq!((plain.cache, plain.discard), (block::Cache::WriteThrough, false));
-        assert_eq!(plain.topology.opt_io_size, 1 << 20);
-        let zoned = options("disk.img --zoned host-managed --zone-size 1M --max-open-zones 3").unwrap();
-        let zoned = zoned.zoned.unwrap();
-        assert_eq!((zoned.zone_size, zoned.max_open), (1 << 20, 3));
-        assert_eq!(zoned.state, Some("disk.img.zones".into()));
-        assert_eq!(
-            options("--memory 1G --zoned host-aware")
-                .unwrap()
-                .zoned
-                .unwrap()
-                .state,
-            None
-        );
-        for wrong in [
-            "disk.img --zone-size 1M",
-            "disk.img --zoned drive-managed",
-            "disk.img --opt-io-size 8G",
-        ] {
-            assert!(options(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn mac_addresses() {

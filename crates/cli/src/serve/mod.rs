@@ -1,5 +1,6 @@
 //! `ringwright serve`: devices for virtual machines of other programs, over vhost-user or vfio-user.
 
+mod block;
 mod config;
 mod devices;
 mod endpoint;

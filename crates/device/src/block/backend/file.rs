@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::bounce::Bounce;
+use super::crew::CrewLane;
 use super::file_lane::FileLane;
 use super::lock::{LockError, lock_image};
 use super::pool::{Blocking, Pool};
@@ -40,7 +41,7 @@ pub struct File {
     pool: Arc<Pool>,
     path: PathBuf,
     read_only: bool,
-    use_rings: bool,
+    rings: Rings,
 }
 
 /// How an image is opened.
@@ -52,8 +53,20 @@ pub struct FileOptions {
     pub direct: bool,
     /// Other programs are kept from spoiling the image, and refused if they have it already.
     pub locking: bool,
-    /// Without io_uring, even if the operating system has it.
-    pub without_rings: bool,
+    /// Whether io_uring is used.
+    pub rings: Rings,
+}
+
+/// Whether io_uring is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rings {
+    /// If the operating system has it and allows it; else threads.
+    #[default]
+    IfPossible,
+    /// It has to be there.
+    Always,
+    /// Threads are used.
+    Never,
 }
 
 /// The open file, and what is known of it.
@@ -206,7 +219,7 @@ impl File {
             content,
             path,
             read_only: options.read_only,
-            use_rings: !options.without_rings,
+            rings: options.rings,
         })
     }
 
@@ -255,16 +268,17 @@ impl Backend for File {
 
     fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>> {
         let content = self.content.clone();
-        if self.use_rings {
+        if self.rings != Rings::Never {
             match Ring::new(depth, content.file.as_fd()) {
                 Ok(ring) => return Ok(Box::new(FileLane::new(content, ring, depth))),
+                Err(error) if self.rings == Rings::Always => return Err(error),
                 // Not there, or not for us.
                 Err(error) => {
                     tracing::info!(%error, "no io_uring: using threads for {}", self.path.display())
                 }
             }
         }
-        Ok(Box::new(self.pool.lane()?))
+        Ok(Box::new(CrewLane::new(self.pool.clone())?))
     }
 }
 

@@ -15,6 +15,7 @@ use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
 use rustix::fs::{Mode, OFlags, open};
 
+use super::crew::CrewLane;
 use super::lock::{LockError, lock_image};
 use super::pool::{Blocking, Pool};
 use super::{Backend, Lane, Request};
@@ -155,7 +156,7 @@ impl Backend for Image {
     }
 
     fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
-        Ok(Box::new(self.pool.lane()?))
+        Ok(Box::new(CrewLane::new(self.pool.clone())?))
     }
 }
 

@@ -4,6 +4,7 @@
 //! what it can, and takes the rest to complete it later, in any order.
 
 mod bounce;
+mod crew;
 mod file;
 mod file_lane;
 mod image;
@@ -11,6 +12,7 @@ mod image;
 mod image_tests;
 mod lock;
 mod memory;
+mod nbd;
 mod null;
 mod parcel;
 mod pool;
@@ -26,10 +28,11 @@ use ringwright_spec::block::{PreEolInfo, SECTOR_SIZE};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-pub use file::{File, FileOptions, OpenError};
+pub use file::{File, FileOptions, OpenError, Rings};
 pub use image::{Image, ImageError, ImageFormat, ImageOptions};
 pub use lock::LockError;
 pub use memory::Memory;
+pub use nbd::{Address, AddressError, Nbd, NbdError, NbdOptions};
 pub use null::Null;
 pub use parcel::Parcel;
 

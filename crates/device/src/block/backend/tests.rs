@@ -17,35 +17,37 @@ const MIB: usize = 1 << 20;
 
 /// Every way into a file.
 const WAYS: [(&str, FileOptions); 4] = [
-    ("rings", way(false, false)),
-    ("threads", way(false, true)),
-    ("rings, past the page cache", way(true, false)),
-    ("threads, past the page cache", way(true, true)),
+    ("rings", way(false, Rings::Always)),
+    ("threads", way(false, Rings::Never)),
+    ("rings, past the page cache", way(true, Rings::Always)),
+    ("threads, past the page cache", way(true, Rings::Never)),
 ];
 
-const fn way(direct: bool, without_rings: bool) -> FileOptions {
+const fn way(direct: bool, rings: Rings) -> FileOptions {
     FileOptions {
         read_only: false,
         direct,
         locking: false,
-        without_rings,
+        rings,
     }
 }
 
 /// Opens the image in one of the ways. Not on a machine whose file system does not do it, which is said; in CI it does.
 fn open(image: &Path, (name, options): (&str, FileOptions)) -> Option<Arc<File>> {
     match File::open_with(image, options) {
-        Ok(file) => Some(Arc::new(file)),
-        Err(OpenError::NotDirect(_)) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "CI has a file system for {name}"
-            );
-            eprintln!("not tested, the file system does not do it: {name}");
-            None
-        }
+        Ok(file) => match ringwright_sys::uring::Ring::new(1, file.content.file.as_fd()) {
+            Err(error) if options.rings == Rings::Always => missing(name, &error),
+            _ => Some(Arc::new(file)),
+        },
+        Err(error @ OpenError::NotDirect(_)) => missing(name, &error),
         Err(error) => panic!("{error}"),
     }
+}
+
+fn missing<R>(name: &str, why: &dyn std::fmt::Display) -> Option<R> {
+    assert!(std::env::var_os("CI").is_none(), "CI has {name}: {why}");
+    eprintln!("not tested, this machine does not do it: {name}: {why}");
+    None
 }
 
 fn bench(backend: Arc<dyn Backend>) -> Bench {

@@ -1,0 +1,321 @@
+//! A disk at NBD servers of strangers, and at one that does what no good server does.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Instant;
+
+use ringwright_spec::block::{ReqType, Status, features};
+
+use super::*;
+use crate::block::tests::{head, parts, pattern, ranges, read, request, write};
+use crate::block::{Block, Options};
+use crate::testing::{Bench, DEADLINE, Queue, formats, peer, wait_until};
+
+const MIB: usize = 1 << 20;
+const SIZE: usize = 8 * MIB;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("image"), pattern(SIZE, 3)).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn address(&self, export: &str) -> Address {
+        let socket = self.path("socket");
+        format!("nbd+unix:///{export}?socket={}", socket.display())
+            .parse()
+            .unwrap()
+    }
+
+    fn connect(&self, options: NbdOptions) -> Nbd {
+        Nbd::connect(self.address("disk"), options).unwrap()
+    }
+
+    /// A qemu-nbd that listens.
+    fn qemu_nbd(&self, program: &Path, arguments: &[&str]) -> Server {
+        let socket = self.path("socket");
+        let _ = fs::remove_file(&socket);
+        let child = Command::new(program)
+            .args([
+                "--persistent",
+                "--export-name",
+                "disk",
+                "--format",
+                "raw",
+                "--socket",
+            ])
+            .arg(&socket)
+            .args(arguments)
+            .arg(self.path("image"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server(child);
+        wait_until("qemu-nbd listens", || UnixStream::connect(&socket).is_ok());
+        server
+    }
+}
+
+/// Killed when it is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn options(reconnect: Duration) -> NbdOptions {
+    NbdOptions {
+        read_only: false,
+        reconnect,
+    }
+}
+
+fn bench(nbd: Nbd) -> Bench {
+    let more = match nbd.read_only() {
+        true => features::FLUSH | features::RO,
+        false => features::FLUSH | features::DISCARD | features::WRITE_ZEROES,
+    };
+    let block = Block::new(Arc::new(nbd), Options::default()).unwrap();
+    Bench::new(block, formats()[1] | more)
+}
+
+fn whole(queue: &mut Queue) -> Vec<u8> {
+    for index in 0..SIZE / 65536 {
+        queue.add(&[&head(ReqType::IN, index as u64 * 128)], &[65536, 1]);
+        if index % 16 == 15 {
+            queue.publish();
+            while queue.in_flight() > 0 {
+                queue.wait();
+            }
+        }
+    }
+    (0..SIZE / 65536)
+        .flat_map(|index| {
+            let (status, data) = read(queue, index as u64 * 128, 65536);
+            assert_eq!(status, Status::OK);
+            data
+        })
+        .collect()
+}
+
+#[test]
+fn a_disk_at_qemu_nbd_is_read_and_written() {
+    let Some(program) = peer("qemu-nbd") else { return };
+    let place = Place::new();
+    let server = place.qemu_nbd(&program, &["--discard=unmap"]);
+    let mut bench = bench(place.connect(NbdOptions::default()));
+    let mut queue = bench.start(0, 128);
+    let mut expected = pattern(SIZE, 3);
+    assert!(whole(&mut queue) == expected);
+    for index in 0..40usize {
+        let data = pattern(4096 * (1 + index % 5), index);
+        let sector = index * 200;
+        queue.add(&[&head(ReqType::OUT, sector as u64), &data], &[1]);
+        expected[sector * 512..][..data.len()].copy_from_slice(&data);
+    }
+    queue.publish();
+    for _ in 0..40 {
+        assert_eq!(parts(queue.wait()).0, Status::OK);
+    }
+    for (sector, count, unmap) in [(1usize, 3usize, 0), (4096, 4096, 1), (9000, 100, 1)] {
+        let range = ranges(&[(sector as u64, count as u32, unmap)]);
+        let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &range, 0);
+        assert_eq!(zeroes.0, Status::OK);
+        expected[sector * 512..][..count * 512].fill(0);
+    }
+    let discard = request(&mut queue, ReqType::DISCARD, 0, &ranges(&[(12288, 512, 0)]), 0);
+    assert_eq!(discard.0, Status::OK);
+    assert_eq!(request(&mut queue, ReqType::FLUSH, 0, &[], 0).0, Status::OK);
+    let found = whole(&mut queue);
+    assert!(found[..12288 * 512] == expected[..12288 * 512]);
+    assert!(found[12800 * 512..] == expected[12800 * 512..]);
+    drop((queue, bench));
+    drop(server);
+    assert!(fs::read(place.path("image")).unwrap()[..12288 * 512] == expected[..12288 * 512]);
+}
+
+#[test]
+fn what_the_server_does_not_let_be_written_is_read_only() {
+    let Some(program) = peer("qemu-nbd") else { return };
+    let place = Place::new();
+    let _server = place.qemu_nbd(&program, &["--read-only"]);
+    let writable = Nbd::connect(place.address("disk"), NbdOptions::default()).unwrap_err();
+    assert!(writable.to_string().contains("serve it read-only"), "{writable}");
+    let other = Nbd::connect(place.address("another"), NbdOptions::default()).unwrap_err();
+    assert!(
+        other.to_string().contains("no export named \"another\""),
+        "{other}"
+    );
+    let read_only = NbdOptions {
+        read_only: true,
+        ..NbdOptions::default()
+    };
+    let mut bench = bench(place.connect(read_only));
+    let mut queue = bench.start(0, 128);
+    assert_eq!(
+        read(&mut queue, 8, 512),
+        (Status::OK, pattern(SIZE, 3)[4096..][..512].to_vec())
+    );
+    assert_eq!(write(&mut queue, 8, &[0; 512]), Status::IOERR);
+    let nowhere = Nbd::connect("nbd+unix:///x?socket=/nowhere".parse().unwrap(), read_only).unwrap_err();
+    assert!(
+        nowhere.to_string().contains("/nowhere: No such file"),
+        "{nowhere}"
+    );
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_under_load_loses_nothing() {
+    let Some(program) = peer("qemu-nbd") else { return };
+    let place = Place::new();
+    let mut server = Some(place.qemu_nbd(&program, &[]));
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    let mut expected = pattern(SIZE, 3);
+    for round in 0..12usize {
+        // A server that is killed with requests in its hands, and one that is gone before they come.
+        if round % 4 == 1 {
+            server = None;
+        }
+        for index in 0..40usize {
+            let data = pattern(16384, round * 40 + index);
+            let sector = index * 400 + round;
+            queue.add(&[&head(ReqType::OUT, sector as u64), &data], &[1]);
+            expected[sector * 512..][..data.len()].copy_from_slice(&data);
+        }
+        queue.publish();
+        if round % 4 == 3 {
+            server = None;
+        }
+        if server.is_none() {
+            assert!(queue.in_flight() > 0);
+            server = Some(place.qemu_nbd(&program, &[]));
+        }
+        for _ in 0..40 {
+            assert_eq!(parts(queue.wait()).0, Status::OK, "{round}");
+        }
+        assert_eq!(queue.in_flight(), 0);
+    }
+    assert_eq!(request(&mut queue, ReqType::FLUSH, 0, &[], 0).0, Status::OK);
+    assert!(whole(&mut queue) == expected);
+    assert!(bench.events.resets().is_empty());
+    drop(server);
+    assert!(fs::read(place.path("image")).unwrap() == expected);
+}
+
+#[test]
+fn requests_fail_when_a_server_is_gone_for_too_long_and_go_on_when_it_is_back() {
+    let Some(program) = peer("qemu-nbd") else { return };
+    let place = Place::new();
+    let server = place.qemu_nbd(&program, &[]);
+    let mut bench = bench(place.connect(options(Duration::from_millis(100))));
+    let mut queue = bench.start(0, 128);
+    assert_eq!(read(&mut queue, 0, 512).0, Status::OK);
+    drop(server);
+    let asked = Instant::now();
+    assert_eq!(read(&mut queue, 0, 512), (Status::IOERR, vec![0; 512]));
+    assert!(asked.elapsed() < DEADLINE / 2);
+    assert_eq!(write(&mut queue, 0, &[1; 512]), Status::IOERR);
+    // A reset does not wait for it either.
+    bench.host.stop_queue(0).unwrap();
+    let _server = place.qemu_nbd(&program, &[]);
+    let mut queue = bench.start(0, 128);
+    wait_until("the server is found again", || {
+        read(&mut queue, 0, 512) == (Status::OK, pattern(SIZE, 3)[..512].to_vec())
+    });
+}
+
+#[test]
+fn a_reset_does_not_wait_for_a_server_that_says_nothing() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let (arrived, arrival) = channel();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let mut command = [0; 28];
+        stream.read_exact(&mut command).unwrap();
+        // Half of the data, and no more.
+        stream.write_all(&[0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0]).unwrap();
+        stream.write_all(&command[8..16]).unwrap();
+        stream.write_all(&[0x11; 256]).unwrap();
+        arrived.send(()).unwrap();
+        let _ = stream.read(&mut command);
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    queue.submit(&[&head(ReqType::IN, 0)], &[512, 1]);
+    arrival.recv_timeout(DEADLINE).unwrap();
+    let asked = Instant::now();
+    bench.host.reset();
+    assert!(asked.elapsed() < DEADLINE / 4);
+    assert_eq!(queue.poll(), None);
+    drop(bench);
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_babbles_is_left_and_looked_for_again() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let server = thread::spawn(move || {
+        // An unknown cookie, a wrong magic, an end in the middle, an end at once; then a good answer.
+        for turn in 0..5 {
+            let (mut stream, _) = listener.accept().unwrap();
+            export(&mut stream, SIZE as u64);
+            let mut command = [0; 28];
+            stream.read_exact(&mut command).unwrap();
+            let magic = [0x67, 0x44, 0x66, 0x98u8];
+            let good = [&magic[..], &[0; 4], &command[8..16], &[0x22; 512]].concat();
+            let answer = match turn {
+                0 => [&magic[..], &[0; 4], &[0xff; 8], &[0x22; 512]].concat(),
+                1 => vec![0xaa; 600],
+                2 => good[..100].to_vec(),
+                3 => Vec::new(),
+                _ => good,
+            };
+            stream.write_all(&answer).unwrap();
+            if turn == 4 {
+                let _ = stream.read(&mut command);
+            }
+        }
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    assert_eq!(read(&mut queue, 0, 512), (Status::OK, vec![0x22; 512]));
+    drop((queue, bench));
+    server.join().unwrap();
+}
+
+/// The server's part of the handshake.
+fn export(stream: &mut UnixStream, size: u64) {
+    stream.write_all(b"NBDMAGICIHAVEOPT\0\x03").unwrap();
+    let mut asked = vec![0; 4 + 16 + 12];
+    stream.read_exact(&mut asked).unwrap();
+    let reply = |kind: u32, payload: &[u8]| {
+        let mut reply = 0x0003_e889_0455_65a9u64.to_be_bytes().to_vec();
+        reply.extend([7, kind, payload.len() as u32].map(u32::to_be_bytes).concat());
+        reply.extend(payload);
+        reply
+    };
+    let described = [&[0, 0][..], &size.to_be_bytes(), &[0, 1]].concat();
+    stream.write_all(&reply(3, &described)).unwrap();
+    stream.write_all(&reply(1, &[])).unwrap();
+}
