@@ -12,13 +12,13 @@ use ringwright_device::Device;
 use ringwright_device::block::{Block, Options, backend};
 use ringwright_device::entropy::{self, Entropy};
 use ringwright_memory::{Mapping, Region};
-use ringwright_ring::{ByteOrder, State};
+use ringwright_ring::{ByteOrder, InflightRegion, State};
 use ringwright_socket::Error;
 use ringwright_spec::feature;
 use ringwright_vhost_user::backend::{Backend, BackendOptions, OFFERED};
 use ringwright_vhost_user::message::{
-    Header, MAX_DESCRIPTORS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES, Request, SingleRegion,
-    VringAddress, VringState,
+    DeviceState, Header, Inflight, LOG_ALL, Log, MAX_DESCRIPTORS, MemoryRegion, MemoryTable,
+    PROTOCOL_FEATURES, Request, SingleRegion, VringAddress, VringState,
 };
 use ringwright_vhost_user::socket::{Socket, SocketError, Stop};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -125,8 +125,7 @@ impl Play {
     }
 
     fn act(&mut self, script: &mut Script<'_>) {
-        let request = Request(script.below(16) as u32);
-        match request.0 {
+        match script.below(20) {
             0 => self.raw(script),
             1..=3 => self.any_request(script),
             4 | 5 => self.start_queue(script),
@@ -141,8 +140,135 @@ impl Play {
             12 => self.vring_state(script),
             13 => self.vring_descriptor(script),
             14 => self.region(script),
-            _ => self.table(script),
+            15 => self.table(script),
+            16 | 17 => self.tracking(script),
+            18 => self.log(script),
+            _ => self.state(script),
         }
+    }
+
+    /// Gives memory for requests in flight that says what the script wants, or asks for fresh one.
+    fn tracking(&mut self, script: &mut Script<'_>) {
+        let [fresh, packed, odd_size, odd_header] = script.flags();
+        let queue_size = if odd_size { script.u16() } else { 8 };
+        let stride = InflightRegion::size(queue_size, packed);
+        let mut description = Inflight {
+            mmap_size: if odd_size { script.u16().into() } else { 2 * stride },
+            queues: 2,
+            queue_size,
+            ..Inflight::default()
+        };
+        if fresh {
+            let request = Request::GET_INFLIGHT_FD;
+            return self
+                .client
+                .send(request, flags(script), &[description.as_bytes()], &[]);
+        }
+        let mut bytes = vec![0; 2 * stride as usize];
+        for region in bytes.chunks_mut((stride as usize).max(1)) {
+            // Entries in which few bits are set, so that some of them fit together.
+            let (header, entry) = if packed { (32, 32) } else { (16, 16) };
+            let (head, entries) = region.split_at_mut(header.min(region.len()));
+            if odd_header {
+                head.iter_mut().for_each(|byte| *byte = script.u8());
+            } else {
+                for (place, byte) in head.iter_mut().zip([0, 0, 0, 0, 0, 0, 0, 0, 1, 0]) {
+                    *place = byte;
+                }
+                head[10..12].copy_from_slice(&queue_size.to_ne_bytes());
+                head[12..].iter_mut().step_by(2).for_each(|byte| *byte = script.u8() % 12);
+            }
+            for entry in entries.chunks_mut(entry).take(16) {
+                for at in [0, 2, 6, 8, 16, 18] {
+                    if let Some(place) = entry.get_mut(at) {
+                        *place = script.u8() % 10;
+                    }
+                }
+                if let Some(address) = entry.get_mut(24..32) {
+                    address.copy_from_slice(&self.guest.address(script).to_ne_bytes());
+                }
+            }
+        }
+        let file = rustix::fs::memfd_create("in flight", MemfdFlags::CLOEXEC).expect("a memfd");
+        rustix::fs::ftruncate(&file, bytes.len() as u64).expect("a memfd grows");
+        rustix::io::pwrite(&file, &bytes, 0).expect("a memfd can be written");
+        if script.u8() % 8 == 0 {
+            description.mmap_offset = script.u64();
+        }
+        self.client.send(
+            Request::SET_INFLIGHT_FD,
+            flags(script),
+            &[description.as_bytes()],
+            &[file.as_fd()],
+        );
+    }
+
+    /// Gives memory for a dirty log, and has it written, or not any more.
+    fn log(&mut self, script: &mut Script<'_>) {
+        let [wrong, on, packed] = script.flags();
+        let size = if wrong { script.u64() } else { script.u16().into() };
+        let log = Log {
+            size,
+            offset: if wrong { script.u16().into() } else { 0 },
+        };
+        let file = match wrong {
+            true => self.descriptor(script),
+            false => {
+                let file = rustix::fs::memfd_create("log", MemfdFlags::CLOEXEC).expect("a memfd");
+                rustix::fs::ftruncate(&file, size).expect("a memfd grows");
+                file
+            }
+        };
+        self.client.send(
+            Request::SET_LOG_BASE,
+            flags(script),
+            &[log.as_bytes()],
+            &[file.as_fd()],
+        );
+        let mut features = feature::VERSION_1 | PROTOCOL_FEATURES;
+        for (chosen, bit) in [(on, LOG_ALL), (packed, feature::RING_PACKED)] {
+            if chosen {
+                features = features | bit;
+            }
+        }
+        let features = features.0 as u64;
+        self.client
+            .send(Request::SET_FEATURES, flags(script), &[features.as_bytes()], &[]);
+    }
+
+    /// Asks for the device's state, or gives it one. Something else follows at once: the back-end waits for the end of a
+    /// state only for as long as the front-end waits too.
+    fn state(&mut self, script: &mut Script<'_>) {
+        let [wrong, save] = script.flags();
+        let mut parameters = DeviceState {
+            direction: if save { DeviceState::SAVE } else { DeviceState::LOAD },
+            phase: DeviceState::STOPPED,
+        };
+        if wrong {
+            (parameters.direction, parameters.phase) = (script.any_u32(), script.any_u32());
+        }
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let file = match (script.u8() % 4, save) {
+            (0, _) => self.descriptor(script),
+            (_, true) => write,
+            (_, false) => {
+                let state: Vec<u8> = (0..script.index(200)).map(|_| script.u8()).collect();
+                rustix::io::write(&write, b"RWD\x02").expect("an empty pipe has room");
+                rustix::io::write(&write, &state).expect("an empty pipe has room");
+                drop(write);
+                read
+            }
+        };
+        self.client.send(
+            Request::SET_DEVICE_STATE_FD,
+            flags(script),
+            &[parameters.as_bytes()],
+            &[file.as_fd()],
+        );
+        drop(file);
+        self.client
+            .send(Request::CHECK_DEVICE_STATE, flags(script), &[], &[]);
+        self.client.send(Request::GET_FEATURES, 0, &[], &[]);
     }
 
     /// Bytes that need not be a message.

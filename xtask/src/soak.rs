@@ -41,6 +41,15 @@ enum What {
     },
 }
 
+impl Args {
+    /// What `cargo xtask test` runs.
+    pub fn test() -> Self {
+        Self {
+            what: What::Block(block::Args::short()),
+        }
+    }
+}
+
 /// Runs the tests, and prints how many operations were done.
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {

@@ -147,7 +147,9 @@ impl Parts {
                 "vhost-user-blk-pci,chardev=disk,num-queues={QUEUES},packed={packed}"
             ))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // It complains of every server that is killed.
+            .stderr(File::create(folder.join(format!("{name}.log")))?);
         if let Some(incoming) = incoming {
             command
                 .arg("-incoming")

@@ -3,6 +3,7 @@
 mod common;
 
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
@@ -175,6 +176,55 @@ fn a_disk_goes_on_with_another_process() {
         assert_eq!(found, [vec![0; 512]]);
         drop(server);
     }
+}
+
+/// A connection to `server` that is cut after so many requests.
+fn cut(server: &Server, requests: usize) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let near = Socket::new(theirs).with_timeout(DEADLINE);
+    let far = Socket::new(server.stream()).with_timeout(DEADLINE);
+    std::thread::spawn(move || {
+        let forward = |from: &Socket, to: &Socket| {
+            let message = from.receive().ok()?;
+            let descriptors: Vec<_> = message.descriptors.iter().map(AsFd::as_fd).collect();
+            let Header { request, flags, .. } = message.header;
+            to.send(request, flags, &[&message.payload], &descriptors).ok()?;
+            Some(message.header)
+        };
+        for _ in 0..requests {
+            let Some(header) = forward(&near, &far) else {
+                return;
+            };
+            let answered = Request(header.request).rule().is_some_and(|rule| rule.answered);
+            if (answered || header.need_reply()) && forward(&far, &near).is_none() {
+                return;
+            }
+        }
+    });
+    ours
+}
+
+#[test]
+fn back_ends_that_go_while_they_are_spoken_to() {
+    let server = Server::start(counting_entropy());
+    let frontend = server.frontend(ENTROPY);
+    let area = frontend.area().clone();
+    let mut driver = Entropy::new(frontend, &area, Options::default()).unwrap();
+    check_counting(&mut driver, &area, 10, 10, None, nap);
+    drop(server);
+    let server = Server::start(counting_entropy());
+    let mut cuts = 0;
+    while driver
+        .session()
+        .transport()
+        .reconnect(cut(&server, cuts))
+        .is_err()
+    {
+        cuts += 1;
+    }
+    assert!(cuts > 10, "{cuts} requests are all it takes");
+    driver.session().transport().reconnect(server.stream()).unwrap();
+    check_counting(&mut driver, &area, 10, 10, None, nap);
 }
 
 #[test]

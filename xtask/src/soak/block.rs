@@ -33,6 +33,18 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// A run of two minutes.
+    pub fn short() -> Self {
+        Self {
+            kills: 80,
+            seed: 1,
+            only: None,
+            json: false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Load {
     /// Through our own front-end and driver, with the server killed.

@@ -134,6 +134,12 @@ pub const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "soak-block",
+        what: "a disk loses nothing when its server is killed, and a guest that moves does not either",
+        quick: false,
+        run: |_| crate::soak::run(&crate::soak::Args::test()),
+    },
+    Step {
         name: "uml-split",
         what: "User Mode Linux uses the devices that it has drivers for",
         quick: false,

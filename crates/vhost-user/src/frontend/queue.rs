@@ -163,7 +163,7 @@ impl Frontend {
         Ok(())
     }
 
-    pub(super) fn run(&mut self, index: u16) -> Result<(), FrontendError> {
+    fn run(&mut self, index: u16) -> Result<(), FrontendError> {
         let Some(queue) = self.queues.get_mut(usize::from(index)) else {
             return Err(FrontendError::NoQueue(index));
         };
@@ -171,6 +171,14 @@ impl Frontend {
             return Ok(());
         }
         queue.running = true;
+        self.run_again(index)
+    }
+
+    /// Starts a virtqueue that is set up and known to run.
+    pub(super) fn run_again(&mut self, index: u16) -> Result<(), FrontendError> {
+        let Some(queue) = self.queues.get(usize::from(index)) else {
+            return Err(FrontendError::NoQueue(index));
+        };
         self.dialogue
             .tell(Request::SET_VRING_KICK, &u64::from(index), &[queue.kick.as_fd()])?;
         if self.offered.contains(PROTOCOL_FEATURES) {

@@ -68,11 +68,12 @@ impl Frontend {
         let Some(layout) = queue.layout() else {
             return Ok(());
         };
-        let ran = std::mem::take(&mut queue.running);
+        let ran = queue.running;
         let base = self.base_of(&layout)?;
         self.tell_queue(index, &layout, base)?;
         if ran {
-            self.run(index)?;
+            // What ran stays one that is to run, wherever this comes to an end.
+            self.run_again(index)?;
             // What was on the way to the other process, and what was on the way from it.
             self.kick(index)?;
             self.wake(index)?;
