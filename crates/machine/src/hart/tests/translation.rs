@@ -355,6 +355,31 @@ fn satp_counts_from_the_next_instruction_on() {
     assert_eq!((state.x[10], state.x[12]), (17, 18));
 }
 
+/// SUM and MXR count from the instruction after the write to `sstatus` on, when they are set and when they are cleared.
+#[test]
+fn sum_and_mxr_count_from_the_next_instruction_on() {
+    for (bit, page) in [(SUM, V | R | U | A), (MXR, V | X | A)] {
+        let program = [
+            csrrs(ZERO, SSTATUS, T0),
+            ld(A0, A1, 0),
+            csrrc(ZERO, SSTATUS, T0),
+            ld(A2, A1, 0),
+            ECALL,
+        ];
+        let (mut guest, mut tables) = translated(&program, 3);
+        tables.map(&guest, PAGE, DATA, 0, page);
+        guest.ram.store(DATA + 0x128, 17_u64).unwrap();
+        guest.hart.set_x(5, bit);
+        let trapped = guest.trap();
+        assert_eq!(
+            trapped,
+            (LOAD_PAGE_FAULT, PAGE + 0x128, BASE + 12),
+            "bit {bit:#x}"
+        );
+        assert_eq!(guest.hart.x(10), 17);
+    }
+}
+
 #[test]
 fn satp_takes_only_the_modes_that_there_are() {
     for (value, expected) in [
