@@ -14,7 +14,7 @@ use crate::common::*;
 const EXTENTS: u64 = 64;
 const EXTENT: usize = 2048;
 const SECTORS: u64 = EXTENT as u64 / 512;
-pub const REQUESTS: u64 = 500;
+const REQUESTS: u64 = 500;
 pub const QUEUES: u16 = 2;
 
 const WRITE: u64 = 1 << 32;

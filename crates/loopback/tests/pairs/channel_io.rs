@@ -5,84 +5,61 @@ use std::io::Read;
 use std::sync::Arc;
 
 use ringwright_device::Device;
-use ringwright_device::block::ZoneModel;
 use ringwright_device::transport::ccw as device_side;
 use ringwright_driver::block::Block;
-use ringwright_driver::console::{Console, emergency_write};
+use ringwright_driver::console::emergency_write;
 use ringwright_driver::entropy::Entropy;
-use ringwright_driver::network::Network;
 use ringwright_driver::transport::ccw::{Ccw, CcwOptions, discover};
 use ringwright_driver::{Interrupt, Options, Transport};
 use ringwright_loopback::Channels;
 use ringwright_memory::Area;
 use ringwright_spec::ccw::Revision;
-use ringwright_spec::{Features, feature};
+use ringwright_spec::feature;
 
 use crate::common::*;
-use crate::{block, console, disk, entropy, network};
+use crate::ways::{self, Shape, Way};
+use crate::{block, console, entropy, network};
 
 /// One way to drive a device.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct OverChannels {
     revision: Revision,
     /// Interruption subclass of adapter I/O interrupts, or classic ones.
     adapter: Option<u8>,
-    format: Features,
-    size: u16,
+    shape: Shape,
 }
 
 /// All revisions, both kinds of indicators, and in each all ring formats that there are.
-fn ways() -> Vec<Way> {
+fn ways() -> Vec<OverChannels> {
     let mut ways = Vec::new();
     for adapter in [None, Some(2)] {
+        let latest = [feature::VERSION_1, feature::VERSION_1 | feature::RING_PACKED];
+        let latest = latest.map(|format| (format | feature::EVENT_IDX | feature::SUSPEND, 64));
         for (revision, shapes) in [
-            (Revision::LEGACY, legacy_shapes()),
+            (Revision::LEGACY, ways::legacy_shapes(256)),
             (Revision::VIRTIO_1, shapes()),
+            (Revision::READ_STATUS, latest.into()),
         ] {
-            ways.extend(shapes.into_iter().map(|(format, size)| Way {
+            ways.extend(shapes.into_iter().map(|(format, size)| OverChannels {
                 revision,
                 adapter,
-                format: format & !feature::RING_RESET & !feature::ORDER_PLATFORM,
-                size,
+                shape: (format & !feature::RING_RESET & !feature::ORDER_PLATFORM, size),
             }));
         }
-        ways.extend(
-            [feature::VERSION_1, feature::VERSION_1 | feature::RING_PACKED].map(|format| Way {
-                revision: Revision::READ_STATUS,
-                adapter,
-                format: format | feature::EVENT_IDX | feature::SUSPEND,
-                size: 64,
-            }),
-        );
     }
     ways
 }
 
-/// The ring formats of revision 0. All drivers accept ANY_LAYOUT; the size is the device's.
-fn legacy_shapes() -> Vec<(Features, u16)> {
-    let bits = [
-        Features::NONE,
-        feature::EVENT_IDX,
-        feature::INDIRECT_DESC,
-        feature::EVENT_IDX | feature::INDIRECT_DESC,
-    ];
-    bits.map(|bits| (bits | feature::ANY_LAYOUT, 256)).into()
-}
-
-impl Way {
-    fn options(&self) -> Options {
-        options(self.format, self.size)
-    }
-
-    /// Joins a device with a driver to come. The driver knows more than the device does.
-    fn join(&self, device: impl Device + 'static) -> Ccw<Channels> {
+impl OverChannels {
+    /// The driver's transport. The driver knows more than the device does.
+    fn probe(&self, device: Box<dyn Device>) -> Ccw<Channels> {
         let channels = Channels::new(16 << 20).unwrap();
         let options = device_side::Options {
             subchannel: 7,
             max_revision: self.revision,
             ..device_side::Options::default()
         };
-        let id = channels.attach(Box::new(device), options).unwrap();
+        let id = channels.attach(device, options).unwrap();
         let options = CcwOptions {
             adapter_subclass: self.adapter,
             ..CcwOptions::default()
@@ -92,124 +69,81 @@ impl Way {
         assert_eq!(transport.revision(), self.revision);
         transport
     }
-
-    fn check_features(&self, features: Features) {
-        let ring = features & !feature::DEVICE_TYPE_BITS;
-        assert_eq!(ring, self.format, "{self:?}");
-    }
 }
 
-/// Waits for a notification. One that met the end of a channel program has come without an interruption.
-fn wait(transport: &mut Ccw<Channels>) {
-    while transport.take_interrupt().unwrap() == Interrupt::default() {
-        assert!(transport.subsystem().wait(DEADLINE), "no interruption came");
-    }
-}
+impl Way for OverChannels {
+    type Transport = Ccw<Channels>;
 
-fn area_of(transport: &mut Ccw<Channels>) -> Arc<Area> {
-    transport.subsystem().area().clone()
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn join(&self, device: Box<dyn Device>) -> (Self::Transport, Arc<Area>) {
+        let mut transport = self.probe(device);
+        let area = transport.subsystem().area().clone();
+        (transport, area)
+    }
+
+    /// A notification that met the end of a channel program has come without an interruption.
+    fn wait(transport: &mut Self::Transport) {
+        while transport.take_interrupt().unwrap() == Interrupt::default() {
+            assert!(transport.subsystem().wait(DEADLINE), "no interruption came");
+        }
+    }
+
+    fn check(&self, transport: &mut Self::Transport) {
+        let counters = transport
+            .subsystem()
+            .with_subchannel(0x1_0007, |subchannel| subchannel.counters());
+        let counters = counters.unwrap();
+        assert!(counters.iter().any(|queue| queue.chains > 0));
+        assert!(counters.iter().all(|queue| queue.errors == 0));
+    }
 }
 
 #[test]
 fn entropy_in_every_way() {
-    for way in ways() {
-        let mut transport = way.join(entropy::device());
-        let area = area_of(&mut transport);
-        let mut driver = Entropy::new(transport, &area, way.options()).unwrap();
-        way.check_features(driver.session().features());
-        entropy::exercise(&mut driver, &area, way.size, false, wait);
-        drop(driver);
-        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
-    }
+    ways().into_iter().for_each(ways::entropy);
 }
 
 #[test]
 fn block_in_every_way() {
-    for (number, way) in ways().into_iter().enumerate() {
-        let mut transport = way.join(block::device());
-        let area = area_of(&mut transport);
-        let channels = transport.subsystem().clone();
-        let mut disk = Block::new(transport, &area, block::QUEUES, way.options()).unwrap();
-        way.check_features(disk.session().features());
-        block::exercise(&mut disk, &area, number as u64, wait);
-        let counters = channels
-            .with_subchannel(0x1_0007, |subchannel| subchannel.counters())
-            .unwrap();
-        let chains: u64 = counters.iter().map(|queue| queue.chains).sum();
-        assert_eq!(chains, block::REQUESTS);
-        assert!(counters.iter().all(|queue| queue.errors == 0));
-        drop(disk);
-        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
+    for (way, seed) in ways().into_iter().zip(0..) {
+        ways::block(way, seed);
     }
 }
 
 #[test]
 fn every_request_in_every_way() {
-    for way in ways() {
-        let mut transport = way.join(disk::device());
-        let area = area_of(&mut transport);
-        let driver = Block::new(transport, &area, 1, way.options()).unwrap();
-        disk::exercise(driver, &area, wait);
-        if way.revision != Revision::LEGACY {
-            let mut transport = way.join(disk::zoned_device(ZoneModel::HostAware));
-            let area = area_of(&mut transport);
-            let driver = Block::new(transport, &area, 1, way.options()).unwrap();
-            disk::exercise_zones(driver, wait);
-        }
-        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
-    }
+    ways().into_iter().for_each(ways::disk);
 }
 
 #[test]
 fn console_in_every_way() {
-    for way in ways() {
-        let (device, far) = console::device();
-        let mut transport = way.join(device);
-        let area = area_of(&mut transport);
-        let mut driver = Console::new(transport, &area, way.options()).unwrap();
-        way.check_features(driver.session().features());
-        console::exercise(&mut driver, far, wait);
-        drop(driver);
-        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
-    }
+    ways().into_iter().for_each(ways::console);
 }
 
 #[test]
 fn network_in_every_way() {
-    for way in ways() {
-        let (device, far) = network::device(Some(1500));
-        let mut transport = way.join(device);
-        let area = area_of(&mut transport);
-        let mut driver = Network::new(transport, &area, way.options()).unwrap();
-        way.check_features(driver.session().features());
-        assert_eq!(
-            (driver.mac(), driver.link_up().unwrap()),
-            (Some(network::MAC), true)
-        );
-        let far = network::exercise(&mut driver, far, wait);
-        // The configuration changes, and the driver is told.
-        drop(far);
-        let deadline = Deadline::new();
-        while driver.link_up().unwrap() {
-            deadline.check();
-            wait(driver.session().transport());
-        }
-        drop(driver);
-        assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
-    }
+    ways().into_iter().for_each(ways::network);
+}
+
+#[test]
+fn a_suspended_device_answers_when_it_is_resumed() {
+    let latest = |way: &OverChannels| way.revision == Revision::READ_STATUS;
+    ways().into_iter().filter(latest).for_each(ways::suspend);
 }
 
 #[test]
 fn emergency_output_goes_through_the_configuration_space() {
     for revision in [Revision::LEGACY, Revision::VIRTIO_1, Revision::READ_STATUS] {
-        let way = Way {
+        let way = OverChannels {
             revision,
             adapter: None,
-            format: feature::VERSION_1,
-            size: 8,
+            shape: (feature::VERSION_1, 8),
         };
         let (device, mut far) = console::device();
-        let mut transport = way.join(device);
+        let mut transport = way.probe(Box::new(device));
         for byte in [b'a', b'a'] {
             assert!(emergency_write(&mut transport, byte).unwrap());
         }
@@ -262,33 +196,8 @@ fn devices_of_one_machine_are_found_and_driven_side_by_side() {
     let options = Options::default();
     let mut source = Entropy::new(probe(0), &area, options).unwrap();
     let mut disk = Block::new(probe(1), &area, block::QUEUES, options).unwrap();
-    entropy::exercise(&mut source, &area, 256, false, wait);
-    block::exercise(&mut disk, &area, 1, wait);
+    entropy::exercise(&mut source, &area, 256, false, OverChannels::wait);
+    block::exercise(&mut disk, &area, 1, OverChannels::wait);
     drop((source, disk));
     assert!(area.allocate(area.len(), 1).is_some(), "all memory is free again");
-}
-
-#[test]
-fn a_suspended_device_answers_when_it_is_resumed() {
-    for format in [feature::VERSION_1, feature::VERSION_1 | feature::RING_PACKED] {
-        let way = Way {
-            revision: Revision::READ_STATUS,
-            adapter: Some(1),
-            format: format | feature::SUSPEND,
-            size: 8,
-        };
-        let mut transport = way.join(entropy::device());
-        let area = area_of(&mut transport);
-        let mut driver = Entropy::new(transport, &area, way.options()).unwrap();
-        for _ in 0..3 {
-            driver.session().suspend().unwrap();
-            driver.session().resume().unwrap();
-            driver.request(area.allocate(8, 1).unwrap()).unwrap().unwrap();
-            while driver.poll().unwrap().is_none() {
-                if !driver.enable_notifications() {
-                    wait(driver.session().transport());
-                }
-            }
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What the pairs over buses with registers share: which ring formats there are over which interface, and the four
+//! What the pairs over buses share: which ring formats there are over which interface, and the four
 //! drivers, each put to work on a device that nobody has used yet.
 
 use std::sync::Arc;

@@ -23,11 +23,40 @@ const UART: usize = 0x0900_0000;
 const SYS_EXIT_EXTENDED: usize = 0x20;
 const APPLICATION_EXIT: usize = 0x20026;
 
-/// `argument` is the address of the device tree, if the loader passes it.
+/// `argument` is the address of the device tree, if the loader passes it. The program ends here if `entry.s` has not mapped
+/// memory as memory and devices as devices: an emulator runs it all the same, a processor would not.
 pub(crate) fn boot(argument: usize) -> Boot {
+    for (what, address, expected) in [
+        ("memory", DEVICE_TREE, WRITE_BACK),
+        ("the serial port", UART, DEVICE),
+    ] {
+        let attributes = attributes(address);
+        if attributes != Some(expected) {
+            println!("{what} is mapped with attributes {attributes:x?}, not {expected:#x}");
+            power_off(Err(Failed));
+        }
+    }
     let address = if argument == 0 { DEVICE_TREE } else { argument };
     // SAFETY: the device tree is there or at the beginning of memory, which is outside of the image.
     unsafe { Boot::at(address) }
+}
+
+/// Attributes of addresses, as MAIR has them: device memory without gathering, reordering and early acknowledgement, and
+/// normal memory with write-back caches.
+const DEVICE: u8 = 0x00;
+const WRITE_BACK: u8 = 0xff;
+
+/// What the processor's own translation says of an address; `None` if it does not lead there.
+fn attributes(address: usize) -> Option<u8> {
+    const FAILED: u64 = 1;
+    const PAGE: u64 = 0xf_ffff_ffff_f000;
+    let result: u64;
+    // SAFETY: only translates. With the MMU off, all is device memory.
+    unsafe {
+        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) address, out(reg) result, options(nomem, nostack));
+    }
+    let leads_there = result & FAILED == 0 && result & PAGE == address as u64 & PAGE;
+    leads_there.then_some((result >> 56) as u8)
 }
 
 pub(crate) fn write(text: &[u8]) {

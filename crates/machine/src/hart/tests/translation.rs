@@ -336,6 +336,14 @@ fn sfence_vma_makes_changes_visible() {
     }
 }
 
+/// `stval` is the address that the instruction was given, not where its block starts.
+#[test]
+fn cbo_zero_of_a_page_that_is_not_there() {
+    let (mut guest, _) = translated(&[i(0x0f, 2, 0, A1, 4), ECALL], 3);
+    guest.hart.set_x(11, PAGE + 0x12c);
+    assert_eq!(guest.trap(), (STORE_PAGE_FAULT, PAGE + 0x12c, BASE));
+}
+
 /// The next instruction after a write to `satp` is fetched, and accesses memory, through the new tables.
 #[test]
 fn satp_counts_from_the_next_instruction_on() {
@@ -385,6 +393,8 @@ fn satp_takes_only_the_modes_that_there_are() {
     for (value, expected) in [
         (8 << 60 | 0x8_0100, 8 << 60 | 0x8_0100),
         (9 << 60 | 0x8_0100, 9 << 60 | 0x8_0100),
+        // There is one address space number.
+        (8 << 60 | 0xffff << 44 | 0x8_0100, 8 << 60 | 0x8_0100),
         (10 << 60 | 0x8_0200, 0),
         (1 << 60 | 0x8_0200, 0),
         (0xf << 60 | 0x8_0200, 0),
@@ -462,17 +472,19 @@ fn sfence_vma_for_an_address_in_a_superpage() {
 /// However often translations are forgotten, old ones do not come back, for data nor for instructions.
 #[test]
 fn many_fences() {
-    let (mut guest, mut tables) = translated(&[ld(A0, A1, 0), jalr(RA, A1, 8), ECALL], 3);
+    let program = [ld(A0, A1, 0), jalr(RA, A1, 8), sd(A0, A1, 16), ECALL];
+    let (mut guest, mut tables) = translated(&program, 3);
     guest.hart.set_x(11, PAGE);
     for round in 0..200 {
         let target = DATA + 0x1000 * (round % 7);
-        tables.map(&guest, PAGE, target, 0, V | R | X | A);
+        tables.map(&guest, PAGE, target, 0, V | R | W | X | A | D);
         guest.ram.store(target, round).unwrap();
         guest.write(target + 8, &[addi(A2, ZERO, round as i32), jalr(ZERO, RA, 0)]);
         guest.hart.fence(Fence::PageTables);
         guest.hart.fence(Fence::Instructions);
         guest.jump(BASE);
         let state = guest.run();
-        assert_eq!((state.pc, state.x[10], state.x[12]), (BASE + 12, round, round));
+        assert_eq!((state.pc, state.x[10], state.x[12]), (BASE + 16, round, round));
+        assert_eq!(guest.ram.load(target + 16), Ok(round));
     }
 }

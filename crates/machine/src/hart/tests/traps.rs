@@ -23,6 +23,8 @@ fn exceptions_and_their_values() {
         (0x7b20_0073, 2, 0x7b20_0073),
         (WFI | 1 << 15, 2, (WFI | 1 << 15).into()),
         (SFENCE_VMA | 1 << 7, 2, (SFENCE_VMA | 1 << 7).into()),
+        // JALR with another function.
+        (0x0000_1067, 2, 0x1067),
     ] {
         let mut guest = Guest::new(&[NOP, word]);
         let expected = if cause == 3 { value + 4 } else { value };
@@ -51,6 +53,8 @@ fn privileged_instructions_are_illegal_for_users() {
     ] {
         let mut guest = Guest::new(&[word]);
         guest.change(|state| state.privilege = Privilege::User);
+        // What an exception from before has left.
+        guest.poke(|core| core.trap_value = 99);
         assert_eq!(guest.trap(), (cause, value.into(), BASE));
     }
 }
@@ -210,6 +214,17 @@ fn timer_interrupts() {
     guest.hart.set_x(11, u64::MAX);
     let state = guest.run();
     assert_eq!((state.x[10], state.x[12]), (0x20, 0));
+}
+
+/// A timer that is set to the past, by the hart or for it, interrupts before the next instruction.
+#[test]
+fn a_timer_in_the_past_interrupts_at_once() {
+    let mut guest = Guest::new(&[csrrw(ZERO, 0x14d, ZERO), NOP, ECALL]);
+    guest.change(|state| {
+        state.sie = 0x20;
+        state.sstatus |= SIE_BIT;
+    });
+    assert_eq!(guest.trap(), (INTERRUPT | 5, 0, BASE + 4));
 }
 
 #[test]
