@@ -163,9 +163,9 @@ fn a_guest_that_cannot_go_on_is_ended_with_a_look_at_its_registers() {
     fails(
         &kernel(&[say("here"), vec![0x0000_3503]].concat()),
         "",
-        &["hart 0", "traps itself", "here"],
+        &["hart 0", "traps itself", "here", "sstatus"],
     );
-    fails(&kernel(&[0x6f]), "", &["jumps to itself", "hart 0"]);
+    fails(&kernel(&[0x6f]), "", &["jumps to itself", "hart 0", "sstatus"]);
 }
 
 #[test]

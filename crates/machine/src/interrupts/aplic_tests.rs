@@ -179,6 +179,23 @@ fn only_accesses_of_32_bits() {
     let fixture = Fixture::new();
     assert_eq!(fixture.aplic.read(0, &mut [0; 8]), Err(AccessFault));
     assert_eq!(fixture.aplic.write(0, &[0]), Err(AccessFault));
+    // Between registers there is nothing.
+    fixture.write(SOURCECFG + 4, LEVEL1);
+    fixture.write(SOURCECFG + 6, 0);
+    assert_eq!(
+        (fixture.read(SOURCECFG + 4), fixture.read(SOURCECFG + 6)),
+        (LEVEL1, 0)
+    );
+}
+
+#[test]
+fn only_fields_that_exist_are_kept() {
+    let fixture = Fixture::new();
+    fixture.configure(5, LEVEL1);
+    for offset in [TARGET + 20, register::GENMSI] {
+        fixture.write(offset, !0);
+        assert_eq!(fixture.read(offset), TARGET_FIELDS, "{offset:#x}");
+    }
 }
 
 #[test]

@@ -31,9 +31,7 @@ pub fn remote(control: &Control, function: u64, arguments: &Arguments) -> Answer
     }
     // The caller does not execute meanwhile, so harts that fence each other do not wait for each other.
     for hart in &harts {
-        while !signals[*hart].fenced() {
-            std::thread::yield_now();
-        }
+        signals[*hart].wait_fenced();
     }
     Ok(0)
 }

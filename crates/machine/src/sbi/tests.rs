@@ -1,9 +1,10 @@
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use super::*;
 use crate::control::HartStatus;
-use crate::{AccessFault, Bus, Clock, Interrupt, Signals, map};
+use crate::{AccessFault, Bus, Clock, Fence, Interrupt, Signals, map};
 
 const BASE: u64 = map::RAM.base;
 
@@ -141,6 +142,37 @@ fn fences_are_asked_of_harts_and_those_that_do_not_run_are_not_waited_for() {
         fixture.call(extension::RFENCE, 1, &[0b1000, 0]),
         INVALID_PARAMETER
     );
+}
+
+/// The answer comes when the hart that runs has done what the function asks for, and nothing else was asked.
+#[test]
+fn fences_are_waited_for_where_a_hart_runs() {
+    for (function, asked) in [
+        (0, Fence::Instructions),
+        (1, Fence::PageTables),
+        (2, Fence::PageTables),
+    ] {
+        let mut fixture = Fixture::new();
+        let signals = fixture.control.signals()[1].clone();
+        signals.set_running(true);
+        let answered = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                fixture.call(extension::RFENCE, function, &[0b10, 0]);
+                answered.store(true, SeqCst);
+            });
+            while !signals.attention_needed() {
+                std::thread::yield_now();
+            }
+            // Time for an answer that would be too early.
+            for _ in 0..1000 {
+                std::thread::yield_now();
+            }
+            assert!(!answered.load(SeqCst));
+            assert_eq!(signals.take_attention(), asked as u32);
+        });
+        assert!(answered.load(SeqCst));
+    }
 }
 
 #[test]

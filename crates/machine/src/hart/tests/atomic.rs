@@ -88,6 +88,14 @@ fn reserved(program: &[u32]) -> (Guest, u64) {
     (guest, a0)
 }
 
+/// A reservation is not part of what is saved: the store fails, and the loop around it tries again.
+#[test]
+fn a_reservation_ends_when_the_hart_is_restored() {
+    let (mut guest, _) = reserved(&[lr_d(T0, A1), ECALL, sc_d(A0, A2, A1), ECALL]);
+    guest.change(|state| state.pc = super::BASE + 8);
+    assert_eq!(guest.run().x[10], 1);
+}
+
 #[test]
 fn conditional_stores_that_succeed() {
     let (guest, failed) = reserved(&[lr_d(T0, A1), sc_d(A0, A2, A1), ECALL]);

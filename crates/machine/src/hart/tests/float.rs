@@ -207,6 +207,12 @@ fn loads_and_stores() {
     assert_eq!(guest.ram.load::<u64>(DATA + 16), Ok(0xddee_ff00));
     assert_eq!(guest.ram.load::<u64>(DATA + 24), Ok(BOX | 0x1122_3344));
     assert_eq!(state.sstatus >> 13 & 3, 3);
+    // Each load on its own makes the state dirty, and no store does.
+    for (word, dirty) in program[..4].iter().zip([3, 3, 1, 1]) {
+        let mut guest = Guest::new(&[*word, ECALL]);
+        guest.hart.set_x(11, DATA);
+        assert_eq!(guest.run().sstatus >> 13 & 3, dirty);
+    }
 }
 
 #[test]

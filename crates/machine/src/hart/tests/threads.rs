@@ -2,6 +2,7 @@
 
 use super::assembler::*;
 use super::{BASE, DATA, Device, Guest, hart};
+use crate::hart::{Privilege, State};
 use crate::{Exit, Fence, Hart, Interrupt, Signals};
 use std::sync::Arc;
 use std::thread;
@@ -203,6 +204,57 @@ fn a_running_hart_takes_an_interrupt_and_leaves() {
         assert_eq!(interrupted.join().unwrap(), (Exit::Ecall, 1 << 63 | 1));
         assert_eq!(left.join().unwrap(), Exit::Left);
     });
+}
+
+/// Every register that can be saved is restored.
+#[test]
+fn a_restored_hart_is_the_saved_one() {
+    let guest = Guest::new(&[]);
+    let mut state = State {
+        x: std::array::from_fn(|number| number as u64 * 3),
+        f: std::array::from_fn(|number| number as u64 * 5),
+        pc: BASE,
+        privilege: Privilege::User,
+        fcsr: 0xe1,
+        sstatus: 1 << 18 | 1 << 13,
+        sie: 0x22,
+        pending: 1 << 1 | 1 << 9,
+        stvec: BASE + 4,
+        scounteren: 5,
+        senvcfg: 1 << 7,
+        sscratch: 11,
+        sepc: 12,
+        scause: 13,
+        stval: 14,
+        satp: 8 << 60 | 15,
+        stimecmp: 16,
+        siselect: 17,
+        instret: 18,
+    };
+    let [mut hart, _] = two(&guest);
+    hart.restore(&state);
+    assert_eq!(hart.save(), state);
+    // To be started anew is another thing: only interrupts that are pending and the count of instructions stay.
+    hart.start(BASE + 8, 42);
+    state = State {
+        pc: BASE + 8,
+        pending: state.pending,
+        instret: state.instret,
+        scounteren: 7,
+        ..State::default()
+    };
+    (state.x[10], state.x[11]) = (hart.id(), 42);
+    assert_eq!(hart.save(), state);
+}
+
+/// A hart that is restored runs what is in memory now.
+#[test]
+fn a_restored_hart_does_not_know_old_instructions() {
+    let mut guest = Guest::new(&[addi(A0, ZERO, 1), ECALL]);
+    assert_eq!(guest.run().x[10], 1);
+    guest.write(BASE, &[addi(A0, ZERO, 2)]);
+    guest.change(|state| state.pc = BASE);
+    assert_eq!(guest.run().x[10], 2);
 }
 
 /// A hart stopped anywhere, saved, and restored into another one ends with the same result.

@@ -469,6 +469,46 @@ fn sfence_vma_for_an_address_in_a_superpage() {
     }
 }
 
+/// An entry that nobody has used since does not come back, after however many fences in between.
+#[test]
+fn what_was_forgotten_long_ago() {
+    let program = [ld(A0, A1, 0), jalr(RA, A1, 8), sd(A0, A1, 16), ECALL];
+    let (mut guest, mut tables) = translated(&program, 3);
+    guest.hart.set_x(11, PAGE);
+    for round in 0..70 {
+        let target = DATA + 0x1000 * (round % 7);
+        tables.map(&guest, PAGE, target, 0, V | R | W | X | A | D);
+        guest.ram.store(target, round).unwrap();
+        guest.write(target + 8, &[addi(A2, ZERO, round as i32), jalr(ZERO, RA, 0)]);
+        for _ in 0..=round {
+            // Each is performed on its own.
+            guest.hart.fence(Fence::PageTables);
+            guest.hart.fence(Fence::Instructions);
+            guest.jump(BASE + 12);
+            guest.run();
+        }
+        guest.jump(BASE);
+        let state = guest.run();
+        assert_eq!((state.x[10], state.x[12]), (round, round));
+        assert_eq!(guest.ram.load(target + 16), Ok(round));
+    }
+}
+
+/// A fence for page tables alone, from outside, has instructions looked up anew, too.
+#[test]
+fn instructions_are_translated_anew() {
+    let (mut guest, mut tables) = translated(&[jalr(RA, A1, 0), ECALL], 3);
+    guest.hart.set_x(11, PAGE);
+    for value in [1, 2] {
+        let target = DATA + 0x1000 * value;
+        guest.write(target, &[addi(A0, ZERO, value as i32), jalr(ZERO, RA, 0)]);
+        tables.map(&guest, PAGE, target, 0, V | X | A);
+        guest.hart.fence(Fence::PageTables);
+        guest.jump(BASE);
+        assert_eq!(guest.run().x[10], value);
+    }
+}
+
 /// However often translations are forgotten, old ones do not come back, for data nor for instructions.
 #[test]
 fn many_fences() {

@@ -25,6 +25,8 @@ fn exceptions_and_their_values() {
         (SFENCE_VMA | 1 << 7, 2, (SFENCE_VMA | 1 << 7).into()),
         // JALR with another function.
         (0x0000_1067, 2, 0x1067),
+        // CBO.ZERO with a destination.
+        (i(0x0f, 2, 1, 0, 4), 2, i(0x0f, 2, 1, 0, 4).into()),
     ] {
         let mut guest = Guest::new(&[NOP, word]);
         let expected = if cause == 3 { value + 4 } else { value };
@@ -202,6 +204,16 @@ fn timer_interrupts() {
         assert!(Instant::now() < end, "no timer interrupt");
     }
     assert!(guest.hart.core.clock.ticks() >= soon);
+    assert_eq!(guest.hart.save().scause, INTERRUPT | 5);
+    // The clock is looked at now and then, however large the budget.
+    let mut guest = Guest::new(&[jal(A0, 0)]);
+    let soon = guest.hart.core.clock.ticks() + 1;
+    guest.change(|state| {
+        state.stimecmp = soon;
+        state.sie = 0x20;
+        state.sstatus = SIE_BIT;
+    });
+    assert_eq!(guest.hart.run(5_000_000), Exit::Ecall);
     assert_eq!(guest.hart.save().scause, INTERRUPT | 5);
     // Pending until it is set to the future.
     let mut guest = Guest::new(&[
