@@ -6,8 +6,8 @@ use std::time::Duration;
 use ringwright_device::entropy::{Entropy, backend::Os};
 
 use super::*;
-use crate::Fatal;
 use crate::hart::tests::assembler::*;
+use crate::{Fatal, Interrupt, Update};
 
 /// Long enough for anything here on any machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -268,13 +268,17 @@ fn devices_are_where_the_map_says() {
     let program = [
         vec![addi(S1, A1, 0)],
         show(map::MMIO.base),
+        show(map::mmio_slot(1).base + 8),
         show(map::PCI_CONFIG.base),
         show(map::RTC.base + 8),
         show(map::IMSIC.base),
         show(map::APLIC.base),
         power_off(),
     ];
-    let (running, output) = start(with_devices(1), &program.concat());
+    let mut machine = with_devices(1);
+    let device = Box::new(Entropy::new(Arc::new(Os)));
+    machine.attach_mmio(device, mmio::Options::default()).unwrap();
+    let (running, output) = start(machine, &program.concat());
     assert_eq!(outcome(&running), Some(Outcome::PowerOff));
     let words = output.0.0.lock().unwrap();
     let words: Vec<u32> = words
@@ -285,7 +289,7 @@ fn devices_are_where_the_map_says() {
         .collect();
     assert_eq!(
         words,
-        [u32::from_le_bytes(*b"virt"), 0x1044_1af4, 0, 0, 0x8000_0004]
+        [u32::from_le_bytes(*b"virt"), 4, 0x1044_1af4, 0, 0, 0x8000_0004]
     );
 }
 
@@ -389,6 +393,30 @@ fn a_machine_goes_on_in_another_one_where_it_was_saved() {
     let running = machine.start(Box::new(output.clone())).unwrap();
     assert_eq!(outcome(&running), Some(Outcome::PowerOff));
     assert_eq!(said + &output.text(), "abcdefghijklmnopqrstuvwxyz");
+}
+
+#[test]
+fn clocks_and_interrupt_controllers_are_as_they_were_saved() {
+    let (running, output) = start(with_devices(2), &alphabet());
+    output.wait(3);
+    assert!(running.pause());
+    let board = &running.board;
+    board.rtc.set_offset(-12_345);
+    board.aplic.write(12, &6u32.to_le_bytes()).unwrap();
+    board.imsic.file(1).unwrap().register(0x72, Update::Write(9));
+    // It comes while the hart rests.
+    running.control.signals()[1].raise(Interrupt::External);
+    let ticks = running.clock.ticks();
+    let mut snapshot = Vec::new();
+    running.save(&mut snapshot).unwrap();
+    let mut machine = with_devices(2);
+    machine.restore(&mut snapshot.as_slice()).unwrap();
+    let resumption = machine.resumption.unwrap();
+    assert!(resumption.ticks >= ticks);
+    assert_ne!(resumption.harts[1].pending & 1 << 9, 0);
+    assert_eq!(machine.board.rtc.offset(), -12_345);
+    assert_eq!(machine.board.aplic.save(), board.aplic.save());
+    assert_eq!(machine.board.imsic.save(), board.imsic.save());
 }
 
 #[test]

@@ -164,3 +164,16 @@ fn the_table_of_vectors_is_reached_through_its_bar() {
     assert_eq!(fixture.read(Space::Memory, table + 8), 7);
     assert_eq!(fixture.read(Space::Memory, table + 12), 0);
 }
+
+/// What a restored function's BARs say is where it answers.
+#[test]
+fn restored_functions_answer_where_they_did() {
+    let fixture = Fixture::new(1);
+    fixture.set_config(0, BAR0, 0x1000);
+    fixture.set_config(0, COMMAND, ON);
+    fixture.host.pause();
+    let other = Fixture::new(1);
+    other.host.restore(&fixture.host.save().unwrap()).unwrap();
+    assert_eq!(other.read(Space::Io, 0x1000), fixture.read(Space::Io, 0x1000));
+    assert_ne!(other.read(Space::Io, 0x1000), u32::MAX);
+}

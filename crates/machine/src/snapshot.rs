@@ -182,3 +182,7 @@ fn check<T: PartialEq + std::fmt::Display>(what: &str, expected: T, found: T) ->
         found: format!("{found} {what}"),
     })
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
