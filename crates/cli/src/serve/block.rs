@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use ringwright_device::block::backend::{
-    self, Address, Backend, FileOptions, ImageFormat, ImageOptions, NbdOptions, Rings,
+    self, Address, Backend, FileOptions, ImageFormat, ImageOptions, Limit, NbdOptions, Rings,
 };
 use ringwright_device::{Device, block};
 use serde::Deserialize;
@@ -62,6 +62,20 @@ pub struct Block {
     )]
     #[serde(default = "minute")]
     reconnect: u64,
+    /// Most reads and writes in a second, in the long run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit_iops: Option<u64>,
+    /// Most reads and writes at once after a pause, with --limit-iops; those of a tenth of a second if not given.
+    #[arg(long, value_name = "N", requires = "limit_iops", value_parser = clap::value_parser!(u64).range(1..))]
+    limit_iops_burst: Option<u64>,
+    /// Most bytes read and written in a second, in the long run.
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    limit_bps: Option<u64>,
+    /// Most bytes at once after a pause, with --limit-bps; those of a tenth of a second if not given.
+    #[arg(long, value_name = "BYTES", requires = "limit_bps", value_parser = size)]
+    #[serde(default, deserialize_with = "size_option")]
+    limit_bps_burst: Option<u64>,
     /// Refuse writes.
     #[arg(long, visible_alias = "read-only", conflicts_with_all = ["null", "memory"])]
     #[serde(default)]
@@ -219,6 +233,12 @@ impl Block {
             }
             _ => bail!("a disk has an image, or is null, or is in memory: expected exactly one of them"),
         };
+        let requests = limit(self.limit_iops, self.limit_iops_burst)?;
+        let bytes = limit(self.limit_bps, self.limit_bps_burst)?;
+        let backend = match (requests, bytes) {
+            (None, None) => backend,
+            _ => Arc::new(backend::Limited::new(backend, requests, bytes)),
+        };
         Ok(Box::new(block::Block::new(backend, self.options()?)?))
     }
 
@@ -335,6 +355,16 @@ impl Block {
     }
 }
 
+fn limit(per_second: Option<u64>, burst: Option<u64>) -> anyhow::Result<Option<Limit>> {
+    match (per_second, burst) {
+        (None, None) => Ok(None),
+        (Some(0), _) | (_, Some(0)) => bail!("a limit of 0 lets nothing through"),
+        (Some(per_second), None) => Ok(Some(Limit::new(per_second))),
+        (Some(per_second), Some(burst)) => Ok(Some(Limit { per_second, burst })),
+        (None, Some(_)) => bail!("a burst is one beyond a limit: pass --limit-iops or --limit-bps, too"),
+    }
+}
+
 /// Fails if the file begins like a disk image that is not raw: its guest would see the format's bytes, and spoil them.
 fn refuse_other_formats(image: &Path) -> anyhow::Result<()> {
     const SERVED: [(&[u8], &str, &str); 2] =
@@ -431,6 +461,20 @@ mod tests {
         assert_eq!(size("3GiB"), Ok(3 << 30));
         for wrong in ["", "0", "100", "M", "1X", "-1", "99999999999T"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(limit(None, None).unwrap(), None);
+        let tenth = Limit {
+            per_second: 1000,
+            burst: 100,
+        };
+        assert_eq!(limit(Some(1000), None).unwrap(), Some(tenth));
+        assert_eq!(limit(Some(1000), Some(7)).unwrap().unwrap().burst, 7);
+        for (per_second, burst) in [(Some(0), None), (Some(1), Some(0)), (None, Some(1))] {
+            assert!(limit(per_second, burst).is_err());
         }
     }
 

@@ -87,6 +87,12 @@ impl Block {
     /// A disk with the content of `backend`.
     pub fn new(backend: Arc<dyn Backend>, options: Options) -> Result<Self, OptionsError> {
         options.check(backend.capacity())?;
+        if options.block_size < backend.block_size() {
+            return Err(OptionsError::SmallBlocks {
+                block_size: options.block_size,
+                least: backend.block_size(),
+            });
+        }
         let zoned = match &options.zoned {
             None => None,
             Some(zoned) => {

@@ -150,6 +150,16 @@ pub enum OptionsError {
     /// Number of queues.
     #[error("a disk has at least one request queue")]
     NoQueue,
+    /// Backend and block size do not fit: smaller blocks cannot be written.
+    #[error(
+        "block size {block_size}: what is behind the disk has blocks of {least} bytes; pass a block size of {least}"
+    )]
+    SmallBlocks {
+        /// Logical block size in bytes.
+        block_size: u32,
+        /// The backend's, in bytes.
+        least: u32,
+    },
     /// Logical block size.
     #[error("block size {0}: must be a power of two from 512 to 4096")]
     BlockSize(u32),

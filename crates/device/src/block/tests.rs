@@ -266,6 +266,32 @@ fn the_configuration_space_and_the_serial() {
 }
 
 #[test]
+fn a_block_is_no_smaller_than_the_backends() {
+    struct Large;
+    impl Backend for Large {
+        fn capacity(&self) -> u64 {
+            1 << 20
+        }
+        fn block_size(&self) -> u32 {
+            4096
+        }
+        fn lane(self: Arc<Self>, _: u16) -> io::Result<Box<dyn Lane>> {
+            Ok(Box::new(Null { capacity: 1 << 20 }))
+        }
+    }
+    let block = |block_size| {
+        let options = Options {
+            block_size,
+            ..Options::default()
+        };
+        Block::new(Arc::new(Large), options).map(drop)
+    };
+    assert_eq!(block(4096), Ok(()));
+    let error = block(512).unwrap_err();
+    assert!(error.to_string().contains("pass a block size of 4096"), "{error}");
+}
+
+#[test]
 fn options_that_cannot_be() {
     let block = |capacity, change: fn(&mut Options)| {
         let mut options = Options::default();

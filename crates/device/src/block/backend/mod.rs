@@ -10,6 +10,7 @@ mod file_lane;
 mod image;
 #[cfg(test)]
 mod image_tests;
+mod limited;
 mod lock;
 mod memory;
 mod nbd;
@@ -30,6 +31,7 @@ use rustix::io::Errno;
 
 pub use file::{File, FileOptions, OpenError, Rings};
 pub use image::{Image, ImageError, ImageFormat, ImageOptions};
+pub use limited::{Limit, Limited};
 pub use lock::LockError;
 pub use memory::Memory;
 pub use nbd::{Address, AddressError, Nbd, NbdError, NbdOptions};
