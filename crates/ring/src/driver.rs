@@ -232,8 +232,8 @@ impl<T> DriverQueue<T> {
     /// Adds the buffers of `chains`, each as [`add`](Self::add) would: their device-readable elements, their device-writable
     /// ones, and what travels with them. Cheaper than one by one.
     ///
-    /// Ends with `chains`, or with the first buffer that is refused, whose data comes back in the error. Those before it are added, and those after it are still to be had from `chains`, if the caller
-    /// kept that by giving `&mut chains`.
+    /// Ends with `chains`, or with the first buffer that is refused, whose data comes back in the error. Those before it are
+    /// added, and those after it are still to be had from `chains`, if the caller kept that by giving `&mut chains`.
     #[inline]
     pub fn add_all<R, W>(&mut self, chains: impl IntoIterator<Item = (R, W, T)>) -> Result<(), AddError<T>>
     where

@@ -90,6 +90,7 @@ impl<P: Part, T> Add<T> for Packed<P, T> {
             buffers: self.buffers.by_id(),
             bits: core::array::from_fn(|number| bits + flags(number)),
             index: index.into(),
+            begun: 0,
             added: 0,
             most: usize::from(self.ring.size() - index).min(free) / N,
             first_free: Local::new(&mut self.first_free),
@@ -154,7 +155,8 @@ pub struct Run<'q, P: Part, T, const N: usize> {
     bits: [u64; N],
     /// The first descriptor.
     index: usize,
-    /// Buffers added, and the most that there may be up to the end of the ring or of its free descriptors.
+    /// Buffers begun and added, and the most to add that there may be up to the end of the ring or of its free descriptors.
+    begun: usize,
     added: usize,
     most: usize,
     first_free: Local<'q, usize>,
@@ -179,6 +181,7 @@ impl<P: Part, T, const N: usize> add::Run<T, N> for Run<'_, P, T, N> {
         *self.first = Some((self.index as u16, tail));
         self.index += N;
         self.most -= 1;
+        self.begun = 1;
         Ok(id)
     }
 
@@ -224,7 +227,7 @@ impl<P: Part, T, const N: usize> Run<'_, P, T, N> {
 impl<P: Part, T, const N: usize> Drop for Run<'_, P, T, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        let descriptors = (self.index + N * self.added) as u16 - self.next_available.index;
+        let descriptors = (N * (self.begun + self.added)) as u16;
         *self.free -= u32::from(descriptors);
         // Only a device that breaks the rules makes this overflow; it may then miss a notification.
         *self.descriptors = self.descriptors.wrapping_add(descriptors);
