@@ -4,12 +4,13 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use ringwright_spec::block::{ReqType, Status, features};
 
 use super::*;
-use crate::block::tests::{head, parts, pattern, ranges, read, request};
+use crate::block::tests::{head, parts, pattern, ranges, read, request, write};
 use crate::block::{Block, Options};
 use crate::testing::{Bench, Queue, formats};
 
@@ -217,6 +218,65 @@ fn an_image_that_ends_early_gives_errors_in_every_way() {
         assert_eq!(read(&mut queue, 8, 8192).0, Status::IOERR, "{name}");
         assert_eq!(read(&mut queue, 0, 8192).0, Status::OK, "{name}");
         same.set_len(MIB as u64).unwrap();
+        assert!(bench.events.resets().is_empty());
+    }
+}
+
+/// A small file system in memory, which goes with it.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1M", "tmpfs"])
+            .arg(folder.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            return missing("a small file system", &"it cannot be mounted");
+        }
+        Some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_until_there_is_room() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (image, filler) = (disk.0.path().join("image"), disk.0.path().join("filler"));
+    for rings in [Rings::Always, Rings::Never] {
+        let file = fs::File::create(&image).unwrap();
+        file.set_len(4 * MIB as u64).unwrap();
+        fs::write(&filler, vec![1; 900 * 1024]).unwrap();
+        let Some(file) = open(&image, ("a small file system", way(false, rings))) else {
+            continue;
+        };
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        // Whole pages go to the page cache at once, others another way.
+        for (sector, length) in [(0, 256 * 1024), (1, 256 * 1024)] {
+            assert_eq!(
+                write(&mut queue, sector, &vec![7; length]),
+                Status::IOERR,
+                "{rings:?}"
+            );
+        }
+        assert_eq!(read(&mut queue, 4096, 512), (Status::OK, vec![0; 512]));
+        fs::remove_file(&filler).unwrap();
+        for (sector, length) in [(0, 256 * 1024), (1, 256 * 1024)] {
+            assert_eq!(
+                write(&mut queue, sector, &vec![7; length]),
+                Status::OK,
+                "{rings:?}"
+            );
+        }
+        assert_eq!(read(&mut queue, 100, 512), (Status::OK, vec![7; 512]));
         assert!(bench.events.resets().is_empty());
     }
 }

@@ -304,6 +304,42 @@ fn a_server_that_babbles_is_left_and_looked_for_again() {
     server.join().unwrap();
 }
 
+#[test]
+fn what_the_server_cannot_do_fails_and_only_that() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let mut command = [0; 28];
+        // Input/output error, no space left, out of memory; then all is well.
+        for error in [5u8, 28, 12, 0] {
+            stream.read_exact(&mut command).unwrap();
+            let length = u32::from_be_bytes(command[24..].try_into().unwrap());
+            if command[7] == 1 {
+                stream.read_exact(&mut vec![0; length as usize]).unwrap();
+            }
+            let mut reply = [&[0x67, 0x44, 0x66, 0x98, 0, 0, 0, error], &command[8..16]].concat();
+            if command[7] == 0 && error == 0 {
+                reply.extend(vec![0x33; length as usize]);
+            }
+            stream.write_all(&reply).unwrap();
+        }
+        // The client takes its leave.
+        stream.read_exact(&mut command).unwrap();
+        assert_eq!(command[7], 2);
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    assert_eq!(read(&mut queue, 0, 512), (Status::IOERR, vec![0; 512]));
+    assert_eq!(write(&mut queue, 0, &[1; 512]), Status::IOERR);
+    assert_eq!(read(&mut queue, 0, 512).0, Status::IOERR);
+    assert_eq!(read(&mut queue, 0, 512), (Status::OK, vec![0x33; 512]));
+    assert!(bench.events.resets().is_empty());
+    drop((queue, bench));
+    server.join().unwrap();
+}
+
 /// The server's part of the handshake.
 fn export(stream: &mut UnixStream, size: u64) {
     stream.write_all(b"NBDMAGICIHAVEOPT\0\x03").unwrap();
