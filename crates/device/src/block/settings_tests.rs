@@ -18,6 +18,8 @@ use crate::testing::{Bench, formats};
 struct Counting {
     capacity: AtomicU64,
     flushes: AtomicUsize,
+    /// Ranges that may be deallocated.
+    unmapped: AtomicUsize,
     lifetime: Option<Lifetime>,
 }
 
@@ -60,6 +62,11 @@ impl Lane for CountingLane {
             _ => false,
         };
         self.0.flushes.fetch_add(stable.into(), Ordering::SeqCst);
+        let unmapped = matches!(
+            request,
+            Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. }
+        );
+        self.0.unmapped.fetch_add(unmapped.into(), Ordering::SeqCst);
         Some(Ok(()))
     }
 }
@@ -372,6 +379,26 @@ fn what_is_written_to_a_read_only_disk_and_what_is_unknown() {
     assert_eq!(status(ReqType::DISCARD, 1), Status::UNSUPP);
     assert_eq!(status(ReqType::SECURE_ERASE, 1), Status::UNSUPP);
     assert_eq!(status(ReqType::WRITE_ZEROES, 1), Status::OK);
+}
+
+#[test]
+fn nothing_is_deallocated_unless_that_is_allowed() {
+    for (discard, expected) in [(true, 1), (false, 0)] {
+        let backend = Counting::new(None);
+        let options = Options {
+            discard,
+            ..Options::default()
+        };
+        let block = Block::new(backend.clone(), options).unwrap();
+        let mut bench = Bench::new(block, formats()[0] | features::WRITE_ZEROES);
+        let mut queue = bench.start(0, 16);
+        for unmap in [0, 1] {
+            let list = ranges(&[(0, 1, unmap)]);
+            let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &list, 0);
+            assert_eq!(zeroes.0, Status::OK);
+        }
+        assert_eq!(backend.unmapped.load(Ordering::SeqCst), expected);
+    }
 }
 
 /// dev:blk:device-operation:08

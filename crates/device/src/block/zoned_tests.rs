@@ -245,6 +245,21 @@ fn without_the_feature_there_are_no_zone_requests() {
 }
 
 #[test]
+fn a_driver_without_zones_is_told_nothing_of_them() {
+    let block = Block::new(memory(), options(ZoneModel::HostAware)).unwrap();
+    let handle = block.handle();
+    let mut bench = Bench::new(block, formats()[0] | features::FLUSH);
+    let mut queue = bench.start(0, 128);
+    let offline = Zone {
+        state: ZoneState::OFFLINE,
+        written: 0,
+    };
+    assert!(handle.put_zone(1, offline));
+    assert_eq!(read(&mut queue, ZONE, 512).0, Status::IOERR);
+    assert_eq!(write(&mut queue, ZONE, &[1; 512]), Status::IOERR);
+}
+
+#[test]
 fn host_aware_zones_are_written_anywhere() {
     let (mut bench, _) = bench(ZoneModel::HostAware, formats()[0]);
     let mut queue = bench.start(0, 128);

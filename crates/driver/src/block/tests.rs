@@ -227,6 +227,9 @@ fn statuses_become_results_and_the_disk_stays_usable() {
             (Some(1), 0, Err(BlockError::Io)),
             (Some(2), 1, Err(BlockError::Unsupported)),
             (Some(3), 513, Err(BlockError::ZoneInvalidCommand)),
+            (Some(4), 513, Err(BlockError::ZoneUnaligned)),
+            (Some(5), 513, Err(BlockError::ZoneOpenResource)),
+            (Some(6), 513, Err(BlockError::ZoneActiveResource)),
             (Some(7), 513, Err(BlockError::Status(Status(7)))),
             (Some(0xff), 513, Err(BlockError::Status(Status(0xff)))),
             // The status byte was never written, and is not that of an earlier request.
