@@ -53,6 +53,30 @@ fn a_client_that_says_nothing_or_too_little_holds_up_nobody_for_ever() {
 }
 
 #[test]
+fn each_virtqueue_has_its_own_notification() {
+    let options = ringwright_device::block::Options {
+        queues: 2,
+        ..Default::default()
+    };
+    let disk = ringwright_device::block::Block::new(memory(), options).unwrap();
+    let server = Listening::start(disk);
+    let client = server.client();
+    let area = client.area().clone();
+    let (transport, _) = client.virtio(Delivery::Polling).unwrap();
+    let mut disk = Block::new(transport, &area, 2, accepting(FORMATS[0])).unwrap();
+    for queue in [1, 0, 1] {
+        let buffer = area.allocate(4096, 512).unwrap();
+        let request = ringwright_driver::block::Request::read(0, buffer);
+        disk.submit(queue, request, 0).unwrap();
+        disk.publish(queue).unwrap();
+        let deadline = Deadline::new();
+        while disk.poll(queue).unwrap().is_none() {
+            deadline.check();
+        }
+    }
+}
+
+#[test]
 fn a_server_that_goes_is_noticed() {
     let mut server = Listening::start(counting_entropy());
     let client = server.client();

@@ -8,6 +8,8 @@
 mod chain;
 mod packed;
 mod queue;
+#[cfg(test)]
+mod ring_tests;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -59,8 +59,9 @@ enum Ring {
 
 /// The chains that the device has and has not used.
 pub(super) struct Finish<'a> {
-    taken: &'a mut VecDeque<Taken>,
-    in_order: bool,
+    pub taken: &'a mut VecDeque<Taken>,
+    /// A chain stands for those before it.
+    pub in_order: bool,
 }
 
 /// Used buffers that the device has published: what is to be written for them, and how many there are.

@@ -2,7 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwright_device::QueueSetup;
 use ringwright_device::transport::Relay;
@@ -16,6 +16,7 @@ use super::packed::Packed;
 use super::{Arc, AsFd, Far, Features, GiveUp, Memory, Remote, Shadow, ShadowRelay};
 use crate::message::{Command, DmaAccess};
 use crate::server::remote::RemoteError;
+use crate::server::testing::DEADLINE;
 use crate::socket::Socket;
 
 /// Memory from address 0 to 0x4000, of which `pieces` are only shadow, and the client's end.
@@ -25,7 +26,7 @@ fn far(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket) {
 }
 
 /// The same, and the server's socket.
-fn far_with_socket(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket, Arc<Socket>) {
+pub(super) fn far_with_socket(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket, Arc<Socket>) {
     let (near, client) = UnixStream::pair().unwrap();
     let socket = Arc::new(Socket::new(near));
     let remote = Remote::new(socket.clone(), 1 << 20);
@@ -271,7 +272,7 @@ fn split_setup(notified: &Arc<AtomicU32>) -> QueueSetup {
 }
 
 /// A client whose memory is `memory` answers one question.
-fn answer(far: &Far, client: &Socket, server: &Socket, memory: &Memory) {
+pub(super) fn answer(far: &Far, client: &Socket, server: &Socket, memory: &Memory) {
     let asked = client.receive().unwrap();
     let (access, data) = asked.read_prefix::<DmaAccess>().unwrap();
     let mut bytes = Vec::new();
@@ -287,9 +288,20 @@ fn answer(far: &Far, client: &Socket, server: &Socket, memory: &Memory) {
     assert!(far.remote.deliver(server.receive().unwrap()));
 }
 
-/// A virtqueue whose device has used its only buffer, and has been stopped before the client took note of that. Returns what
-/// is left: the shadow with the debt, its memory, and how often the driver was notified.
-fn indebted() -> (Arc<Shadow>, Arc<Far>, Arc<AtomicU32>, Socket) {
+/// A virtqueue whose device has used its only buffer, and has been stopped before the client took note of that.
+struct Indebted {
+    shadow: Arc<Shadow>,
+    far: Arc<Far>,
+    /// How often the driver was notified.
+    notified: Arc<AtomicU32>,
+    client: Socket,
+    server: Arc<Socket>,
+    /// The client's memory.
+    theirs: Memory,
+}
+
+/// `told`: the thread has begun to write.
+fn indebted(told: bool) -> Indebted {
     let (far, client, server) = far_with_socket(&[(0, 0x3fff)]);
     let theirs = Memory::new(vec![Region::new(
         0,
@@ -308,7 +320,9 @@ fn indebted() -> (Arc<Shadow>, Arc<Far>, Arc<AtomicU32>, Socket) {
         .start(0, Features::NONE, split_setup(&notified), false)
         .unwrap();
     let kick = started.kick.unwrap();
+    let deadline = Instant::now() + DEADLINE;
     while !readable(&[kick.as_fd()], Some(Duration::ZERO)).unwrap()[0] {
+        assert!(Instant::now() < deadline, "the device is told of nothing");
         if client.is_readable(Duration::from_millis(1)).unwrap() {
             answer(&far, &client, &server, &theirs);
         }
@@ -316,13 +330,22 @@ fn indebted() -> (Arc<Shadow>, Arc<Far>, Arc<AtomicU32>, Socket) {
     far.memory.write(0x300, b"hello").unwrap();
     far.memory.write(0x104, &[0, 0, 0, 0, 5, 0, 0, 0]).unwrap();
     far.memory.write(0x102, &[1, 0]).unwrap();
-    started.notify.notify();
-    // The first write has come, and gets no answer.
-    while client.receive().unwrap().header.command != Command::DmaWrite as u16 {}
+    if told {
+        started.notify.notify();
+        // The first write has come, and gets no answer.
+        while client.receive().unwrap().header.command != Command::DmaWrite as u16 {}
+    }
     assert!(shadow.is_in_use());
     relay.stop(0);
     assert!(shadow.is_in_use(), "something is owed");
-    (shadow, far, notified, client)
+    Indebted {
+        shadow,
+        far,
+        notified,
+        client,
+        server,
+        theirs,
+    }
 }
 
 /// The memory of [`indebted`] once it can be mapped.
@@ -337,7 +360,12 @@ fn mappable(far: &Far) -> Far {
 
 #[test]
 fn what_is_owed_is_settled_in_memory_that_can_be_mapped_by_then() {
-    let (shadow, far, notified, _client) = indebted();
+    let Indebted {
+        shadow,
+        far,
+        notified,
+        ..
+    } = indebted(true);
     let mapped = mappable(&far);
     let memory = mapped.memory.clone();
     shadow.set_memory(Some(mapped));
@@ -366,7 +394,12 @@ fn what_is_owed_is_settled_in_memory_that_can_be_mapped_by_then() {
 #[test]
 fn what_is_owed_to_a_virtqueue_that_starts_anew_is_forgotten() {
     for forget in [false, true] {
-        let (shadow, far, notified, _client) = indebted();
+        let Indebted {
+            shadow,
+            far,
+            notified,
+            ..
+        } = indebted(true);
         let mapped = mappable(&far);
         let memory = mapped.memory.clone();
         shadow.set_memory(Some(mapped));
@@ -383,4 +416,37 @@ fn what_is_owed_to_a_virtqueue_that_starts_anew_is_forgotten() {
         assert_eq!((used, notified.load(Ordering::Relaxed)), ([0; 4], 0));
         assert!(!shadow.is_in_use());
     }
+}
+
+#[test]
+fn what_is_owed_is_brought_when_the_virtqueue_goes_on_and_the_driver_notified_whatever_it_says() {
+    let debt = indebted(true);
+    // NO_INTERRUPT, since then.
+    debt.theirs.write(0x80, &[1, 0]).unwrap();
+    let relay = ShadowRelay(debt.shadow.clone());
+    let setup = QueueSetup {
+        state: State {
+            next_available: 1,
+            next_used: 1,
+            ..State::default()
+        },
+        ..split_setup(&debt.notified)
+    };
+    relay.start(0, Features::NONE, setup, true).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while debt.notified.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < deadline, "no notification");
+        if debt.client.is_readable(Duration::from_millis(1)).unwrap() {
+            answer(&debt.far, &debt.client, &debt.server, &debt.theirs);
+        }
+    }
+    let mut found = [0; 5];
+    debt.theirs.read(0x300, &mut found).unwrap();
+    assert_eq!(&found, b"hello");
+    let mut used = [0; 10];
+    debt.theirs.read(0x102, &mut used).unwrap();
+    assert_eq!(used, [1, 0, 0, 0, 0, 0, 5, 0, 0, 0], "index, element");
+    relay.stop(0);
+    assert!(!debt.shadow.is_in_use(), "nothing is owed any more");
+    assert_eq!(debt.notified.load(Ordering::Relaxed), 1);
 }
