@@ -19,7 +19,7 @@ pub struct Args {
 enum Bench {
     /// Instructions and nanoseconds per chain of both ends of a virtqueue, beside virtio-queue and virtio-drivers.
     Ring(Options),
-    /// Requests per second of a null disk over vhost-user, beside qemu-storage-daemon.
+    /// Requests per second of a null disk over vhost-user and vfio-user, beside qemu-storage-daemon.
     Block(Options),
 }
 

@@ -1,4 +1,4 @@
-//! Drives a disk that another process serves over vhost-user, and prints what it did as one JSON object.
+//! Drives a disk that another process serves over vhost-user or vfio-user, and prints what it did as one JSON object.
 //!
 //! The driver is our own. It never sleeps: it looks for finished requests all the time and has the notifications of used
 //! buffers turned off, so that it takes as little as it can of what is measured, the process at the other end.
@@ -8,16 +8,18 @@
 mod process;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
-use ringwright_driver::Options;
 use ringwright_driver::block::{Block, Request};
-use ringwright_memory::Buffer;
+use ringwright_driver::{Options, Transport};
+use ringwright_memory::{Area, Buffer};
 use ringwright_spec::block::{DEVICE, SECTOR_SIZE};
 use ringwright_spec::{Features, block, feature};
+use ringwright_vfio_user::client::{Client, ClientOptions, Delivery};
 use ringwright_vhost_user::frontend::{Frontend, FrontendOptions};
 
 use process::Process;
@@ -44,6 +46,9 @@ struct Args {
     /// The socket of the disk.
     #[arg(long)]
     socket: PathBuf,
+    /// How it is served there.
+    #[arg(long)]
+    protocol: Protocol,
     /// The process that serves it.
     #[arg(long)]
     pid: u32,
@@ -65,6 +70,12 @@ struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum Protocol {
+    VhostUser,
+    VfioUser,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Operation {
     Read,
     Write,
@@ -72,8 +83,23 @@ enum Operation {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    match args.protocol {
+        Protocol::VhostUser => {
+            let frontend = Frontend::connect(&args.socket, FrontendOptions::new(DEVICE.id))?;
+            let area = frontend.area().clone();
+            measure(&args, frontend, &area)
+        }
+        Protocol::VfioUser => {
+            let client = Client::connect(&args.socket, ClientOptions::default())?;
+            let (transport, _) = client.virtio(Delivery::Polling)?;
+            measure(&args, transport, client.area())
+        }
+    }
+}
+
+fn measure(args: &Args, transport: impl Transport, area: &Arc<Area>) -> Result<()> {
     let process = Process(args.pid);
-    let mut disk = Disk::open(&args)?;
+    let mut disk = Disk::open(args, transport, area)?;
     // From 1 ns to 10 s, to three digits.
     let mut latencies = Histogram::<u64>::new_with_bounds(1, STALLED.as_nanos() as u64, 3)?;
     disk.run(Duration::from_millis(args.warm_up), &mut latencies)?;
@@ -98,8 +124,8 @@ fn main() -> Result<()> {
 }
 
 /// A disk with requests outstanding.
-struct Disk {
-    driver: Block<Frontend>,
+struct Disk<T: Transport> {
+    driver: Block<T>,
     operation: Operation,
     /// Blocks of the requests' size that the disk has.
     blocks: u64,
@@ -111,21 +137,19 @@ struct Disk {
     finished: Vec<(u64, Buffer)>,
 }
 
-impl Disk {
-    /// Connects, and makes a buffer for each request.
-    fn open(args: &Args) -> Result<Self> {
+impl<T: Transport> Disk<T> {
+    /// Brings the disk up, and makes a buffer for each request.
+    fn open(args: &Args, transport: T, area: &Arc<Area>) -> Result<Self> {
         ensure!(
             args.depth != 0 && args.bytes != 0 && u64::from(args.bytes).is_multiple_of(SECTOR_SIZE),
             "a depth and whole sectors are needed"
         );
-        let frontend = Frontend::connect(&args.socket, FrontendOptions::new(DEVICE.id))?;
-        let area = frontend.area().clone();
         let options = Options {
             accept: FEATURES,
             indirect: CHAIN,
             ..Options::default()
         };
-        let mut driver = Block::new(frontend, &area, QUEUES, options)?;
+        let mut driver = Block::new(transport, area, QUEUES, options)?;
         driver.disable_notifications(0);
         let sectors_per_block = u64::from(args.bytes) / SECTOR_SIZE;
         let blocks = driver.geometry().capacity / sectors_per_block;

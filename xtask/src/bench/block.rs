@@ -1,7 +1,7 @@
-//! `cargo xtask bench block`: what serving a disk over vhost-user costs when the disk itself costs nothing.
+//! `cargo xtask bench block`: what serving a disk to another process costs when the disk itself costs nothing.
 //!
-//! One client, with our own driver, asks the same of each back-end in turn: ours and `qemu-storage-daemon`, each with its
-//! null disk, each in a process of its own. The client has one processor and the back-ends another, where there are two.
+//! One client, with our own driver, asks the same of each back-end in turn: ours over vhost-user and over vfio-user, and
+//! `qemu-storage-daemon` over vhost-user, each with its null disk, each in a process of its own. The client has one processor and the back-ends another, where there are two.
 //! Every figure is the median of the rounds.
 
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ const BUSY_POLL_MICROSECONDS: u64 = 32;
 const TARGET: f64 = 1.5;
 /// Our own.
 const RINGWRIGHT: &str = "ringwright";
+/// Our own as a PCI function.
+const VFIO_USER: &str = "ringwright vfio-user";
 /// The other.
 const QEMU: &str = "qemu-storage-daemon";
 /// How long a back-end may take to start.
@@ -57,7 +59,8 @@ pub fn run(options: &Options) -> Result<()> {
     let server = program::build("ringwright", "ringwright")?;
     let folder = Folder::new()?;
     let backends = [
-        Backend::start(RINGWRIGHT, ringwright(&server), &folder)?,
+        Backend::start(RINGWRIGHT, ringwright(&server, &[]), &folder)?,
+        Backend::start(VFIO_USER, ringwright(&server, &["--vfio-user"]), &folder)?,
         Backend::start(QEMU, qemu(&peers), &folder)?,
     ];
     let effort = match options.quick {
@@ -82,13 +85,14 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Our null disk, at a socket that is yet to be named.
-fn ringwright(program: &Path) -> impl Fn(&Path) -> Command {
+fn ringwright(program: &Path, protocol: &[&str]) -> impl Fn(&Path) -> Command {
     move |socket| {
         let mut command = Command::new(program);
         command.env("RUST_LOG", "warn");
         command.args(["serve", "block", "--null", &CAPACITY.to_string(), "--busy-poll"]);
         command
             .arg(BUSY_POLL_MICROSECONDS.to_string())
+            .args(protocol)
             .arg("--socket")
             .arg(socket);
         command
@@ -162,6 +166,14 @@ impl Backend {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(backend)
+    }
+
+    /// How it serves the disk.
+    fn protocol(&self) -> &'static str {
+        match self.name {
+            VFIO_USER => "vfio-user",
+            _ => "vhost-user",
+        }
     }
 }
 
@@ -253,6 +265,7 @@ fn ask(client: &Path, backend: &Backend, operation: &str, depth: u16, effort: &E
     command
         .arg("--socket")
         .arg(&backend.socket)
+        .args(["--protocol", backend.protocol()])
         .args(["--operation", operation]);
     for (name, value) in [
         ("--pid", backend.child.id().into()),
@@ -283,7 +296,7 @@ fn median(results: &[Value], measure: &str) -> Value {
 
 fn print(records: &[Value]) {
     println!(
-        "Null disk over vhost-user, {BYTES} bytes at random places, one queue, driven by our own client.\n"
+        "Null disk over vhost-user if not said otherwise, {BYTES} bytes at random places, one queue, driven by our own client.\n"
     );
     println!(
         "{:<9} {:>5} {:<20} {:>12} {:>14} {:>8} {:>8} {:>9} {:>12}",
@@ -312,7 +325,7 @@ fn print(records: &[Value]) {
             number("resident_bytes") / 1024.0,
         );
     }
-    println!("\nTargets, requests per second:");
+    println!("\nRequests per second, and targets:");
     for operation in OPERATIONS {
         for depth in DEPTHS {
             print_target(records, operation, depth);
@@ -332,6 +345,12 @@ fn print_target(records: &[Value], operation: &str, depth: u16) {
         println!(
             "  {operation} at depth {depth}: {ratio:.2} times {QEMU}, at least {TARGET}: {}",
             verdict(ratio >= TARGET)
+        );
+    }
+    if let (Some(vhost_user), Some(vfio_user)) = (rate(RINGWRIGHT), rate(VFIO_USER)) {
+        println!(
+            "  {operation} at depth {depth}: over vfio-user {:.2} times over vhost-user",
+            vfio_user / vhost_user
         );
     }
 }

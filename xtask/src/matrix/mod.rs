@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Subcommand;
 
 use crate::program;
-use crate::setup::{self, Scope};
+use crate::setup::{self, Peers, Scope};
 use cells::{CELLS, Cell, DEVICES, Seen};
 
 /// The command line of `cargo xtask matrix`.
@@ -38,10 +38,28 @@ impl Options {
     }
 }
 
+/// The cells that `cargo xtask test` runs: each kind of interrupt, each way to the guest's memory, each format, and SeaBIOS.
+const TEST: [&str; 5] = [
+    "x86_64 q35, MSI-X packed",
+    "x86_64 q35, INTx split",
+    "x86_64 q35, MSI-X, virtio-iommu split",
+    "x86_64 q35, MSI-X, private memory packed",
+    firmware::NAME,
+];
+
 /// Sets up, builds, runs every cell, and prints a table. Any cell that is not as it should be makes it an error.
 pub fn run(args: &Args) -> Result<()> {
     let Protocol::VfioUser(options) = &args.protocol;
-    let peers = setup::peers(Scope::Matrix)?;
+    run_cells(&setup::peers(Scope::Matrix)?, options)
+}
+
+/// The same for a few cells, which take minutes and need no other peers than all tests do.
+pub fn test(peers: &Peers) -> Result<()> {
+    let cells = TEST.map(str::to_owned).to_vec();
+    run_cells(peers, &Options { cells })
+}
+
+fn run_cells(peers: &Peers, options: &Options) -> Result<()> {
     let ringwright = program::build("ringwright", "ringwright")?;
     let mut failures = Vec::new();
     let mut count = 0;
@@ -113,4 +131,21 @@ fn print_firmware(ringwright: &Path, peers: &Path) -> Result<()> {
 
 fn result(verdict: &Result<()>) -> &'static str {
     if verdict.is_ok() { "ok" } else { "FAILED" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cell_for_the_tests_is_there_once() {
+        let mut names = vec![firmware::NAME.to_owned()];
+        for cell in CELLS {
+            names.extend(["split", "packed"].map(|ring| format!("{} {ring}", cell.name)));
+        }
+        for test in TEST {
+            let found = names.iter().filter(|name| name.contains(test));
+            assert_eq!(found.count(), 1, "{test}");
+        }
+    }
 }

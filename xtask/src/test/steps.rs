@@ -126,12 +126,9 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         name: "vfio-user",
-        what: "the same with the devices as PCI functions over vfio-user",
+        what: "the same with the devices as PCI functions over vfio-user, and SeaBIOS on our disk",
         quick: false,
-        run: |peers| {
-            let arguments = "--engine qemu --transport vfio-user --interrupts msix --ring packed";
-            guests::check(peers, arguments)
-        },
+        run: crate::matrix::test,
     },
     Step {
         name: "soak-block",
