@@ -12,4 +12,5 @@ mod meddler;
 pub mod mmio;
 pub mod pci;
 mod script;
+pub mod vfio_user;
 pub mod vhost_user;
