@@ -63,6 +63,13 @@ fn an_image_is_taken_plain_and_compressed() {
 }
 
 #[test]
+fn a_kernel_takes_no_less_memory_than_its_file() {
+    let mut file = kernel();
+    file[16..24].copy_from_slice(&0x100u64.to_le_bytes());
+    assert_eq!(Image::new(&file).unwrap().memory, 4096);
+}
+
+#[test]
 fn what_is_no_kernel_is_called_what_it_is() {
     let mut arm = kernel();
     arm[56..60].copy_from_slice(b"ARM\x64");
