@@ -176,7 +176,10 @@ impl Play {
                     *place = byte;
                 }
                 head[10..12].copy_from_slice(&queue_size.to_ne_bytes());
-                head[12..].iter_mut().step_by(2).for_each(|byte| *byte = script.u8() % 12);
+                head[12..]
+                    .iter_mut()
+                    .step_by(2)
+                    .for_each(|byte| *byte = script.u8() % 12);
             }
             for entry in entries.chunks_mut(entry).take(16) {
                 for at in [0, 2, 6, 8, 16, 18] {
@@ -241,7 +244,11 @@ impl Play {
     fn state(&mut self, script: &mut Script<'_>) {
         let [wrong, save] = script.flags();
         let mut parameters = DeviceState {
-            direction: if save { DeviceState::SAVE } else { DeviceState::LOAD },
+            direction: if save {
+                DeviceState::SAVE
+            } else {
+                DeviceState::LOAD
+            },
             phase: DeviceState::STOPPED,
         };
         if wrong {
