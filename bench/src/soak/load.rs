@@ -35,6 +35,9 @@ pub struct Args {
     /// Buffers are given back in order.
     #[arg(long)]
     in_order: bool,
+    /// The server goes past the page cache, so that requests are out for longer and come back in another order.
+    #[arg(long)]
+    direct: bool,
 }
 
 /// Runs the load until the last process was killed, and says what happened.
@@ -42,7 +45,8 @@ pub fn run(args: &Args) -> Result<serde_json::Value> {
     let common = &args.common;
     let image = common.folder.join("disk.img");
     std::fs::File::create(&image)?.set_len(SECTORS * SECTOR_SIZE)?;
-    let server = Server::start(&common.server, &image, common.folder.join("disk.sock"))?;
+    let options = if args.direct { vec!["--direct"] } else { Vec::new() };
+    let server = Server::start(&common.server, &image, common.folder.join("disk.sock"), options)?;
     let start = Instant::now();
     let mut load = Load::open(args, &server)?;
     server.kill_again_and_again(common.kills, common.seed);

@@ -28,18 +28,20 @@ struct Shared {
     program: PathBuf,
     image: PathBuf,
     socket: PathBuf,
+    options: Vec<&'static str>,
     process: Mutex<Option<Ended>>,
     kills: AtomicU32,
     killing: AtomicBool,
 }
 
 impl Server {
-    /// Starts `program` on `image`.
-    pub fn start(program: &Path, image: &Path, socket: PathBuf) -> Result<Self> {
+    /// Starts `program` on `image`, with more options.
+    pub fn start(program: &Path, image: &Path, socket: PathBuf, options: Vec<&'static str>) -> Result<Self> {
         let shared = Shared {
             program: program.into(),
             image: image.into(),
             socket,
+            options,
             process: Mutex::new(None),
             kills: 0.into(),
             killing: false.into(),
@@ -138,6 +140,7 @@ impl Shared {
         command
             .args(["serve", "block"])
             .arg(&self.image)
+            .args(&self.options)
             .args(["--queues", &QUEUES.to_string(), "--socket"])
             .arg(&self.socket)
             .env("RUST_LOG", "warn")

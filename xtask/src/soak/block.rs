@@ -66,10 +66,15 @@ impl Load {
         }
     }
 
-    /// The ways to have virtqueues, as options.
+    /// The ways to have virtqueues, and to reach the image, as options.
     fn formats(self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::Frontend => &[&[], &["--in-order"], &["--packed"], &["--packed", "--in-order"]],
+            Self::Frontend => &[
+                &[],
+                &["--in-order", "--direct"],
+                &["--packed", "--direct"],
+                &["--packed", "--in-order"],
+            ],
             Self::Guest | Self::Migration => &[&[], &["--packed"]],
         }
     }
