@@ -15,7 +15,7 @@ use super::endpoint::listen;
 #[derive(Subcommand, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum DeviceOptions {
-    Block(Block),
+    Block(Box<Block>),
     Console(Console),
     Entropy(Entropy),
     Network(Network),
