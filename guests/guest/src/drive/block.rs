@@ -111,7 +111,9 @@ fn complete<T: Transport>(
     disk.publish(0)?;
     let mut buffers: Vec<Option<Buffer>> = (0..count).map(|_| None).collect();
     for _ in 0..count {
-        let Completion { tag, data, result, .. } = waiter.until(disk, "a request", |disk| Ok(disk.poll(0)?))?;
+        let Completion {
+            tag, data, result, ..
+        } = waiter.until(disk, "a request", |disk| Ok(disk.poll(0)?))?;
         if result.is_err() {
             return Err(Error::Wrong("a request has failed"));
         }
