@@ -223,11 +223,14 @@ impl Machine {
 }
 
 impl Bus {
+    /// The guest's word for it; channel I/O with the revision that its driver selects.
     fn name(self) -> &'static str {
         match self {
             Self::Mmio(_) => "mmio",
             Self::Pci(_) => "pci",
-            Self::Ccw(_) => "ccw",
+            Self::Ccw(0) => "ccw-0",
+            Self::Ccw(1) => "ccw-1",
+            Self::Ccw(_) => "ccw-2",
         }
     }
 

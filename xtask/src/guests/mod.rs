@@ -137,7 +137,7 @@ fn build(arch: Arch, lint: bool) -> Result<PathBuf> {
 /// Runs each program on each machine for it.
 fn check(programs: &[(Arch, PathBuf)], emulators: &Emulators, verbose: bool) -> Result<()> {
     println!(
-        "{:<8} {:<20} {:<4} {:<12} {:<9} {:<7} {:<15} {:<7} {:<7} {:<7} {:<7} SECONDS",
+        "{:<8} {:<20} {:<5} {:<12} {:<9} {:<7} {:<15} {:<7} {:<7} {:<7} {:<7} SECONDS",
         "ARCH",
         "MACHINE",
         "BUS",
@@ -176,7 +176,7 @@ fn print_rows(machine: &Machine, outcome: &Outcome) -> usize {
     let mut failures = 0;
     for way in machine.ways() {
         print!(
-            "{:<8} {:<20} {:<4} {:<12} {:<9} {:<7} {:<15}",
+            "{:<8} {:<20} {:<5} {:<12} {:<9} {:<7} {:<15}",
             machine.arch.name(),
             machine.name(),
             way.bus,

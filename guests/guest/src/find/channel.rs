@@ -1,5 +1,7 @@
 //! Devices behind subchannels.
 
+use alloc::format;
+
 use bare::{Boot, SUBCLASS};
 use ringwright_driver::transport::ccw::{Ccw, CcwOptions, discover};
 
@@ -22,7 +24,10 @@ pub fn all(boot: &Boot, report: &mut Report) {
             };
             match Ccw::probe(&mut channels, device.subchannel, &area, options) {
                 Ok(None) => report.failure(format_args!("ccw: device {} is gone", device.device_number)),
-                Ok(Some(mut transport)) => report.device("ccw", signal, true, &mut transport),
+                Ok(Some(mut transport)) => {
+                    let bus = format!("ccw-{}", transport.revision().0);
+                    report.device(&bus, signal, true, &mut transport);
+                }
                 Err(error) => report.failure(format_args!("ccw: {error}")),
             }
         }
