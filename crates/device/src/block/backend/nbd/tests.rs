@@ -286,7 +286,7 @@ fn a_server_that_babbles_is_left_and_looked_for_again() {
             let good = [&magic[..], &[0; 4], &command[8..16], &[0x22; 512]].concat();
             let answer = match turn {
                 0 => [&magic[..], &[0; 4], &[0xff; 8], &[0x22; 512]].concat(),
-                1 => vec![0xaa; 600],
+                1 => [&[0xaa; 4], &good[4..]].concat(),
                 2 => good[..100].to_vec(),
                 3 => Vec::new(),
                 _ => good,

@@ -160,12 +160,6 @@ impl Wire {
         }
     }
 
-    /// Whether data of this slot are on their way, in part.
-    pub fn is_transferring(&self, slot: u32) -> bool {
-        let sending = self.sending.is_some_and(|(index, ..)| index == slot);
-        sending || self.receiving.is_some_and(|(index, _)| index == slot)
-    }
-
     /// Whether something is left to send that was begun.
     pub fn wants_to_send(&self) -> bool {
         self.sent < self.output.len() || self.sending.is_some()
