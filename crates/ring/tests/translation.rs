@@ -479,6 +479,28 @@ fn nothing_is_written_where_the_virtqueue_was() {
 }
 
 #[test]
+fn a_buffer_that_is_served_while_the_virtqueue_goes_away_stays_available() {
+    for (features, indirect) in set_ups() {
+        let platform = Platform::new();
+        let (mut driver, mut device) = platform.pair(features, indirect);
+        let buffer = platform.buffer(2);
+        platform.show_buffer(&buffer, Access::ReadWrite);
+        add(&mut driver, &buffer, &buffer, 7);
+        let served = device.serve(9, |_| {
+            platform.iotlb.remove(BUS, LENGTH);
+            Some(1)
+        });
+        assert_eq!(served.unwrap_err().kind, no_virtqueue(&driver, features));
+        assert_eq!((device.broken(), device.in_flight()), (None, 0));
+        platform.show(BUS, LENGTH, Access::ReadWrite);
+        assert_eq!(device.serve(9, |_| Some(2)), Ok(1));
+        device.publish().unwrap();
+        let used = driver.pop().unwrap().unwrap();
+        assert_eq!((used.data, used.written), (7, 2));
+    }
+}
+
+#[test]
 fn the_virtqueue_moves_while_a_buffer_is_in_flight() {
     for (features, indirect) in set_ups() {
         let platform = Platform::new();

@@ -30,7 +30,8 @@ impl DeviceQueue {
     /// sees after the next [`publish`](Self::publish). Less than `limit` without a `None` means that there are no more.
     ///
     /// Errors are those of [`pop`](Self::pop) and [`complete`](Self::complete), and that more bytes are said to be written than
-    /// there are, which leaves the queue unharmed and the buffer available. Buffers given back before an error count as such.
+    /// there are, which leaves the queue unharmed. A buffer that was processed and cannot be given back stays available, so it
+    /// is processed again. Buffers given back before an error count as such.
     ///
     /// ```text
     /// queue.serve(32, |chain| Some(process(chain.readable(), chain.writable())))?;
@@ -141,10 +142,12 @@ impl<'q> Hold<'q> {
             Err(Stop::TooLong(violation)) => return Err(self.queue.core.refuse(violation)),
             Err(_) => return Ok(false),
         };
-        match self.token.take() {
-            Some(token) => self.queue.complete(token, written).map(|()| true),
-            None => Ok(false),
-        }
+        let Some(token) = &self.token else {
+            return Ok(false);
+        };
+        self.queue.complete(token.copy(), written)?;
+        self.token = None;
+        Ok(true)
     }
 }
 
