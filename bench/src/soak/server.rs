@@ -141,8 +141,6 @@ impl Shared {
             .args(["serve", "block"])
             .arg(&self.image)
             .args(&self.options)
-            // A killed process may leave its lock for a moment, to io_uring; and a guest that moves has two servers.
-            .args(["--locking", "off"])
             .args(["--queues", &QUEUES.to_string(), "--socket"])
             .arg(&self.socket)
             .env("RUST_LOG", "warn")

@@ -4,17 +4,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use ringwright_device::block::backend::{
-    self, Address, Backend, FileOptions, ImageFormat, ImageOptions, Limit, NbdOptions, Rings,
+    self, Address, Backend, FileOptions, ImageError, ImageFormat, ImageOptions, Limit, LockError, NbdOptions,
+    OpenError, Rings,
 };
 use ringwright_device::{Device, block};
 use serde::Deserialize;
 
 use super::devices::parsed;
+
+/// How long an image that someone else has locked is tried again, and how often.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_NAP: Duration = Duration::from_millis(20);
 
 /// Serve a disk.
 ///
@@ -253,7 +259,19 @@ impl Block {
         Ok(Arc::new(backend::Nbd::connect(uri.parse()?, options)?))
     }
 
+    /// A server that was killed leaves its lock until the kernel is done with its requests, so that one who takes its place has
+    /// to wait for that.
     fn open_image(&self, image: &Path) -> anyhow::Result<Arc<dyn Backend>> {
+        let start = Instant::now();
+        loop {
+            match self.try_image(image) {
+                Err(error) if is_locked(&error) && start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_NAP),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_image(&self, image: &Path) -> anyhow::Result<Arc<dyn Backend>> {
         let locking = self.locking == Switch::On;
         let format = match self.format {
             None | Some(Format::Raw) => {
@@ -363,6 +381,15 @@ fn limit(per_second: Option<u64>, burst: Option<u64>) -> anyhow::Result<Option<L
         (Some(per_second), Some(burst)) => Ok(Some(Limit { per_second, burst })),
         (None, Some(_)) => bail!("a burst is one beyond a limit: pass --limit-iops or --limit-bps, too"),
     }
+}
+
+/// Whether someone else's lock is why an image cannot be opened.
+fn is_locked(error: &anyhow::Error) -> bool {
+    let lock = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(OpenError::Locked { source, .. }), _) | (_, Some(ImageError::Locked { source, .. })) => source,
+        _ => return false,
+    };
+    matches!(lock, LockError::Written | LockError::InUse)
 }
 
 /// Fails if the file begins like a disk image that is not raw: its guest would see the format's bytes, and spoil them.
