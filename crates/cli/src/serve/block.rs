@@ -32,7 +32,7 @@ const LOCK_NAP: Duration = Duration::from_millis(20);
 #[derive(Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Block {
-    /// The image: a file or block device. Or an export of an NBD server: nbd://HOST[:PORT]/EXPORT or
+    /// The image: a file or block device. Or an export of an NBD server: nbd://HOST/EXPORT, nbd://HOST:PORT/EXPORT or
     /// nbd+unix:///EXPORT?socket=PATH.
     #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
     image: Option<String>,
