@@ -265,10 +265,12 @@ impl Play {
         assert_eq!(result, Ok(()), "a buffer in flight can be completed");
     }
 
-    /// Whether the translation has lost the virtqueue, so that the driver cannot be told of a buffer.
+    /// Whether the translation has lost the virtqueue, so that the driver cannot be told of a buffer. One that is broken
+    /// already says why it is.
     fn is_lost(&self, result: Result<(), RingError>) -> bool {
         let translated = self.queue.memory().translation().is_some();
-        translated && matches!(result, Err(error) if matches!(error.kind, Violation::Part(_)))
+        let lost = |error: RingError| matches!(error.kind, Violation::Part(_)) || self.broken == Some(error);
+        translated && result.is_err_and(lost)
     }
 
     /// Completes an id that is not in flight.
