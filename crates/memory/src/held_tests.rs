@@ -33,6 +33,7 @@ fn a_held_view_outlives_everything_it_came_from() {
         held.slices().read(0, &mut bytes).unwrap();
         assert_eq!(bytes, rest);
     }
+    assert_eq!(held.slices().segments().count(), 0);
     held.release();
     assert!(weak.upgrade().is_none());
     assert!(held.slices().is_empty());
@@ -43,13 +44,43 @@ fn what_another_memory_keeps_is_not_held() {
     let memory = Arc::new(Memory::new(vec![region(0, 64)]).unwrap());
     let heap = Heap::new(64);
     let inside = memory.regions()[0].segment();
-    // One that begins inside and ends outside cannot be made with a safe call; one of other memory can.
     for segments in [vec![heap.segment(0, 8)], vec![inside, heap.segment(8, 8)]] {
         // SAFETY: heap and memory outlive the view.
         let view = unsafe { Slices::new(&segments) };
         let mut held = Held::new();
         assert_eq!(held.hold(view, &memory), Err(Foreign));
         assert!(held.slices().is_empty());
+    }
+}
+
+/// Regions may share a mapping, and one may have less of it than another.
+#[cfg(feature = "std")]
+#[test]
+fn what_ends_outside_of_a_region_is_not_held() {
+    let mapping = Arc::new(crate::Mapping::anonymous(128).unwrap());
+    let part = |offset, length| {
+        let region = crate::Region::part(0, &mapping, offset, length).unwrap();
+        Arc::new(Memory::new(vec![region]).unwrap())
+    };
+    let (whole, middle) = (part(0, 128), part(32, 64));
+    let mut held = Held::new();
+    for (address, length, held_by_middle) in [
+        (32, 64, true),
+        (95, 1, true),
+        (95, 2, false),
+        (33, 64, false),
+        (31, 2, false),
+        (96, 1, false),
+    ] {
+        let segments = resolve(&whole, address, length, Access::Write);
+        // SAFETY: the segments are of this memory, which stays for longer than the view.
+        let view = unsafe { Slices::new(&segments) };
+        assert_eq!(
+            held.hold(view, &middle).is_ok(),
+            held_by_middle,
+            "{address} {length}"
+        );
+        held.hold(view, &whole).unwrap();
     }
 }
 

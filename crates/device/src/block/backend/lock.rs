@@ -79,3 +79,50 @@ pub(super) fn lock_image(file: impl AsFd, read_only: bool) -> Result<(), LockErr
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn each_permission_has_its_byte() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::options().read(true).write(true).open(image.path()).unwrap();
+        let other = open();
+        let locked = || -> Vec<i64> {
+            (90..310)
+                .filter(|byte| is_locked(&other, *byte).unwrap())
+                .collect()
+        };
+        for (read_only, expected) in [(true, &[100, 201, 203][..]), (false, &[100, 101, 201, 203])] {
+            let ours = open();
+            lock_image(&ours, read_only).unwrap();
+            assert_eq!(locked(), expected);
+        }
+        // What others have or keep from others, and who is refused for it.
+        for (byte, reading, writing) in [
+            (100, None, None),
+            (101, Some("is writing"), Some("is writing")),
+            (103, Some("is writing"), Some("is writing")),
+            (200, Some("relies"), Some("relies")),
+            (201, None, Some("relies")),
+            (203, None, None),
+        ] {
+            lock_shared(&other, byte).unwrap();
+            for (read_only, expected) in [(true, reading), (false, writing)] {
+                let ours = open();
+                match (lock_image(&ours, read_only), expected) {
+                    (Ok(()), None) => {}
+                    (Err(error), Some(part)) => {
+                        assert!(error.to_string().contains(part), "{byte}: {error}");
+                        // Nothing is left of the try.
+                        assert_eq!(locked(), []);
+                    }
+                    (outcome, expected) => panic!("{byte}: {outcome:?}, expected {expected:?}"),
+                }
+            }
+            unlock(&other, byte).unwrap();
+        }
+    }
+}
