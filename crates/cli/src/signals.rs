@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::Context;
+use rustix::fs::{Mode, OFlags, open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator;
 
 /// A wish, to end if nothing else is said. Its file descriptor is readable once somebody has the wish.
 pub struct Ending {
@@ -57,4 +59,42 @@ impl Wish {
         // It can fail only if nobody waits any more.
         let _ = (&self.0).write_all(&[0]);
     }
+}
+
+/// What a server is told by signals: SIGINT (Ctrl-C) and SIGTERM to end, SIGHUP to look again at what it serves.
+pub struct Signals {
+    signals: iterator::Signals,
+    /// There was one at the start.
+    terminal: bool,
+}
+
+impl Signals {
+    /// From now on these signals do nothing else.
+    pub fn catch() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?,
+            terminal: has_terminal(),
+        })
+    }
+
+    /// Waits for the end, and calls `look_again` whenever it is asked to. SIGHUP is the end as well if it comes because the
+    /// terminal that the program was started from is gone.
+    pub fn wait_for_end(&mut self, look_again: impl Fn()) {
+        for signal in self.signals.forever() {
+            let gone = self.terminal && !has_terminal();
+            match signal {
+                SIGHUP if !gone => look_again(),
+                _ => return,
+            }
+        }
+    }
+}
+
+fn has_terminal() -> bool {
+    open(
+        "/dev/tty",
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY,
+        Mode::empty(),
+    )
+    .is_ok()
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use ringwright_device::block;
 use ringwright_device::block::backend::{
     self, Address, Backend, FileOptions, ImageError, ImageFormat, ImageOptions, Limit, LockError, NbdOptions,
     OpenError, Rings,
 };
-use ringwright_device::{Device, block};
 use serde::Deserialize;
 
 use super::devices::parsed;
@@ -226,7 +226,7 @@ enum Switch {
 
 impl Block {
     /// Opens what stands behind the disk, and makes the disk.
-    pub fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+    pub fn open(&self) -> anyhow::Result<block::Block> {
         let backend: Arc<dyn Backend> = match (&self.image, self.null, self.memory) {
             (Some(image), None, None) if Address::is_meant(image) => self.connect(image)?,
             (Some(image), None, None) => self.open_image(image.as_ref())?,
@@ -245,7 +245,12 @@ impl Block {
             (None, None) => backend,
             _ => Arc::new(backend::Limited::new(backend, requests, bytes)),
         };
-        Ok(Box::new(block::Block::new(backend, self.options()?)?))
+        Ok(block::Block::new(backend, self.options()?)?)
+    }
+
+    /// What to call the disk.
+    pub fn name(&self) -> &str {
+        self.image.as_deref().unwrap_or("the disk")
     }
 
     fn connect(&self, uri: &str) -> anyhow::Result<Arc<dyn Backend>> {

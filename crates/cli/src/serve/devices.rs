@@ -9,6 +9,7 @@ use ringwright_device::{Device, console, entropy, network};
 use serde::Deserialize;
 
 use super::block::Block;
+use super::disks::Disks;
 use super::endpoint::listen;
 
 /// A device to serve.
@@ -69,10 +70,14 @@ pub struct Network {
 }
 
 impl DeviceOptions {
-    /// Opens what stands behind the device, and makes the device.
-    pub fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+    /// Opens what stands behind the device, and makes the device. A disk is added to `disks`.
+    pub fn open(&self, disks: &mut Disks) -> anyhow::Result<Box<dyn Device>> {
         match self {
-            Self::Block(options) => options.open(),
+            Self::Block(options) => {
+                let disk = options.open()?;
+                disks.add(options.name(), disk.handle());
+                Ok(Box::new(disk))
+            }
             Self::Console(options) => options.open(),
             Self::Entropy(Entropy {}) => Ok(Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os)))),
             Self::Network(options) => options.open(),

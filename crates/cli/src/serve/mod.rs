@@ -3,6 +3,7 @@
 mod block;
 mod config;
 mod devices;
+mod disks;
 mod endpoint;
 mod protocol;
 
@@ -14,9 +15,10 @@ use anyhow::bail;
 use clap::Args;
 
 use self::devices::DeviceOptions;
+use self::disks::Disks;
 pub use self::endpoint::{Endpoint, Served};
 pub use self::protocol::Protocol;
-use crate::signals::Ending;
+use crate::signals::Signals;
 
 /// Shown below the options.
 const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config devices.toml`:
@@ -33,7 +35,8 @@ const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config 
 /// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user, or, with
 /// --vfio-user, anything with vfio-user.
 ///
-/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM.
+/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM. On SIGHUP the sizes of disk images
+/// are looked at again, and virtual machines are told of the new ones: truncate -s 2G disk.img; kill -HUP PID.
 #[derive(Args)]
 #[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -75,16 +78,22 @@ struct EndpointArguments {
 
 /// Serves until the program is asked to end.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut ending = Ending::on_signals()?;
+    let mut signals = Signals::catch()?;
+    let mut disks = Disks::default();
     let served = match (&arguments.config, &arguments.device) {
         (Some(file), None) => config::read(file)?
             .into_iter()
-            .map(|(device, endpoint)| Served::start(device.open()?, endpoint.endpoint()?))
+            .map(|(device, endpoint)| Served::start(device.open(&mut disks)?, endpoint.endpoint()?))
             .collect::<anyhow::Result<Vec<_>>>()?,
-        (None, Some(device)) => vec![Served::start(device.open()?, arguments.endpoint.endpoint()?)?],
+        (None, Some(device)) => {
+            vec![Served::start(
+                device.open(&mut disks)?,
+                arguments.endpoint.endpoint()?,
+            )?]
+        }
         _ => bail!("say what to serve: a device, or --config with a file"),
     };
-    ending.wait()?;
+    signals.wait_for_end(|| disks.refresh());
     tracing::info!("ending");
     drop(served);
     Ok(ExitCode::SUCCESS)

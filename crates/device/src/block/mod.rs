@@ -21,6 +21,8 @@ mod zoned;
 mod zoned_tests;
 mod zones;
 
+use std::fmt;
+use std::io;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,20 +60,52 @@ pub struct Block {
 }
 
 /// A way to a disk that is in use, from any thread. Clones lead to the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Handle {
-    /// Of the session of now, if there is one.
-    outlet: Arc<Mutex<Option<Outlet>>>,
+    backend: Arc<dyn Backend>,
+    outlet: CurrentOutlet,
     zoned: Option<Arc<ZonedDisk>>,
 }
 
-impl Handle {
-    /// The backend's capacity has changed: the driver is told (`dev:blk:device-operation:02`).
-    pub fn capacity_changed(&self) {
-        let outlet = self.outlet.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outlet) = &*outlet {
+/// That of the session of now, if there is one.
+#[derive(Clone, Debug, Default)]
+struct CurrentOutlet(Arc<Mutex<Option<Outlet>>>);
+
+impl CurrentOutlet {
+    fn set(&self, outlet: Option<Outlet>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outlet;
+    }
+
+    fn config_changed(&self) {
+        if let Some(outlet) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             outlet.config_changed();
         }
+    }
+}
+
+impl Handle {
+    /// Looks at the size of the content again, which others may have changed, and tells the driver if it is another. Gives
+    /// the size in bytes. Errors: those of [`Backend::refresh`]; `Unsupported` for a zoned disk, whose zones are laid out for
+    /// the size that it has.
+    pub fn refresh(&self) -> io::Result<u64> {
+        if self.zoned.is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a zoned disk keeps its size; serve it anew, with a new state of its zones",
+            ));
+        }
+        let before = self.backend.capacity();
+        self.backend.refresh()?;
+        let now = self.backend.capacity();
+        if now != before {
+            self.capacity_changed();
+        }
+        Ok(now)
+    }
+
+    /// The backend's capacity has changed: the driver is told (`dev:blk:device-operation:02`).
+    pub fn capacity_changed(&self) {
+        self.outlet.config_changed();
     }
 
     /// Makes zone `index` of a zoned disk read-only or offline, as hardware does that fails. `false` if there is no such
@@ -80,6 +114,14 @@ impl Handle {
         self.zoned
             .as_ref()
             .is_some_and(|zoned| zoned.zones().put(index, zone).is_some())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("outlet", &self.outlet)
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,10 +149,14 @@ impl Block {
                 Some(Arc::new(ZonedDisk::new(zones, file)))
             }
         };
+        let outlet = CurrentOutlet::default();
+        let change = outlet.clone();
+        backend.on_change(Box::new(move || change.config_changed()));
         Ok(Self {
             write_back: Arc::new(AtomicBool::new(options.cache == Cache::WriteBack)),
             handle: Handle {
-                outlet: Arc::default(),
+                backend: backend.clone(),
+                outlet,
                 zoned: zoned.clone(),
             },
             backend,
@@ -254,8 +300,10 @@ impl Device for Block {
     fn config(&self) -> Vec<u8> {
         let options = &self.options;
         let sector_alignment = options.block_size / SECTOR_SIZE as u32;
+        // A size that has changed may end within a block, which is not the driver's then.
+        let blocks = self.backend.capacity() / u64::from(options.block_size);
         let mut config = Config {
-            capacity: (self.backend.capacity() / SECTOR_SIZE).into(),
+            capacity: (blocks * u64::from(sector_alignment)).into(),
             size_max: options.size_max().unwrap_or(0).into(),
             seg_max: options.seg_max.into(),
             geometry: options.geometry.map(Into::into).unwrap_or_default(),
@@ -316,7 +364,7 @@ impl Device for Block {
             self.write_back
                 .store(self.initial_cache(features), Ordering::Relaxed);
         }
-        *self.handle.outlet.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.outlet.clone());
+        self.handle.outlet.set(Some(session.outlet.clone()));
         let limits = |sectors, flags| Limits {
             sectors,
             ranges: MAX_DISCARD_SEG,
@@ -348,7 +396,7 @@ impl Device for Block {
         self.negotiated = None;
         self.write_back
             .store(self.options.cache == Cache::WriteBack, Ordering::Relaxed);
-        *self.handle.outlet.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.handle.outlet.set(None);
     }
 
     /// One byte: the cache.

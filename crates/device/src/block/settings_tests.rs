@@ -7,7 +7,7 @@ use ringwright_ring::ByteOrder;
 use ringwright_spec::block::zoned::Model;
 use ringwright_spec::block::{PreEolInfo, ReqType, Status};
 
-use super::backend::{Lane, Lifetime, Memory, Null, Request};
+use super::backend::{File, Lane, Lifetime, Limited, Memory, Null, Request};
 use super::tests::{ranges, read, request, write};
 use super::*;
 use crate::HostError;
@@ -297,6 +297,50 @@ fn a_change_of_capacity_is_told() {
     bench.host.reset();
     handle.capacity_changed();
     assert_eq!(bench.events.config_changes(), 1);
+}
+
+#[test]
+fn a_changed_size_is_looked_at_and_told_in_whole_blocks() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    image.as_file().set_len(1 << 20).unwrap();
+    let file = Arc::new(File::open(image.path(), false).unwrap());
+    // As behind limits, which are not the ones to know.
+    let limited = Arc::new(Limited::new(file, None, None));
+    let options = Options {
+        block_size: 4096,
+        ..Options::default()
+    };
+    let block = Block::new(limited.clone(), options).unwrap();
+    let handle = block.handle();
+    let mut bench = Bench::new(block, formats()[0]);
+    let _queue = bench.start(0, 16);
+    assert_eq!(handle.refresh().unwrap(), 1 << 20);
+    assert_eq!(bench.events.config_changes(), 0);
+    image.as_file().set_len((2 << 20) + 512).unwrap();
+    assert_eq!(handle.refresh().unwrap(), (2 << 20) + 512);
+    bench.events.wait_config_changes(1);
+    assert_eq!(config_of(&bench).capacity.get(), 4096);
+    image.as_file().set_len(0).unwrap();
+    assert!(handle.refresh().unwrap_err().to_string().contains("empty"));
+    assert_eq!(config_of(&bench).capacity.get(), 4096);
+
+    image.as_file().set_len(1 << 20).unwrap();
+    let zoned = Zoned {
+        model: ZoneModel::HostAware,
+        zone_size: 1 << 20,
+        zone_capacity: 0,
+        conventional: 0,
+        max_open: 0,
+        max_active: 0,
+        max_append: None,
+        state: None,
+    };
+    let options = Options {
+        zoned: Some(zoned),
+        ..Options::default()
+    };
+    let handle = Block::new(limited, options).unwrap().handle();
+    assert_eq!(handle.refresh().unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
 
 /// dev:blk:device-operation:15

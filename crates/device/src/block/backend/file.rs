@@ -223,14 +223,14 @@ impl File {
         })
     }
 
-    /// Looks at the size of the file again, which may have been changed, and gives what [`Backend::capacity`] is now.
-    pub fn refresh(&self) -> Result<u64, OpenError> {
+    /// [`Backend::refresh`], with the error as it is.
+    pub fn look_at_size(&self) -> Result<(), OpenError> {
         let path = self.path.clone();
         match size(&self.content.file) {
             Ok(Ok(size)) => {
                 check_size(&self.path, size)?;
                 self.content.capacity.store(size, Ordering::Relaxed);
-                Ok(size)
+                Ok(())
             }
             Ok(Err(kind)) => Err(OpenError::NotAnImage { path, kind }),
             Err(error) => {
@@ -253,6 +253,10 @@ impl fmt::Debug for File {
 impl Backend for File {
     fn capacity(&self) -> u64 {
         self.content.capacity.load(Ordering::Relaxed)
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        self.look_at_size().map_err(io::Error::other)
     }
 
     fn read_only(&self) -> bool {

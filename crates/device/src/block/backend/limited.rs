@@ -60,6 +60,14 @@ impl Backend for Limited {
         self.backend.capacity()
     }
 
+    fn refresh(&self) -> io::Result<()> {
+        self.backend.refresh()
+    }
+
+    fn on_change(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.backend.on_change(tell);
+    }
+
     fn read_only(&self) -> bool {
         self.backend.read_only()
     }

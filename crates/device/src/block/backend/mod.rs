@@ -43,6 +43,16 @@ pub trait Backend: Send + Sync {
     /// Size in bytes, a multiple of 512. It may change while the disk is in use.
     fn capacity(&self) -> u64;
 
+    /// Looks at the size again, which others may have changed; [`Backend::capacity`] is as before after an error. Backends
+    /// whose size nobody else changes have nothing to look at.
+    fn refresh(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// From now on `tell` is called after each change of the capacity that nobody has asked for by [`Backend::refresh`], from
+    /// any thread. Backends that have no such changes forget it.
+    fn on_change(&self, _tell: Box<dyn Fn() + Send + Sync>) {}
+
     /// Whether writing is refused.
     fn read_only(&self) -> bool {
         false

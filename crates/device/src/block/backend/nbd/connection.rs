@@ -36,6 +36,8 @@ struct Shared {
     /// There is something in the inbox.
     event: OwnedFd,
     size: AtomicU64,
+    /// Wants to know of a change of the size.
+    on_change: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 #[derive(Default)]
@@ -52,6 +54,7 @@ impl Connection {
             inbox: Mutex::default(),
             event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             size: AtomicU64::new(export.size),
+            on_change: Mutex::default(),
         });
         let client = Client {
             shared: shared.clone(),
@@ -76,6 +79,11 @@ impl Connection {
     /// Size of the export in bytes.
     pub fn size(&self) -> u64 {
         self.shared.size.load(Ordering::Relaxed)
+    }
+
+    /// From now on `tell` is called when the size has changed.
+    pub fn on_change(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        *lock(&self.shared.on_change) = Some(tell);
     }
 }
 
@@ -367,6 +375,9 @@ impl Client {
                         self.export.size
                     );
                     self.shared.size.store(export.size, Ordering::Relaxed);
+                    if let Some(tell) = &*lock(&self.shared.on_change) {
+                        tell();
+                    }
                 }
                 self.export = export;
                 self.wire = Some(wire);

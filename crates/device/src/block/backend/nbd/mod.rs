@@ -110,6 +110,10 @@ impl Backend for Nbd {
         self.connection.size()
     }
 
+    fn on_change(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.connection.on_change(tell);
+    }
+
     fn read_only(&self) -> bool {
         self.read_only
     }

@@ -220,6 +220,44 @@ fn a_server_that_is_killed_and_started_again_under_load_loses_nothing() {
     assert!(fs::read(place.path("image")).unwrap() == expected);
 }
 
+/// dev:blk:device-operation:02
+#[test]
+fn an_export_that_has_another_size_when_it_is_back_is_told_of() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let server = thread::spawn(move || {
+        // One that is about to end, which it says; then some whose exports are of no use, and one with a larger one.
+        for (turn, (size, flags)) in [(SIZE, 1), (1000, 1), (0, 1), (SIZE, 3), (2 * SIZE, 1)]
+            .into_iter()
+            .enumerate()
+        {
+            let (mut stream, _) = listener.accept().unwrap();
+            export_with(&mut stream, size as u64, flags);
+            let mut command = [0; 28];
+            if stream.read_exact(&mut command).is_err() {
+                continue;
+            }
+            let (error, data) = match turn {
+                0 => (108, &[][..]),
+                _ => (0, &[0x44; 512][..]),
+            };
+            let reply = [&[0x67, 0x44, 0x66, 0x98, 0, 0, 0, error], &command[8..16], data].concat();
+            stream.write_all(&reply).unwrap();
+            let left = stream.read(&mut command);
+            assert!(turn == 0 || left.is_ok());
+        }
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    assert_eq!(read(&mut queue, 0, 512), (Status::OK, vec![0x44; 512]));
+    bench.events.wait_config_changes(1);
+    let mut capacity = [0; 8];
+    bench.host.read_config(0, &mut capacity).unwrap();
+    assert_eq!(capacity, (2 * SIZE as u64 / 512).to_le_bytes());
+    drop((queue, bench));
+    server.join().unwrap();
+}
+
 #[test]
 fn requests_fail_when_a_server_is_gone_for_too_long_and_go_on_when_it_is_back() {
     let Some(program) = peer("qemu-nbd") else { return };
@@ -342,6 +380,11 @@ fn what_the_server_cannot_do_fails_and_only_that() {
 
 /// The server's part of the handshake.
 fn export(stream: &mut UnixStream, size: u64) {
+    export_with(stream, size, 1);
+}
+
+/// With these flags.
+fn export_with(stream: &mut UnixStream, size: u64, flags: u8) {
     stream.write_all(b"NBDMAGICIHAVEOPT\0\x03").unwrap();
     let mut asked = vec![0; 4 + 16 + 12];
     stream.read_exact(&mut asked).unwrap();
@@ -351,7 +394,7 @@ fn export(stream: &mut UnixStream, size: u64) {
         reply.extend(payload);
         reply
     };
-    let described = [&[0, 0][..], &size.to_be_bytes(), &[0, 1]].concat();
+    let described = [&[0, 0][..], &size.to_be_bytes(), &[0, flags]].concat();
     stream.write_all(&reply(3, &described)).unwrap();
     stream.write_all(&reply(1, &[])).unwrap();
 }
