@@ -11,7 +11,7 @@ use ringwright_spec::block::{ReqType, Status, features};
 
 use super::*;
 use crate::block::tests::{head, parts, pattern, ranges, read, request, write};
-use crate::block::{Block, Options};
+use crate::block::{Block, Cache, Options};
 use crate::testing::{Bench, Queue, formats};
 
 const MIB: usize = 1 << 20;
@@ -278,6 +278,143 @@ fn a_full_disk_is_an_error_until_there_is_room() {
         }
         assert_eq!(read(&mut queue, 100, 512), (Status::OK, vec![7; 512]));
         assert!(bench.events.resets().is_empty());
+    }
+}
+
+/// A file system in memory deallocates, and does not zero ranges otherwise.
+#[test]
+fn zeroes_are_written_where_the_file_system_does_not_zero() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let image = disk.0.path().join("image");
+    for rings in [Rings::Always, Rings::Never] {
+        fs::write(&image, vec![0xee; MIB / 2]).unwrap();
+        let Some(file) = open(&image, ("a small file system", way(false, rings))) else {
+            continue;
+        };
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        // Two of each, so that what was learned from the first is used.
+        for (sector, unmap) in [(8, 0), (240, 0), (480, 1), (720, 1)] {
+            let ranges = ranges(&[(sector, 200, unmap)]);
+            let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &ranges, 0);
+            assert_eq!(zeroes.0, Status::OK, "{rings:?}");
+            assert!(read(&mut queue, sector, 200 * 512).1 == [0; 200 * 512]);
+            assert!(read(&mut queue, sector + 200, 512).1 == [0xee; 512]);
+        }
+    }
+}
+
+/// A block device on a file, as long as this lives.
+struct Loop(String);
+
+impl Loop {
+    fn new(file: &Path) -> Option<Self> {
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output();
+        match made {
+            Ok(output) if output.status.success() => {
+                Some(Self(String::from_utf8(output.stdout).unwrap().trim().into()))
+            }
+            _ => missing("a loop device", &"losetup makes none"),
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_block_device_is_written_zeroed_and_discarded_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let behind = folder.path().join("behind");
+    for way in WAYS {
+        fs::write(&behind, vec![0xee; 4 * MIB]).unwrap();
+        let Some(device) = Loop::new(&behind) else { return };
+        let Some(file) = open(device.0.as_ref(), way) else {
+            continue;
+        };
+        let name = way.0;
+        assert_eq!(file.capacity(), 4 * MIB as u64);
+        let mut bench = bench(file);
+        let mut queue = bench.start(0, 128);
+        let data = pattern(3 * 4096, 5);
+        assert_eq!(write(&mut queue, 8, &data), Status::OK, "{name}");
+        assert!(read(&mut queue, 8, data.len()).1 == data, "{name}");
+        let mut empty = |r#type, ranges: &[(u64, u32, u32)]| {
+            let ranges = super::super::tests::ranges(ranges);
+            assert_eq!(request(&mut queue, r#type, 0, &ranges, 0).0, Status::OK, "{name}");
+            assert_eq!(
+                request(&mut queue, ReqType::FLUSH, 0, &[], 0).0,
+                Status::OK,
+                "{name}"
+            );
+            fs::metadata(&behind).unwrap().blocks() * 512
+        };
+        let full = empty(ReqType::WRITE_ZEROES, &[(1024, 1024, 0)]);
+        let deallocated = empty(ReqType::WRITE_ZEROES, &[(2048, 2048, 1)]);
+        assert!(deallocated <= full - MIB as u64, "{name}");
+        let discarded = empty(ReqType::DISCARD, &[(4096, 2048, 0)]);
+        assert!(discarded <= deallocated - MIB as u64, "{name}");
+        for sector in [1024, 2032, 2048, 4080] {
+            assert!(read(&mut queue, sector, 8192).1 == [0; 8192], "{name}");
+        }
+        assert!(read(&mut queue, 6144, 8192).1 == [0xee; 8192], "{name}");
+        assert!(fs::read(&behind).unwrap()[4096..][..data.len()] == data, "{name}");
+        assert!(bench.events.resets().is_empty());
+    }
+}
+
+/// A block device that has no room behind it: the page cache takes everything, and cannot get rid of it.
+#[test]
+fn what_cannot_be_made_stable_is_an_error_for_good() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let (behind, filler) = (disk.0.path().join("behind"), disk.0.path().join("filler"));
+    for rings in [Rings::Always, Rings::Never] {
+        for write_through in [false, true] {
+            fs::write(&filler, vec![1; 900 * 1024]).unwrap();
+            fs::File::create(&behind)
+                .unwrap()
+                .set_len(4 * MIB as u64)
+                .unwrap();
+            let Some(device) = Loop::new(&behind) else { return };
+            let file = open(device.0.as_ref(), ("a block device", way(false, rings)));
+            let Some(file) = file else { continue };
+            let options = Options {
+                cache: match write_through {
+                    true => Cache::WriteThrough,
+                    false => Cache::WriteBack,
+                },
+                ..Options::default()
+            };
+            let more = if write_through {
+                features::CONFIG_WCE
+            } else {
+                features::FLUSH
+            };
+            let mut bench = Bench::new(Block::new(file, options).unwrap(), formats()[1] | more);
+            let mut queue = bench.start(0, 128);
+            let name = format!("{rings:?}, write-through {write_through}");
+            // This fills what is left. A loop device does not notice that, but what comes after it.
+            write(&mut queue, 0, &vec![7; 256 * 1024]);
+            request(&mut queue, ReqType::FLUSH, 0, &[], 0);
+            let outcome = write(&mut queue, 2048, &vec![7; 256 * 1024]);
+            if write_through {
+                assert_eq!(outcome, Status::IOERR, "{name}");
+                continue;
+            }
+            assert_eq!(outcome, Status::OK, "{name}");
+            let mut flush = || request(&mut queue, ReqType::FLUSH, 0, &[], 0).0;
+            assert_eq!(flush(), Status::IOERR, "{name}");
+            // The kernel has forgotten what is lost, and would say that all is well.
+            fs::remove_file(&filler).unwrap();
+            assert_eq!(flush(), Status::IOERR, "{name}");
+            assert_eq!(read(&mut queue, 4096, 512).0, Status::OK, "{name}");
+        }
     }
 }
 
