@@ -312,6 +312,19 @@ mod tests {
             assert!(outcome(&[whole[..length].to_vec()]).is_err(), "{length}");
         }
         assert!(outcome(&[whole]).is_ok());
+        // Sizes of blocks that no disk has, and a maximum below the minimum.
+        let blocks = |minimum: u32, maximum: u32| {
+            let sizes = [minimum, minimum, maximum].map(u32::to_be_bytes).concat();
+            let info = reply(REP_INFO, &[&3u16.to_be_bytes()[..], &sizes].concat());
+            outcome(&[greeting(3), export(8192, 1), info, reply(REP_ACK, &[])])
+        };
+        for minimum in [0, 1536, 8192] {
+            assert!(
+                blocks(minimum, 1 << 20).unwrap_err().contains("blocks"),
+                "{minimum}"
+            );
+        }
+        assert_eq!(blocks(4096, 0).unwrap().maximum, 4096);
         let mut endless = reply(REP_INFO, &[]);
         endless[16..20].copy_from_slice(&u32::MAX.to_be_bytes());
         assert!(outcome(&[greeting(3), endless]).unwrap_err().contains("longer"));

@@ -295,6 +295,11 @@ fn a_reset_does_not_wait_for_a_server_that_says_nothing() {
         stream.write_all(&command[8..16]).unwrap();
         stream.write_all(&[0x11; 256]).unwrap();
         arrived.send(()).unwrap();
+        // The rest when nobody wants it any more, and the next reply with it.
+        stream.read_exact(&mut command).unwrap();
+        let magic = [0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0];
+        let rest = [&[0x22; 256][..], &magic, &command[8..16], &[0x33; 512]].concat();
+        stream.write_all(&rest).unwrap();
         let _ = stream.read(&mut command);
     });
     let mut bench = bench(place.connect(options(DEADLINE)));
@@ -305,7 +310,17 @@ fn a_reset_does_not_wait_for_a_server_that_says_nothing() {
     bench.host.reset();
     assert!(asked.elapsed() < DEADLINE / 4);
     assert_eq!(queue.poll(), None);
-    drop(bench);
+    bench.host.set_features(formats()[1] | features::FLUSH).unwrap();
+    bench.host.set_memory(bench.memory()).unwrap();
+    let mut next = bench.start(0, 128);
+    assert_eq!(read(&mut next, 0, 512), (Status::OK, vec![0x33; 512]));
+    // What came late is nowhere in the driver's memory.
+    for region in bench.memory().regions() {
+        let mut content = vec![0; region.segment().len()];
+        bench.memory().read(region.guest_address(), &mut content).unwrap();
+        assert!(!content.windows(16).any(|window| window == [0x22; 16]));
+    }
+    drop((queue, next, bench));
     server.join().unwrap();
 }
 
@@ -338,6 +353,41 @@ fn a_server_that_babbles_is_left_and_looked_for_again() {
     let mut bench = bench(place.connect(options(DEADLINE)));
     let mut queue = bench.start(0, 128);
     assert_eq!(read(&mut queue, 0, 512), (Status::OK, vec![0x22; 512]));
+    drop((queue, bench));
+    server.join().unwrap();
+}
+
+#[test]
+fn replies_that_come_together_each_go_to_their_place() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let mut commands = [0; 3 * 28];
+        stream.read_exact(&mut commands).unwrap();
+        // The last command's first; each with its sector as data.
+        let replies = commands.chunks(28).rev().map(|command| {
+            let sector = command[22] / 2;
+            [
+                &[0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0],
+                &command[8..16],
+                &[sector; 512],
+            ]
+            .concat()
+        });
+        stream.write_all(&replies.collect::<Vec<_>>().concat()).unwrap();
+        let _ = stream.read(&mut commands);
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    for sector in 1..4 {
+        queue.add(&[&head(ReqType::IN, sector)], &[512, 1]);
+    }
+    queue.publish();
+    let mut found: Vec<_> = (0..3).map(|_| parts(queue.wait())).collect();
+    found.sort_by_key(|(_, data)| data[0]);
+    assert_eq!(found, [1, 2, 3].map(|sector| (Status::OK, vec![sector; 512])));
     drop((queue, bench));
     server.join().unwrap();
 }
