@@ -359,6 +359,8 @@ impl Play {
             let id = taken.token.id();
             if self.queue.adopt(id, descriptors) {
                 self.adopted(id);
+                // At an odd place there may be more in flight than was ever available.
+                self.invented |= odd;
             }
         }
     }
