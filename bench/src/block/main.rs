@@ -21,6 +21,7 @@ use ringwright_spec::block::{DEVICE, SECTOR_SIZE};
 use ringwright_spec::{Features, block, feature};
 use ringwright_vfio_user::client::{Client, ClientOptions, Delivery};
 use ringwright_vhost_user::frontend::{Frontend, FrontendOptions};
+use ringwright_vhost_user::message::ProtocolFeatures;
 
 use process::Process;
 
@@ -85,7 +86,12 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match args.protocol {
         Protocol::VhostUser => {
-            let frontend = Frontend::connect(&args.socket, FrontendOptions::new(DEVICE.id))?;
+            let mut options = FrontendOptions::new(DEVICE.id);
+            // Likewise: not every back-end tracks what is in flight.
+            options.protocol_features = options
+                .protocol_features
+                .without(ProtocolFeatures::INFLIGHT_SHMFD);
+            let frontend = Frontend::connect(&args.socket, options)?;
             let area = frontend.area().clone();
             measure(&args, frontend, &area)
         }
