@@ -1,5 +1,9 @@
 //! A lane whose requests others carry out: threads, or a connection.
 
+#[cfg(test)]
+#[path = "crew_tests.rs"]
+mod tests;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
