@@ -1,5 +1,6 @@
 //! Counters of what goes through a virtqueue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What has gone through one virtqueue since its host was made; starting and stopping the queue does not clear it.
@@ -17,6 +18,23 @@ pub struct QueueCounters {
     pub notifications: u64,
     /// Errors that stopped the queue.
     pub errors: u64,
+    /// Chains that the device has at this moment.
+    pub in_flight: u64,
+}
+
+/// A look at the counters of a host from any thread, also after the host has ended. Clones look at the same.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Vec<Arc<Counters>>);
+
+impl Meter {
+    pub(crate) fn new(counters: impl Iterator<Item = Arc<Counters>>) -> Self {
+        Self(counters.collect())
+    }
+
+    /// What has gone through each queue, by index.
+    pub fn read(&self) -> Vec<QueueCounters> {
+        self.0.iter().map(|counters| counters.snapshot()).collect()
+    }
 }
 
 /// The shared form: written by the thread that serves the queue, read by any.
@@ -28,6 +46,7 @@ pub(crate) struct Counters {
     bytes_written: AtomicU64,
     notifications: AtomicU64,
     errors: AtomicU64,
+    in_flight: AtomicU64,
 }
 
 impl Counters {
@@ -49,6 +68,11 @@ impl Counters {
         add(&self.errors, more.errors);
     }
 
+    /// How many chains the device has now.
+    pub fn set_in_flight(&self, chains: u64) {
+        self.in_flight.store(chains, Ordering::Relaxed);
+    }
+
     pub fn snapshot(&self) -> QueueCounters {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         QueueCounters {
@@ -58,6 +82,7 @@ impl Counters {
             bytes_written: load(&self.bytes_written),
             notifications: load(&self.notifications),
             errors: load(&self.errors),
+            in_flight: load(&self.in_flight),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::kick::Kick;
 use crate::mailbox::{Message, mailbox};
 use crate::saved::Saved;
 use crate::{
-    ConfigError, Description, Device, HostEvents, Notify, Outlet, QueueCounters, Session, Virtqueue,
+    ConfigError, Description, Device, HostEvents, Meter, Notify, Outlet, QueueCounters, Session, Virtqueue,
 };
 
 pub use self::error::HostError;
@@ -406,10 +406,12 @@ impl Host {
 
     /// What has gone through each queue, by index.
     pub fn counters(&self) -> Vec<QueueCounters> {
-        self.queues
-            .iter()
-            .map(|entry| entry.counters.snapshot())
-            .collect()
+        self.meter().read()
+    }
+
+    /// The same from any thread, and later.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.queues.iter().map(|entry| entry.counters.clone()))
     }
 
     fn entry(&self, index: u16) -> Result<&QueueEntry, HostError> {

@@ -34,7 +34,7 @@ mod virtqueue;
 mod watch;
 
 pub use context::Context;
-pub use counters::QueueCounters;
+pub use counters::{Meter, QueueCounters};
 pub use device::{
     ConfigError, Description, Device, DeviceError, QueueDescription, Session, SharedMemory, Worker,
 };

@@ -23,6 +23,8 @@ pub struct Virtqueue {
     counters: Arc<Counters>,
     /// What the counters do not know yet.
     tally: QueueCounters,
+    /// Chains taken and not given back.
+    in_flight: u16,
     /// Chains left of the share of this callback.
     share: u16,
     /// [`crate::Worker::queue_ready`] is due.
@@ -63,6 +65,7 @@ impl Virtqueue {
         match self.ring.pop() {
             Ok(Some(chain)) => {
                 self.share -= 1;
+                self.in_flight += 1;
                 self.tally.bytes_read += chain.readable().len() as u64;
                 Some(chain)
             }
@@ -83,6 +86,7 @@ impl Virtqueue {
         match self.ring.complete(token, written) {
             Ok(()) => {
                 self.unpublished = true;
+                self.in_flight = self.in_flight.saturating_sub(1);
                 self.tally.chains += 1;
                 self.tally.bytes_written += u64::from(written);
             }
@@ -128,6 +132,7 @@ impl Virtqueue {
     /// it waited for has come; the framework does not call it for this chain.
     pub fn push_back(&mut self, token: Token) {
         self.ring.push_back(token);
+        self.in_flight -= 1;
         self.share += 1;
     }
 
@@ -154,6 +159,7 @@ impl Virtqueue {
             notify,
             counters,
             tally: QueueCounters::default(),
+            in_flight: 0,
             share: 0,
             ready: true,
             starved: false,
@@ -205,6 +211,7 @@ impl Virtqueue {
     /// Publishes what the callback has completed, notifies, and counts. Returns the driver's fault, if there was one.
     pub(crate) fn settle(&mut self) -> Option<RingError> {
         // Counted first, so that whoever sees a used buffer also sees it counted.
+        self.counters.set_in_flight(self.in_flight.into());
         if self.tally != QueueCounters::default() {
             self.counters.add(&std::mem::take(&mut self.tally));
         }
@@ -242,5 +249,12 @@ impl Virtqueue {
 
     pub(crate) fn set_memory(&mut self, memory: Arc<Memory>) -> Result<(), SetupError> {
         self.ring.set_memory(memory)
+    }
+}
+
+impl Drop for Virtqueue {
+    /// What was in flight is not any more: the driver does not get it back.
+    fn drop(&mut self) {
+        self.counters.set_in_flight(0);
     }
 }

@@ -36,6 +36,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
+use ringwright_device::Meter;
 use ringwright_memory::Memory;
 use ringwright_socket::accept;
 
@@ -53,6 +54,7 @@ pub struct Server {
     interrupts: Arc<Interrupts>,
     /// Of memory that cannot be mapped, if the function can work with one.
     shadow: Option<Arc<Shadow>>,
+    meter: Meter,
 }
 
 impl Server {
@@ -64,7 +66,13 @@ impl Server {
             function,
             interrupts,
             shadow: None,
+            meter: Meter::default(),
         }
+    }
+
+    /// The counters of the device's queues; none if the function is not known to have any.
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// Accepts one client after the other until `stop` is raised. What a client does wrong ends its connection at most. An
@@ -86,6 +94,13 @@ impl Server {
     pub fn serve_connection(&mut self, stream: impl Into<OwnedFd>, stop: &Stop) -> Result<(), ServerError> {
         let (function, shadow) = (&mut *self.function, self.shadow.as_deref());
         let outcome = Connection::new(function, &self.interrupts, shadow, stream.into(), stop).run();
+        // Told to stop, it ends what it has begun.
+        if stop.is_raised()
+            && self.function.is_migratable()
+            && let Err(error) = self.function.stop()
+        {
+            tracing::warn!(error, "requests may be left unanswered");
+        }
         // Nothing of the client's is kept: not its memory, not its descriptors.
         self.interrupts.forget_client();
         self.function.reset();

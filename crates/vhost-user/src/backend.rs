@@ -137,11 +137,18 @@ impl Backend {
     }
 
     /// Serves one front-end on a connected stream socket until it goes or `stop` is raised, and returns the device to
-    /// its initial state. An error is what ended the connection before that.
+    /// its initial state. Requests that are outstanding when `stop` is raised are completed first. An error is what ended the
+    /// connection before that.
     pub fn serve_connection(&mut self, stream: impl Into<OwnedFd>, stop: &Stop) -> Result<(), BackendError> {
         let socket = Socket::new(stream).with_stop(stop.clone());
         self.channel.clear();
         let outcome = Connection::new(&mut self.host, &self.channel, &self.options, socket).run();
+        // Told to stop, it ends what it has begun.
+        if stop.is_raised()
+            && let Err(error) = self.host.suspend()
+        {
+            tracing::warn!(%error, "requests may be left unanswered");
+        }
         // Nothing of the front-end's is kept: not its memory, not its descriptors.
         self.channel.clear();
         self.host.reset();

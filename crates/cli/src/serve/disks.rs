@@ -16,7 +16,7 @@ impl Disks {
     pub fn refresh(&self) {
         for (name, disk) in &self.0 {
             match disk.refresh() {
-                Ok(size) => tracing::info!("{name}: {size} bytes"),
+                Ok(resized) => tracing::info!("{name}: {} bytes", resized.now),
                 Err(error) => tracing::warn!("{name}: its size stays as it was: {error}"),
             }
         }

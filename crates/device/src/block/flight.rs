@@ -7,6 +7,7 @@ use ringwright_memory::{Held, Memory, Slices};
 use ringwright_ring::Token;
 
 use super::backend::Request;
+use super::counters::Counted;
 
 /// The outstanding requests of one queue, by the ids of their chains. Nothing is allocated for a request that is no larger
 /// than earlier ones.
@@ -16,9 +17,9 @@ pub(super) struct Flights {
 }
 
 /// One outstanding request.
-#[derive(Default)]
 pub(super) struct Flight {
     token: Option<Token>,
+    counted: Counted,
     /// The device-writable part of its chain.
     writable: Held,
     /// How many bytes of that the backend writes.
@@ -31,7 +32,7 @@ impl Flights {
     /// For a queue of at most `size` chains.
     pub fn new(size: u16) -> Self {
         Self {
-            by_id: (0..size).map(|_| Flight::default()).collect(),
+            by_id: (0..size).map(|_| Flight::new()).collect(),
             outstanding: 0,
         }
     }
@@ -39,6 +40,11 @@ impl Flights {
     /// Nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.outstanding == 0
+    }
+
+    /// How many are outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// The place for a chain that is not outstanding.
@@ -74,6 +80,26 @@ impl Flights {
 }
 
 impl Flight {
+    fn new() -> Self {
+        Self {
+            token: None,
+            counted: Counted::UNKNOWN,
+            writable: Held::default(),
+            written: 0,
+            rest: Vec::new(),
+        }
+    }
+
+    /// What the request is counted as, from now on.
+    pub fn count_as(&mut self, counted: Counted) {
+        self.counted = counted;
+    }
+
+    /// What it is counted as.
+    pub fn counted(&self) -> Counted {
+        self.counted
+    }
+
     /// Keeps what the answer is written to.
     pub fn hold(&mut self, writable: Slices<'_>, memory: &Arc<Memory>, written: usize) -> io::Result<()> {
         self.written = written;

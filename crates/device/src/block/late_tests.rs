@@ -252,3 +252,62 @@ fn late_failures_are_answered_as_such_and_show_no_memory() {
     assert_eq!(read(&mut queue, AT_ONCE, 8 * 512), (Status::OK, expected));
     assert!(bench.events.resets().is_empty());
 }
+
+#[test]
+fn requests_are_counted_by_kind_and_late_ones_by_their_time() {
+    let late = Late::new();
+    let more = features::FLUSH | features::WRITE_ZEROES | features::DISCARD;
+    let block = late.block();
+    let handle = block.handle();
+    let mut bench = Bench::new(block, formats()[0] | more);
+    let mut queue = bench.start(0, 128);
+    assert_eq!(handle.counters(), [RequestCounters::default()]);
+    assert_eq!(write(&mut queue, 0, &[1; 1024]), Status::OK);
+    assert_eq!(read(&mut queue, 0, 512).0, Status::OK);
+    assert_eq!(read(&mut queue, 1 << 40, 512).0, Status::IOERR);
+    let range = ranges(&[(0, 1, 0)]);
+    assert_eq!(request(&mut queue, ReqType::DISCARD, 0, &range, 0).0, Status::OK);
+    assert_eq!(
+        request(&mut queue, ReqType::WRITE_ZEROES, 0, &range, 0).0,
+        Status::OK
+    );
+    assert_eq!(request(&mut queue, ReqType::GET_ID, 0, &[], 20).0, Status::OK);
+    assert_eq!(request(&mut queue, ReqType(77), 0, &[], 0).0, Status::UNSUPP);
+    let kind = |requests, errors, bytes| KindCounters {
+        requests,
+        errors,
+        bytes,
+    };
+    let expected = RequestCounters {
+        reads: kind(2, 1, 512),
+        writes: kind(1, 0, 1024),
+        discards: kind(1, 0, 0),
+        write_zeroes: kind(1, 0, 0),
+        others: kind(2, 1, 0),
+        ..RequestCounters::default()
+    };
+    assert_eq!(handle.counters(), [expected]);
+
+    let start = std::time::Instant::now();
+    for sector in 0..3 {
+        queue.add(&[&head(ReqType::IN, AT_ONCE + sector)], &[512, 1]);
+    }
+    queue.publish();
+    late.wait_for(3);
+    wait_until("they are counted", || bench.host.counters()[0].in_flight == 3);
+    late.fails.store(true, Ordering::SeqCst);
+    late.set_open(true);
+    for _ in 0..3 {
+        assert_eq!(parts(queue.wait()).0, Status::IOERR);
+    }
+    let most = start.elapsed() * 3;
+    wait_until("they are not any more", || {
+        bench.host.counters()[0].in_flight == 0
+    });
+    let counters = handle.counters()[0];
+    assert_eq!((counters.reads, counters.late), (kind(5, 4, 512), 3));
+    assert!(!counters.late_time.is_zero() && counters.late_time <= most);
+    let meter = bench.host.meter();
+    drop(bench);
+    assert_eq!(meter.read()[0].chains, 10);
+}

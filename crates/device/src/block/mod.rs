@@ -3,6 +3,7 @@
 //! Each request queue is a group of its own, so that every queue has its thread; they share the backend.
 
 pub mod backend;
+mod counters;
 mod flight;
 #[cfg(test)]
 mod late_tests;
@@ -11,6 +12,8 @@ mod legacy_tests;
 mod options;
 mod request;
 mod request_queue;
+#[cfg(test)]
+mod resize_tests;
 #[cfg(test)]
 mod settings_tests;
 #[cfg(test)]
@@ -34,6 +37,8 @@ use zerocopy::IntoBytes;
 
 use crate::{ConfigError, Description, Device, DeviceError, Outlet, QueueDescription, Session, Worker};
 use backend::Backend;
+use counters::Counters;
+pub use counters::{KindCounters, RequestCounters};
 pub use options::{Cache, DiskGeometry, DiskTopology, Options, OptionsError, ZoneModel, Zoned};
 use request::{Limits, Terms};
 use request_queue::RequestQueue;
@@ -65,6 +70,17 @@ pub struct Handle {
     backend: Arc<dyn Backend>,
     outlet: CurrentOutlet,
     zoned: Option<Arc<ZonedDisk>>,
+    /// By queue.
+    counters: Arc<[Arc<Counters>]>,
+}
+
+/// Sizes in bytes: before a change, and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resized {
+    /// Size before.
+    pub before: u64,
+    /// Size now.
+    pub now: u64,
 }
 
 /// That of the session of now, if there is one.
@@ -84,10 +100,19 @@ impl CurrentOutlet {
 }
 
 impl Handle {
-    /// Looks at the size of the content again, which others may have changed, and tells the driver if it is another. Gives
-    /// the size in bytes. Errors: those of [`Backend::refresh`]; `Unsupported` for a zoned disk, whose zones are laid out for
-    /// the size that it has.
-    pub fn refresh(&self) -> io::Result<u64> {
+    /// Looks at the size of the content again, which others may have changed, and tells the driver if it is another. Errors:
+    /// those of [`Backend::refresh`]; `Unsupported` for a zoned disk, whose zones are laid out for the size that it has.
+    pub fn refresh(&self) -> io::Result<Resized> {
+        self.change(|backend| backend.refresh())
+    }
+
+    /// Gives the content another size in bytes, and tells the driver. Errors: those of [`Backend::resize`]; `Unsupported` for a
+    /// zoned disk. What the content loses is gone, so whoever makes it smaller had better ask the driver first.
+    pub fn resize(&self, size: u64) -> io::Result<Resized> {
+        self.change(|backend| backend.resize(size))
+    }
+
+    fn change(&self, change: impl FnOnce(&dyn Backend) -> io::Result<()>) -> io::Result<Resized> {
         if self.zoned.is_some() {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -95,12 +120,22 @@ impl Handle {
             ));
         }
         let before = self.backend.capacity();
-        self.backend.refresh()?;
+        change(&*self.backend)?;
         let now = self.backend.capacity();
         if now != before {
             self.capacity_changed();
         }
-        Ok(now)
+        Ok(Resized { before, now })
+    }
+
+    /// Size of the content in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.backend.capacity()
+    }
+
+    /// What each queue has been asked for, by index.
+    pub fn counters(&self) -> Vec<RequestCounters> {
+        self.counters.iter().map(|queue| queue.snapshot()).collect()
     }
 
     /// The backend's capacity has changed: the driver is told (`dev:blk:device-operation:02`).
@@ -158,6 +193,7 @@ impl Block {
                 backend: backend.clone(),
                 outlet,
                 zoned: zoned.clone(),
+                counters: (0..options.queues).map(|_| Arc::default()).collect(),
             },
             backend,
             options,
@@ -389,6 +425,7 @@ impl Device for Block {
             self.backend.clone(),
             terms,
             self.zoned.clone(),
+            self.handle.counters.get(group).cloned().unwrap_or_default(),
         )?))
     }
 

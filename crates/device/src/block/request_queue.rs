@@ -8,6 +8,7 @@ use ringwright_ring::{Chain, Token};
 use ringwright_spec::block::{Status, features};
 
 use super::backend::{Backend, Lane, Request};
+use super::counters::{Counted, Counters, Tally};
 use super::flight::Flights;
 use super::request::{Failure, Outcome, Terms, Work, answer, data_of};
 use super::zoned::ZonedDisk;
@@ -29,6 +30,8 @@ pub(super) struct RequestQueue {
     /// What [`Work::Many`] is about.
     many: Vec<Request<'static>>,
     reported: Reported,
+    tally: Tally,
+    counters: Arc<Counters>,
 }
 
 impl Worker for RequestQueue {
@@ -40,9 +43,60 @@ impl Worker for RequestQueue {
     }
 
     fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
-        let Some(queue) = context.queue(queue) else {
-            return Ok(());
-        };
+        match context.queue(queue) {
+            Some(queue) => self.counting(|this| this.serve(queue)),
+            None => Ok(()),
+        }
+    }
+
+    fn source_ready(&mut self, context: &mut Context, _source: Source) -> Result<(), DeviceError> {
+        match context.queue(self.index) {
+            Some(queue) => self.counting(|this| this.land(queue)),
+            None => Ok(()),
+        }
+    }
+
+    fn stop_queue(&mut self, context: &mut Context, _queue: u16) -> Result<(), DeviceError> {
+        self.counting(|this| this.land_all(context))
+    }
+
+    fn suspend(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        self.counting(|this| this.land_all(context))
+    }
+}
+
+impl RequestQueue {
+    /// For queue `index`, of at most `depth` outstanding requests.
+    pub fn new(
+        index: u16,
+        depth: u16,
+        backend: Arc<dyn Backend>,
+        terms: Terms,
+        zoned: Option<Arc<ZonedDisk>>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, DeviceError> {
+        let lane = backend
+            .clone()
+            .lane(depth)
+            .map_err(DeviceError::io("preparing the disk's content for a queue"))?;
+        Ok(Self {
+            index,
+            lane,
+            // A barrier, too, is nothing else (section 5.2.6.3).
+            one_by_one: zoned.is_some() || terms.features.contains(features::BARRIER),
+            zoned,
+            backend,
+            flights: Flights::new(depth),
+            many: Vec::with_capacity(terms.discard.ranges as usize),
+            terms,
+            reported: Reported::default(),
+            tally: Tally::default(),
+            counters,
+        })
+    }
+
+    /// Serves what is available.
+    fn serve(&mut self, queue: &mut Virtqueue) -> Result<(), DeviceError> {
         self.terms.capacity = self.backend.capacity();
         self.terms.lifetime = self.backend.lifetime();
         if self.one_by_one {
@@ -60,49 +114,6 @@ impl Worker for RequestQueue {
         }
     }
 
-    fn source_ready(&mut self, context: &mut Context, _source: Source) -> Result<(), DeviceError> {
-        match context.queue(self.index) {
-            Some(queue) => self.land(queue),
-            None => Ok(()),
-        }
-    }
-
-    fn stop_queue(&mut self, context: &mut Context, _queue: u16) -> Result<(), DeviceError> {
-        self.land_all(context)
-    }
-
-    fn suspend(&mut self, context: &mut Context) -> Result<(), DeviceError> {
-        self.land_all(context)
-    }
-}
-
-impl RequestQueue {
-    /// For queue `index`, of at most `depth` outstanding requests.
-    pub fn new(
-        index: u16,
-        depth: u16,
-        backend: Arc<dyn Backend>,
-        terms: Terms,
-        zoned: Option<Arc<ZonedDisk>>,
-    ) -> Result<Self, DeviceError> {
-        let lane = backend
-            .clone()
-            .lane(depth)
-            .map_err(DeviceError::io("preparing the disk's content for a queue"))?;
-        Ok(Self {
-            index,
-            lane,
-            // A barrier, too, is nothing else (section 5.2.6.3).
-            one_by_one: zoned.is_some() || terms.features.contains(features::BARRIER),
-            zoned,
-            backend,
-            flights: Flights::new(depth),
-            many: Vec::with_capacity(terms.discard.ranges as usize),
-            terms,
-            reported: Reported::default(),
-        })
-    }
-
     /// Carries out one request and says how many bytes it wrote to the driver; `None` if it takes time.
     #[inline]
     fn answer_now(&mut self, chain: &Chain<'_>) -> Option<u32> {
@@ -112,6 +123,10 @@ impl RequestQueue {
         };
         self.many.clear();
         let asked = self.terms.take_apart(chain.readable());
+        let counted = match &asked {
+            Ok(asked) => Counted::of(asked, to_driver),
+            Err(_) => Counted::UNKNOWN,
+        };
         let work = asked.and_then(|asked| self.terms.understand(&asked, to_driver, &mut self.many));
         let outcome = match work {
             Ok(Work::Done(written)) => Ok(written),
@@ -127,7 +142,7 @@ impl RequestQueue {
             }
             Err(failure) => Err(failure),
         };
-        Some(self.answer(writable, outcome))
+        Some(self.answer(writable, counted, outcome))
     }
 
     /// Takes the available requests, and completes each before the next is begun.
@@ -140,7 +155,7 @@ impl RequestQueue {
                 Some(to_driver) => self.perform(&chain, to_driver, &memory),
                 None => Ok(0),
             };
-            let written = self.answer(writable, outcome);
+            let written = self.answer(writable, self.counted(&chain), outcome);
             let token = chain.into_token();
             queue.complete(token, written);
         }
@@ -201,12 +216,13 @@ impl RequestQueue {
         let outcome = match self.hand_over(&chain, memory) {
             Ok(None) => {
                 self.flights.set_out(id, chain.into_token());
+                self.tally.set_out();
                 return None;
             }
             Ok(Some(written)) => Ok(written),
             Err(failure) => Err(failure),
         };
-        let written = self.answer(writable, outcome);
+        let written = self.answer(writable, self.counted(&chain), outcome);
         Some((chain.into_token(), written))
     }
 
@@ -228,6 +244,7 @@ impl RequestQueue {
         let flight = self.flights.prepare(chain.id())?;
         flight.hold(chain.writable(), memory, written)?;
         flight.follow(&self.many);
+        flight.count_as(Counted::of(&asked, to_driver));
         match self.lane.later(chain.id(), &request, memory) {
             Ok(()) => Ok(None),
             Err(error) => {
@@ -255,6 +272,7 @@ impl RequestQueue {
             }
             let outcome = result.map(|()| flight.written()).map_err(Failure::Io);
             let outcome = outcome.map_err(|failure| self.reported.status(failure));
+            self.tally.answered(flight.counted(), outcome.is_ok());
             let written = answer(flight.writable(), outcome);
             if let Some(token) = self.flights.land(id) {
                 queue.complete(token, written);
@@ -289,8 +307,24 @@ impl RequestQueue {
     }
 
     #[inline]
-    fn answer(&mut self, writable: Slices<'_>, outcome: Outcome) -> u32 {
+    fn answer(&mut self, writable: Slices<'_>, counted: Counted, outcome: Outcome) -> u32 {
+        self.tally.answered(counted, outcome.is_ok());
         answer(writable, outcome.map_err(|failure| self.reported.status(failure)))
+    }
+
+    /// What a request is counted as that is not in a hurry.
+    fn counted(&self, chain: &Chain<'_>) -> Counted {
+        match (self.terms.take_apart(chain.readable()), data_of(chain.writable())) {
+            (Ok(asked), Some(to_driver)) => Counted::of(&asked, to_driver),
+            _ => Counted::UNKNOWN,
+        }
+    }
+
+    /// Does what a callback does, and counts it.
+    fn counting<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let outcome = work(self);
+        self.tally.settle(&self.counters, self.flights.outstanding());
+        outcome
     }
 }
 

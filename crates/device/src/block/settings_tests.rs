@@ -314,10 +314,10 @@ fn a_changed_size_is_looked_at_and_told_in_whole_blocks() {
     let handle = block.handle();
     let mut bench = Bench::new(block, formats()[0]);
     let _queue = bench.start(0, 16);
-    assert_eq!(handle.refresh().unwrap(), 1 << 20);
+    assert_eq!(handle.refresh().unwrap().now, 1 << 20);
     assert_eq!(bench.events.config_changes(), 0);
     image.as_file().set_len((2 << 20) + 512).unwrap();
-    assert_eq!(handle.refresh().unwrap(), (2 << 20) + 512);
+    assert_eq!(handle.refresh().unwrap().now, (2 << 20) + 512);
     bench.events.wait_config_changes(1);
     assert_eq!(config_of(&bench).capacity.get(), 4096);
     image.as_file().set_len(0).unwrap();

@@ -38,6 +38,7 @@ impl Server {
                 *size = bar.size;
             }
         }
+        let meter = function.meter();
         let virtio = Virtio {
             notifier: function.notifier(),
             places: function.notify_places(),
@@ -46,6 +47,7 @@ impl Server {
         };
         Ok(Self {
             shadow: Some(shadow),
+            meter,
             ..Self::new(Box::new(virtio), interrupts)
         })
     }

@@ -12,7 +12,7 @@ use ringwright_spec::block::SECTOR_SIZE;
 use ringwright_sys::uring::Ring;
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, fallocate, fcntl_setfl, fdatasync,
-    fstat, fstatfs, open, seek, statx,
+    fstat, fstatfs, ftruncate, open, seek, statx,
 };
 use rustix::io::Errno;
 
@@ -257,6 +257,22 @@ impl Backend for File {
 
     fn refresh(&self) -> io::Result<()> {
         self.look_at_size().map_err(io::Error::other)
+    }
+
+    fn resize(&self, size: u64) -> io::Result<()> {
+        let unsupported = |why: &str| Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        if self.read_only {
+            return unsupported("the image is served read-only");
+        }
+        match FileType::from_raw_mode(fstat(&self.content.file)?.st_mode) {
+            FileType::RegularFile => ftruncate(&self.content.file, size)?,
+            _ => {
+                return unsupported(
+                    "a block device is resized by whoever provides it; look at its size again then",
+                );
+            }
+        }
+        self.refresh()
     }
 
     fn read_only(&self) -> bool {

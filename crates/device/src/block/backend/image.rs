@@ -5,12 +5,16 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use imago::file::File as Storage;
 use imago::qcow2::Qcow2;
 use imago::vmdk::Vmdk;
-use imago::{FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate, StorageOpenOptions};
+use imago::{
+    FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate, StorageOpenOptions,
+    format::PreallocateMode,
+};
 use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
 use rustix::fs::{Mode, OFlags, open};
@@ -79,8 +83,9 @@ pub enum ImageError {
 /// Keeps a disk's content in an image file. A few threads carry out the requests; data are copied.
 pub struct Image {
     path: PathBuf,
-    capacity: u64,
+    capacity: AtomicU64,
     read_only: bool,
+    content: Arc<Content>,
     pool: Arc<Pool>,
 }
 
@@ -88,6 +93,8 @@ pub struct Image {
 struct Content {
     /// Discarding needs the image for itself.
     image: RwLock<FormatAccess<Storage>>,
+    /// What the image leaves out is another image's.
+    stands_on_another: bool,
     /// Has the locks.
     _lock: Option<OwnedFd>,
 }
@@ -129,26 +136,48 @@ impl Image {
         if format == ImageFormat::Qcow2 {
             check_tables(&path).map_err(failed)?;
         }
+        let stands_on_another = stands_on_another(&path).map_err(failed)?;
         let capacity = image.size();
         if capacity == 0 || !capacity.is_multiple_of(SECTOR_SIZE) {
             return Err(ImageError::Size { path, size: capacity });
         }
-        let content = Content {
+        let content = Arc::new(Content {
             image: RwLock::new(image),
+            stands_on_another,
             _lock: lock,
-        };
+        });
         Ok(Self {
             path,
-            capacity,
+            capacity: AtomicU64::new(capacity),
             read_only,
-            pool: Arc::new(Pool::new(Arc::new(content))),
+            pool: Arc::new(Pool::new(content.clone())),
+            content,
         })
     }
 }
 
 impl Backend for Image {
     fn capacity(&self) -> u64 {
-        self.capacity
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Images grow; what they would lose by becoming smaller is not given up.
+    fn resize(&self, size: u64) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the image is served read-only",
+            ));
+        }
+        if size < self.capacity() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "an image of this format only grows while it is served; make it smaller by `qemu-img resize --shrink`",
+            ));
+        }
+        self.content.grow(size)?;
+        self.capacity.store(size, Ordering::Relaxed);
+        Ok(())
     }
 
     fn read_only(&self) -> bool {
@@ -226,6 +255,18 @@ impl Content {
         })
     }
 
+    /// Grows the image for good. What is new reads as zeroes, also where an image that this one stands on is larger.
+    fn grow(&self, size: u64) -> io::Result<()> {
+        let mode = match self.stands_on_another {
+            true => PreallocateMode::Zero,
+            false => PreallocateMode::None,
+        };
+        let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+        image.resize(size, mode)?;
+        image.flush()?;
+        image.sync()
+    }
+
     fn shared<R>(&self, with: impl FnOnce(&FormatAccess<Storage>) -> R) -> R {
         with(&self.image.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -270,6 +311,14 @@ fn check_tables(path: &Path) -> io::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether a qcow2 file stands on another one; as good as any answer for files that cannot grow.
+fn stands_on_another(path: &Path) -> io::Result<bool> {
+    let mut header = [0; 16];
+    std::fs::File::open(path)?.read_exact(&mut header)?;
+    // backing_file_offset
+    Ok(header[8..] != [0; 8])
 }
 
 /// Calls `with` with memory of this thread's own: the formats want plain memory, which shared memory is not.

@@ -64,6 +64,10 @@ impl Backend for Limited {
         self.backend.refresh()
     }
 
+    fn resize(&self, size: u64) -> io::Result<()> {
+        self.backend.resize(size)
+    }
+
     fn on_change(&self, tell: Box<dyn Fn() + Send + Sync>) {
         self.backend.on_change(tell);
     }

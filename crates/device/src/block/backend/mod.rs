@@ -49,6 +49,16 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// Gives the content another size in bytes, a multiple of 512 that is not 0. What is new reads as zeroes. Requests may be
+    /// outstanding; what they find or leave beyond the end of a smaller content is not defined. Errors: `Unsupported` with what
+    /// to do instead, and those of the operating system; the size is as before then.
+    fn resize(&self, _size: u64) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kind of disk cannot be resized here",
+        ))
+    }
+
     /// From now on `tell` is called after each change of the capacity that nobody has asked for by [`Backend::refresh`], from
     /// any thread. Backends that have no such changes forget it.
     fn on_change(&self, _tell: Box<dyn Fn() + Send + Sync>) {}

@@ -20,7 +20,7 @@ use ringwright_memory::Memory;
 use ringwright_ring::ByteOrder;
 use ringwright_spec::{Features, Status, feature};
 
-use crate::{Description, Device, Host, HostError, HostOptions, QueueCounters};
+use crate::{Description, Device, Host, HostError, HostOptions, Meter, QueueCounters};
 
 use self::config::Generation;
 pub(crate) use self::level::Level;
@@ -159,6 +159,11 @@ impl Core {
     /// What has gone through each queue, by index.
     pub fn counters(&self) -> Vec<QueueCounters> {
         self.host.counters()
+    }
+
+    /// The same from any thread, and later.
+    pub fn meter(&self) -> Meter {
+        self.host.meter()
     }
 
     /// The memory that the driver's addresses lead to, from now on, also while queues run. A virtqueue that is not in it rests

@@ -30,7 +30,7 @@ use self::interrupts::Interrupts;
 use self::msix::Msix;
 use self::space::ConfigSpace;
 use super::core::{Core, Interface, Notifier, set_high, set_low};
-use crate::{Device, QueueCounters};
+use crate::{Device, Meter, QueueCounters};
 
 pub use self::bars::{Bar, BarKind, SharedMemoryPlace};
 pub use self::notify::NotifyPlaces;
@@ -120,6 +120,11 @@ impl Function {
     /// What has gone through each queue, by index.
     pub fn counters(&self) -> Vec<QueueCounters> {
         self.core.counters()
+    }
+
+    /// The same from any thread, and later.
+    pub fn meter(&self) -> Meter {
+        self.core.meter()
     }
 
     /// Everything that a driver may negotiate on the interface that it uses.
