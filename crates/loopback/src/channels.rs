@@ -68,6 +68,11 @@ impl Channels {
         &self.area
     }
 
+    /// The same memory, as the devices see it.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Lets `see` look at the device's side of a subchannel, if there is one.
     pub fn with_subchannel<R>(&self, id: u32, see: impl FnOnce(&mut Subchannel) -> R) -> Option<R> {
         self.lock().subchannel(id).map(see)

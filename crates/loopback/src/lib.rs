@@ -73,6 +73,7 @@ impl Default for LoopbackOptions {
 pub struct Loopback {
     host: Host,
     signal: Arc<Signal>,
+    memory: Arc<Memory>,
     area: Arc<Area>,
     masked: Features,
     /// What the driver has accepted, before FEATURES_OK.
@@ -115,11 +116,13 @@ impl Loopback {
         let area = Area::from_region(region.clone()).ok_or(LoopbackError::NoArea(length))?;
         let signal = Arc::new(Signal::new().map_err(LoopbackError::Event)?);
         let mut host = Host::new(device, host_options, signal.clone())?;
-        host.set_memory(Arc::new(Memory::new(vec![region])?))?;
+        let memory = Arc::new(Memory::new(vec![region])?);
+        host.set_memory(memory.clone())?;
         let waiting = vec![None; host.description().queues.len()];
         Ok(Self {
             host,
             signal,
+            memory,
             area,
             masked: masked_features,
             features: Features::NONE,
@@ -131,6 +134,11 @@ impl Loopback {
     /// The memory that the device reaches: rings and buffers go there.
     pub fn area(&self) -> &Arc<Area> {
         &self.area
+    }
+
+    /// The same memory, as the device sees it.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// The device's side.

@@ -18,6 +18,7 @@ pub struct MmioRegisters {
     model: Arc<Mutex<Mmio>>,
     notifier: Notifier,
     line: Arc<Line>,
+    memory: Arc<Memory>,
     area: Arc<Area>,
 }
 
@@ -35,11 +36,13 @@ impl MmioRegisters {
         let area = Area::from_region(region.clone()).ok_or(LoopbackError::NoArea(length))?;
         let line = Arc::new(Line::default());
         let mut model = Mmio::new(device, options, line.clone())?;
-        model.set_memory(Arc::new(Memory::new(vec![region])?));
+        let memory = Arc::new(Memory::new(vec![region])?);
+        model.set_memory(memory.clone());
         Ok(Self {
             notifier: model.notifier(),
             model: Arc::new(Mutex::new(model)),
             line,
+            memory,
             area,
         })
     }
@@ -47,6 +50,11 @@ impl MmioRegisters {
     /// The memory that the device reaches.
     pub fn area(&self) -> &Arc<Area> {
         &self.area
+    }
+
+    /// The same memory, as the device sees it.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// Lets `see` look at the device's side.

@@ -34,9 +34,11 @@ pub struct PciSlot {
 }
 
 /// The configuration space of a function, or of none.
+#[derive(Clone)]
 pub struct PciConfig(Option<PciSlot>);
 
 /// Registers in a BAR.
+#[derive(Clone)]
 pub struct BarRegisters {
     slot: PciSlot,
     region: Region,
@@ -89,6 +91,11 @@ impl PciBus {
     /// The memory that the devices reach.
     pub fn area(&self) -> &Arc<Area> {
         &self.area
+    }
+
+    /// The same memory, as the devices see it.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// The function at an address of the bus, if there is one.

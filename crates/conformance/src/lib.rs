@@ -1,0 +1,44 @@
+//! Tells any VIRTIO implementation which clause of the document it breaks.
+//!
+//! Every normative sentence of the document is a [`Clause`]. A [`Check`] names clauses, does something to a
+//! [`Subject`], a device of whatever make on whatever bus, by registers and rings that it writes itself, and comes to a
+//! [`Verdict`]. Each check has mutants ([`Mutant`]): lenses before a right device that make it break just that clause, so
+//! that the check is known to see it.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use ringwright_conformance::{RunOptions, Verdict, device, run, subject::VhostUser};
+//!
+//! let disk = Arc::new(VhostUser::new("/run/disk.sock", 2));
+//! let checks: Vec<_> = device::checks().collect();
+//! for record in run(disk, &checks, &RunOptions::default(), |_| {})? {
+//!     if let Verdict::Fail { clause, evidence } = record.verdict {
+//!         eprintln!("{}: {clause}: {evidence}", record.check.name);
+//!     }
+//! }
+//! # Ok::<(), ringwright_conformance::subject::SubjectError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod device;
+pub mod mutant;
+pub mod raw;
+pub mod subject;
+
+mod check;
+mod coverage;
+mod exercise;
+mod live;
+mod probe;
+mod registry;
+mod run;
+
+pub use check::{Check, Ended, Needs, Outcome, Verdict};
+pub use coverage::{Coverage, coverage};
+pub use exercise::{Answer, Exercise, exercise};
+pub use live::Live;
+pub use mutant::Mutant;
+pub use probe::{Probe, QUIET};
+pub use registry::{Clause, Observed, Side, Strength, clause, clauses};
+pub use run::{Record, RunOptions, run};
+pub use subject::Subject;

@@ -1,0 +1,267 @@
+//! What a check has in its hands: a specimen, and the steps that every check takes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringwright_driver::{Interrupt, Transport};
+use ringwright_memory::{Area, Buffer};
+use ringwright_spec::status::Status;
+use ringwright_spec::{Features, feature};
+
+use crate::check::{Ended, Needs, Outcome};
+use crate::raw::{Queue, Used};
+use crate::subject::{Bus, Raw, Specimen, Subject, Trace};
+
+/// How long a device is watched for what it must not do.
+pub const QUIET: Duration = Duration::from_millis(20);
+
+/// Descriptors of a virtqueue, if the device has as many.
+const QUEUE_SIZE: u16 = 32;
+
+/// A specimen, and a record of what is done to it.
+///
+/// Its methods end a check as inconclusive where a device does not do what no clause of the check is about.
+pub struct Probe {
+    specimen: Specimen,
+    bus: Bus,
+    trace: Trace,
+    /// How long a device may take for what it has to do.
+    patience: Duration,
+}
+
+impl Probe {
+    /// A specimen of `subject`.
+    pub(crate) fn new(subject: &dyn Subject, trace: &Trace, patience: Duration) -> Outcome<Self> {
+        let specimen = subject
+            .open(trace)
+            .map_err(|error| Ended::Inconclusive(format!("the subject: {error}")))?;
+        Ok(Self {
+            specimen,
+            bus: subject.bus(),
+            trace: trace.clone(),
+            patience,
+        })
+    }
+
+    /// Ends the check if the specimen has not what it needs.
+    pub(crate) fn need(&mut self, needs: &Needs) -> Outcome {
+        if !needs.buses.is_empty() && !needs.buses.contains(&self.bus) {
+            let names: Vec<_> = needs.buses.iter().map(|bus| bus.name()).collect();
+            return Err(Ended::NotApplicable(format!(
+                "it is not on {}",
+                names.join(" or ")
+            )));
+        }
+        if needs.device.is_some_and(|id| id != self.device_id()) {
+            return Err(Ended::NotApplicable("it is a device of another type".into()));
+        }
+        if self.specimen.transport.legacy().is_some() {
+            return Err(Ended::NotApplicable("it is reached by a legacy interface".into()));
+        }
+        let missing = needs.features - self.offered()?;
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Ended::NotApplicable(format!("it does not offer {missing:?}"))),
+        }
+    }
+
+    /// The device type's id.
+    pub fn device_id(&self) -> u32 {
+        self.specimen.transport.device_id()
+    }
+
+    /// The bus that the specimen is on.
+    pub fn bus(&self) -> Bus {
+        self.bus
+    }
+
+    /// The driver's view of the bus.
+    pub fn transport(&mut self) -> &mut dyn Transport {
+        &mut *self.specimen.transport
+    }
+
+    /// The registers.
+    pub fn raw(&mut self) -> &mut Raw {
+        &mut self.specimen.raw
+    }
+
+    /// The memory that the device reaches.
+    pub fn area(&self) -> &Arc<Area> {
+        &self.specimen.area
+    }
+
+    /// Writes a line into the record.
+    pub fn note(&self, line: impl std::fmt::Display) {
+        self.trace.note(line);
+    }
+
+    /// The features that the device offers.
+    pub fn offered(&mut self) -> Outcome<Features> {
+        let offered = self.specimen.transport.device_features()?;
+        self.trace
+            .note(format_args!("device features -> {:#x}", offered.0));
+        Ok(offered)
+    }
+
+    /// The device status field.
+    pub fn status(&mut self) -> Outcome<Status> {
+        let status = self.specimen.transport.status()?;
+        self.trace.note(format_args!("status -> {status:?}"));
+        Ok(status)
+    }
+
+    /// Writes the device status field.
+    pub fn set_status(&mut self, status: Status) -> Outcome {
+        self.trace.note(format_args!("status <- {status:?}"));
+        Ok(self.specimen.transport.set_status(status)?)
+    }
+
+    /// Adds a bit to the device status field.
+    pub fn add_status(&mut self, step: Status) -> Outcome {
+        let status = self.status()?;
+        self.set_status(status | step)
+    }
+
+    /// Resets the device, and waits until it says that it is. `false` if it never does.
+    pub fn reset(&mut self) -> Outcome<bool> {
+        self.set_status(Status::NONE)?;
+        self.wait(|probe| Ok(probe.status()? == Status::NONE))
+    }
+
+    /// Resets the device and goes through its initialization up to the features, of which `accept` are accepted. Returns
+    /// the status that the device shows then.
+    pub fn accept(&mut self, accept: Features) -> Outcome<Status> {
+        if !self.reset()? {
+            return Err(Ended::Inconclusive("the device does not finish its reset".into()));
+        }
+        self.add_status(Status::ACKNOWLEDGE)?;
+        self.add_status(Status::DRIVER)?;
+        self.offered()?;
+        self.trace
+            .note(format_args!("driver features <- {:#x}", accept.0));
+        self.specimen.transport.set_driver_features(accept)?;
+        self.add_status(Status::FEATURES_OK)?;
+        self.status()
+    }
+
+    /// As [`accept`](Self::accept), and the device has to agree.
+    pub fn negotiate(&mut self, accept: Features) -> Outcome {
+        match self.accept(accept)?.contains(Status::FEATURES_OK) {
+            true => Ok(()),
+            false => Err(Ended::Inconclusive(format!(
+                "the device does not accept {accept:?}, of what it offers"
+            ))),
+        }
+    }
+
+    /// What a driver accepts that wants `features`: these, and what a device may insist on. Ends the check if they are not
+    /// offered.
+    pub fn wanted(&mut self, features: Features) -> Outcome<Features> {
+        let offered = self.offered()?;
+        let missing = features - offered;
+        if !missing.is_empty() {
+            return Err(Ended::NotApplicable(format!("it does not offer {missing:?}")));
+        }
+        let insisted = feature::VERSION_1
+            .union(feature::ACCESS_PLATFORM)
+            .union(feature::ORDER_PLATFORM);
+        Ok(features | (offered & insisted))
+    }
+
+    /// Memory for virtqueue `index`, of the format that `features` say.
+    pub fn queue(&mut self, index: u16, features: Features) -> Outcome<Queue> {
+        let most = self.specimen.transport.queue_max_size(index)?;
+        self.queue_of(index, features, most.min(QUEUE_SIZE))
+    }
+
+    /// As [`queue`](Self::queue), of `size` descriptors.
+    pub fn queue_of(&mut self, index: u16, features: Features, size: u16) -> Outcome<Queue> {
+        if size == 0 {
+            return Err(Ended::Inconclusive(format!("there is no virtqueue {index}")));
+        }
+        let queue = Queue::new(self.area(), index, size, features.contains(feature::RING_PACKED));
+        queue.ok_or_else(|| Ended::Inconclusive("no memory for a virtqueue".into()))
+    }
+
+    /// Tells the device where a virtqueue lies, and enables it.
+    pub fn enable(&mut self, queue: &Queue) -> Outcome {
+        self.trace
+            .note(format_args!("virtqueue {} <- {:x?}", queue.index, queue.layout));
+        Ok(self.specimen.transport.enable_queue(queue.index, &queue.layout)?)
+    }
+
+    /// Sends an available buffer notification.
+    pub fn notify(&mut self, queue: &Queue) -> Outcome {
+        self.trace
+            .note(format_args!("virtqueue {} <- notification", queue.index));
+        let data = queue.notification_data();
+        Ok(self.specimen.transport.notify(queue.index, data)?)
+    }
+
+    /// Takes what the device has notified.
+    pub fn interrupt(&mut self) -> Outcome<Interrupt> {
+        let interrupt = self.specimen.transport.take_interrupt()?;
+        if interrupt != Interrupt::default() {
+            self.trace.note(format_args!("interrupt -> {interrupt:?}"));
+        }
+        Ok(interrupt)
+    }
+
+    /// Waits until the device has used a buffer of `queue`, and takes it. `None` if it does not within the patience of the run.
+    pub fn used(&mut self, queue: &mut Queue) -> Outcome<Option<Used>> {
+        self.wait(|_| Ok(queue.has_used()))?;
+        let used = queue.take_used();
+        match used {
+            Some(used) => self
+                .trace
+                .note(format_args!("virtqueue {} -> {used:?}", queue.index)),
+            None => self
+                .trace
+                .note(format_args!("virtqueue {} -> nothing", queue.index)),
+        }
+        Ok(used)
+    }
+
+    /// Waits until `done`, within the patience of the run. Whether it came.
+    pub fn wait(&mut self, done: impl FnMut(&mut Self) -> Outcome<bool>) -> Outcome<bool> {
+        self.within(self.patience, done)
+    }
+
+    /// Watches the device for [`QUIET`]. Whether `seen` never was.
+    pub fn never(&mut self, seen: impl FnMut(&mut Self) -> Outcome<bool>) -> Outcome<bool> {
+        Ok(!self.within(QUIET, seen)?)
+    }
+
+    /// Memory that the device reaches, full of `fill`.
+    pub fn buffer(&mut self, length: usize, fill: u8) -> Outcome<Buffer> {
+        let buffer = self.area().allocate(length, 16);
+        let buffer = buffer.ok_or_else(|| Ended::Inconclusive("no memory for a buffer".into()))?;
+        // It has just been made of this length.
+        let _ = buffer.write(0, &vec![fill; length]);
+        Ok(buffer)
+    }
+
+    fn within(&mut self, time: Duration, mut done: impl FnMut(&mut Self) -> Outcome<bool>) -> Outcome<bool> {
+        let end = Instant::now() + time;
+        loop {
+            if done(self)? {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Ends a check: `clause` is broken, unless `holds`.
+pub(crate) fn holds(holds: bool, clause: &'static str, evidence: impl FnOnce() -> String) -> Outcome {
+    match holds {
+        true => Ok(()),
+        false => Err(Ended::Broken {
+            clause,
+            evidence: evidence(),
+        }),
+    }
+}

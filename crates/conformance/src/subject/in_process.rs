@@ -1,0 +1,172 @@
+//! Our own devices, in this process, on any bus; right ones, or mutants.
+
+use std::sync::Arc;
+
+use ringwright_device::transport::{ccw as ccw_device, mmio as mmio_device, pci as pci_device};
+use ringwright_driver::Transport;
+use ringwright_driver::transport::Registers;
+use ringwright_driver::transport::ccw::{Ccw, CcwOptions};
+use ringwright_driver::transport::mmio::Mmio;
+use ringwright_driver::transport::pci::{self, Interrupts, Pci, Window, Windows};
+use ringwright_loopback::{Channels, Loopback, LoopbackOptions, MmioRegisters, PciBus};
+use ringwright_memory::{Area, Memory};
+
+use super::{Bus, Made, Raw, RawPci, Specimen, Subject, SubjectError, Trace, Traced};
+use crate::mutant::{Lens, LensRegisters, LensTransport};
+
+/// Bytes of memory for rings and buffers.
+const MEMORY: usize = 4 << 20;
+
+/// Makes a device.
+pub type MakeDevice = Box<dyn Fn() -> Result<Made, SubjectError> + Send + Sync>;
+
+/// A device of this process.
+pub struct InProcess {
+    name: String,
+    bus: Bus,
+    make: MakeDevice,
+    lens: Option<&'static Lens>,
+}
+
+impl InProcess {
+    /// What `make` makes, on `bus`. There is no vhost-user in one process; it is taken for [`Bus::Direct`].
+    pub fn new(name: impl Into<String>, bus: Bus, make: MakeDevice) -> Self {
+        Self {
+            name: name.into(),
+            bus,
+            make,
+            lens: None,
+        }
+    }
+
+    /// The same device behind a lens, which makes it break a clause.
+    pub fn behind(mut self, lens: &'static Lens) -> Self {
+        self.lens = Some(lens);
+        self
+    }
+
+    fn registers<R: Registers + Send + Clone + 'static>(
+        &self,
+        registers: R,
+        name: &'static str,
+        trace: &Trace,
+    ) -> Traced<LensRegisters<R>> {
+        Traced::new(LensRegisters::new(registers, name, self.lens), name, trace)
+    }
+
+    fn transport(
+        &self,
+        transport: impl Transport + Send + 'static,
+        memory: Arc<Memory>,
+    ) -> Box<dyn Transport + Send> {
+        match self.lens {
+            Some(lens) => Box::new(LensTransport::new(transport, lens, memory)),
+            None => Box::new(transport),
+        }
+    }
+
+    fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
+        let (device, keep) = (self.make)()?;
+        let model = MmioRegisters::new(device, mmio_device::Options::default(), MEMORY)?;
+        let registers = self.registers(model.clone(), "mmio", trace);
+        let transport = Mmio::probe(registers.clone())?.ok_or(SubjectError::NoDevice(Bus::Mmio))?;
+        Ok(Specimen {
+            transport: self.transport(transport, model.memory().clone()),
+            area: model.area().clone(),
+            raw: Raw::Mmio(Box::new(registers)),
+            keep,
+        })
+    }
+
+    fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
+        let bus = PciBus::new(MEMORY)?;
+        let (device, keep) = (self.make)()?;
+        let slot = bus.attach(device, pci_device::Options::default())?;
+        let mut windows = Windows {
+            io: Window::new(0xc000, 0x1000),
+            memory: Window::new(0xe000_0000, 0x1000_0000),
+            prefetchable: None,
+        };
+        let none = || SubjectError::NoDevice(Bus::Pci);
+        let function = pci::configure(&bus, 0, &mut windows)?.pop().ok_or_else(none)?;
+        let config = self.registers(function.config, "config", trace);
+        let map = {
+            let (slot, lens, trace) = (slot.clone(), self.lens, trace.clone());
+            move |region: &pci::Region| {
+                let registers = LensRegisters::new(slot.map(region)?, "bar", lens);
+                Some(Box::new(Traced::new(registers, "bar", &trace)) as Box<dyn Registers + Send>)
+            }
+        };
+        let options = pci::Options {
+            interrupts: Interrupts::Messages(slot.messages()),
+            ..pci::Options::default()
+        };
+        let transport = Pci::probe(config.clone(), map.clone(), options)?.ok_or_else(none)?;
+        Ok(Specimen {
+            transport: self.transport(transport, bus.memory().clone()),
+            area: bus.area().clone(),
+            raw: Raw::Pci(RawPci {
+                config: Box::new(config),
+                map: Box::new(map),
+            }),
+            keep,
+        })
+    }
+
+    fn ccw(&self) -> Result<Specimen, SubjectError> {
+        let channels = Channels::new(MEMORY)?;
+        let options = ccw_device::Options {
+            subchannel: 7,
+            ..ccw_device::Options::default()
+        };
+        let (device, keep) = (self.make)()?;
+        let id = channels.attach(device, options)?;
+        let area: Arc<Area> = channels.area().clone();
+        let memory = channels.memory().clone();
+        let transport = Ccw::probe(channels, id, &area, CcwOptions::default())?;
+        let transport = transport.ok_or(SubjectError::NoDevice(Bus::Ccw))?;
+        Ok(Specimen {
+            transport: self.transport(transport, memory),
+            area,
+            raw: Raw::Nothing,
+            keep,
+        })
+    }
+}
+
+impl Subject for InProcess {
+    fn name(&self) -> String {
+        format!("{} ({})", self.name, self.bus)
+    }
+
+    fn bus(&self) -> Bus {
+        self.bus
+    }
+
+    fn open(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
+        match self.bus {
+            Bus::Mmio => self.mmio(trace),
+            Bus::Pci => self.pci(trace),
+            Bus::Ccw => self.ccw(),
+            Bus::Direct | Bus::VhostUser => {
+                let options = LoopbackOptions {
+                    memory: MEMORY,
+                    ..LoopbackOptions::default()
+                };
+                let (device, keep) = (self.make)()?;
+                let loopback = Loopback::new(device, options)?;
+                let (area, memory) = (loopback.area().clone(), loopback.memory().clone());
+                Ok(Specimen {
+                    transport: self.transport(loopback, memory),
+                    area,
+                    raw: Raw::Nothing,
+                    keep,
+                })
+            }
+        }
+    }
+
+    fn is_parallel(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,87 @@
+//! What was done to a device, written down for who wants to know why a check failed.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ringwright_driver::TransportError;
+use ringwright_driver::transport::Registers;
+use ringwright_memory::Width;
+
+/// Lines that are kept; older ones are forgotten.
+const KEPT: usize = 1000;
+
+/// A record of what happened. Clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Trace(Arc<Mutex<VecDeque<String>>>);
+
+impl Trace {
+    /// Writes a line down. A line that says the same as the last one is not repeated.
+    pub fn note(&self, line: impl Display) {
+        let line = line.to_string();
+        let mut lines = self.lines();
+        if lines.back() == Some(&line) {
+            return;
+        }
+        if lines.len() == KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// Takes the lines.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lines()).into()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers whose accesses are written down.
+#[derive(Clone)]
+pub struct Traced<R> {
+    registers: R,
+    name: &'static str,
+    trace: Trace,
+}
+
+impl<R> Traced<R> {
+    /// Writes accesses to `registers` down in `trace`, under `name`.
+    pub fn new(registers: R, name: &'static str, trace: &Trace) -> Self {
+        Self {
+            registers,
+            name,
+            trace: trace.clone(),
+        }
+    }
+}
+
+impl<R: Registers> Registers for Traced<R> {
+    fn read(&mut self, offset: u64, width: Width) -> Result<u32, TransportError> {
+        let value = self.registers.read(offset, width);
+        match &value {
+            Ok(value) => self.note(offset, width, "->", value),
+            Err(error) => self
+                .trace
+                .note(format_args!("{} {offset:#05x}: {error}", self.name)),
+        }
+        value
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u32) -> Result<(), TransportError> {
+        self.note(offset, width, "<-", &value);
+        self.registers.write(offset, width, value)
+    }
+}
+
+impl<R> Traced<R> {
+    fn note(&self, offset: u64, width: Width, arrow: &str, value: &u32) {
+        let digits = 2 + 2 * width.bytes();
+        self.trace.note(format_args!(
+            "{} {offset:#05x} {arrow} {value:#0digits$x}",
+            self.name
+        ));
+    }
+}
