@@ -16,6 +16,11 @@ impl<'a> Script<'a> {
         self.0.is_empty()
     }
 
+    /// What is left, as it is.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// The next byte.
     pub fn u8(&mut self) -> u8 {
         u8::from_le_bytes(self.bytes())

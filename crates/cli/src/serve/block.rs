@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use ringwright_device::block;
 use ringwright_device::block::backend::{
     self, Address, Backend, FileOptions, ImageError, ImageFormat, ImageOptions, Limit, LockError, NbdOptions,
-    OpenError, Rings,
+    OpenError, References, Rings,
 };
 use serde::Deserialize;
 
@@ -51,6 +51,18 @@ pub struct Block {
     /// format: what its format is must not be for its content to say, which a guest may write.
     #[arg(long, value_enum, conflicts_with_all = ["null", "memory"])]
     format: Option<Format>,
+    /// Which other files a qcow2 or VMDK image may name to be opened with it, such as the image it stands on: none, those
+    /// beside it (in its folder, or in folders within), those in another FOLDER as well, or any. With any, an image that does
+    /// not say what format the one below it has is opened, too. For images whose makers are trusted.
+    #[arg(
+        long,
+        value_name = "none|beside|FOLDER|any",
+        default_value = "beside",
+        value_parser = references,
+        conflicts_with_all = ["null", "memory"]
+    )]
+    #[serde(default, deserialize_with = "references_option")]
+    references: References,
     /// Go past the host's page cache (O_DIRECT).
     #[arg(long, conflicts_with_all = ["null", "memory"])]
     #[serde(default)]
@@ -310,6 +322,7 @@ impl Block {
             read_only: self.readonly,
             direct: self.direct,
             locking,
+            references: self.references.clone(),
         };
         Ok(Arc::new(backend::Image::open(image, options)?))
     }
@@ -447,6 +460,17 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Which files an image may name.
+fn references(text: &str) -> Result<References, String> {
+    Ok(match text {
+        "" => return Err("expected none, beside, any or a folder".into()),
+        "none" => References::None,
+        "beside" => References::Beside,
+        "any" => References::Any,
+        folder => References::Within(vec![folder.into()]),
+    })
+}
+
 /// Cylinders, heads and sectors of a track, separated by commas.
 fn geometry(text: &str) -> Result<block::DiskGeometry, String> {
     let wrong = || format!("{text} is no geometry: expected cylinders,heads,sectors like 1024,16,63");
@@ -467,6 +491,10 @@ fn geometry_option<'de, D: serde::Deserializer<'de>>(
     from: D,
 ) -> Result<Option<block::DiskGeometry>, D::Error> {
     parsed(from, geometry)
+}
+
+fn references_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<References, D::Error> {
+    parsed(from, references).map(Option::unwrap_or_default)
 }
 
 fn size_option<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {

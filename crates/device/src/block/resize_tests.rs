@@ -4,7 +4,7 @@ use std::process::Command;
 
 use ringwright_spec::block::Status;
 
-use super::backend::{File, FileOptions, Image, ImageFormat, ImageOptions, Limited, Memory};
+use super::backend::{File, FileOptions, Image, ImageFormat, ImageOptions, Limited, Memory, References};
 use super::tests::{pattern, read, write};
 use super::*;
 use crate::testing::{Bench, formats, peer};
@@ -98,6 +98,7 @@ fn a_qcow2_image_grows_by_zeroes_and_qemu_finds_nothing_wrong() {
             read_only: false,
             direct: false,
             locking: true,
+            references: References::default(),
         };
         let block = Block::new(Arc::new(Image::open(&path, options).unwrap()), Options::default());
         let block = block.unwrap();

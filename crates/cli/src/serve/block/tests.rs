@@ -27,6 +27,16 @@ fn limits() {
 }
 
 #[test]
+fn what_images_may_refer_to() {
+    assert_eq!(references("none"), Ok(References::None));
+    assert_eq!(references("beside"), Ok(References::Beside));
+    assert_eq!(references("any"), Ok(References::Any));
+    let folder = References::Within(vec!["./any".into()]);
+    assert_eq!(references("./any"), Ok(folder));
+    assert!(references("").is_err());
+}
+
+#[test]
 fn geometries() {
     let expected = block::DiskGeometry {
         cylinders: 1024,

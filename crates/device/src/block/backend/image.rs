@@ -2,24 +2,25 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use imago::file::File as Storage;
+use imago::format::PreallocateMode;
 use imago::qcow2::Qcow2;
 use imago::vmdk::Vmdk;
-use imago::{
-    FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate, StorageOpenOptions,
-    format::PreallocateMode,
-};
+use imago::{FormatAccess, FormatDriverBuilder, Storage as _, StorageOpenOptions};
 use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::crew::CrewLane;
+use super::file::ZEROES;
+use super::image_gate::{Gate, References, check_kind, check_qcow2};
 use super::lock::{LockError, lock_image};
 use super::pool::{Blocking, Pool};
 use super::{Backend, Lane, Request};
@@ -34,7 +35,7 @@ pub enum ImageFormat {
 }
 
 /// How an image is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageOptions {
     /// The format: that of the file, whatever it looks like.
     pub format: ImageFormat,
@@ -44,6 +45,8 @@ pub struct ImageOptions {
     pub direct: bool,
     /// Other programs are kept from spoiling the image, and refused if they have it already.
     pub locking: bool,
+    /// Which other files the image may name for us to open.
+    pub references: References,
 }
 
 /// Why an image cannot be served.
@@ -127,16 +130,7 @@ impl Image {
             }
             false => None,
         };
-        let storage = StorageOpenOptions::new().direct(options.direct);
-        let image = match format {
-            ImageFormat::Qcow2 => opened(Qcow2::<Storage>::builder_path(&path), storage, !read_only),
-            ImageFormat::Vmdk => opened(Vmdk::<Storage>::builder_path(&path), storage, false),
-        };
-        let image = image.map_err(failed)?;
-        if format == ImageFormat::Qcow2 {
-            check_tables(&path).map_err(failed)?;
-        }
-        let stands_on_another = stands_on_another(&path).map_err(failed)?;
+        let (image, stands_on_another) = guarded(|| open_format(&path, &options)).map_err(failed)?;
         let capacity = image.size();
         if capacity == 0 || !capacity.is_multiple_of(SECTOR_SIZE) {
             return Err(ImageError::Size { path, size: capacity });
@@ -214,20 +208,10 @@ impl Blocking for Content {
             Request::WriteZeroes {
                 offset,
                 length,
-                unmap: true,
+                unmap,
                 stable,
             } => {
-                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
-                image.discard_to_zero(offset, length)?;
-                stable
-            }
-            Request::WriteZeroes {
-                offset,
-                length,
-                stable,
-                ..
-            } => {
-                self.shared(|image| image.write_zeroes(offset, length))?;
+                self.zero(offset, length, unmap)?;
                 stable
             }
             Request::Discard { offset, length } => {
@@ -262,9 +246,37 @@ impl Content {
             false => PreallocateMode::None,
         };
         let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
-        image.resize(size, mode)?;
-        image.flush()?;
-        image.sync()
+        guarded(|| {
+            image.resize(size, mode)?;
+            image.flush()?;
+            image.sync()
+        })
+    }
+
+    fn zero(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        let outcome = match unmap {
+            true => {
+                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+                image.discard_to_zero(offset, length)
+            }
+            false => self.shared(|image| image.write_zeroes(offset, length)),
+        };
+        match outcome {
+            // Version 2 of qcow2 has no clusters that are zeroes.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_zeroes(offset, length),
+            outcome => outcome,
+        }
+    }
+
+    fn write_zeroes(&self, mut offset: u64, length: u64) -> io::Result<()> {
+        static NOTHING: [u8; ZEROES] = [0; ZEROES];
+        let end = offset + length;
+        while offset < end {
+            let piece = &NOTHING[..(end - offset).min(ZEROES as u64) as usize];
+            self.shared(|image| image.write(piece, offset))?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn shared<R>(&self, with: impl FnOnce(&FormatAccess<Storage>) -> R) -> R {
@@ -272,53 +284,42 @@ impl Content {
     }
 }
 
+/// The image, and whether it stands on another.
+fn open_format(path: &Path, options: &ImageOptions) -> io::Result<(FormatAccess<Storage>, bool)> {
+    let write = !options.read_only;
+    let storage = StorageOpenOptions::new().direct(options.direct);
+    check_kind(path)?;
+    let gate = Gate::new(path, &options.references, write)?;
+    let stands_on_another = options.format == ImageFormat::Qcow2 && check_qcow2(path, &options.references)?;
+    let file = Storage::open(storage.clone().filename(path).write(write))?;
+    let image = match options.format {
+        ImageFormat::Qcow2 => opened(Qcow2::<Storage>::builder(file), storage, write, gate),
+        ImageFormat::Vmdk => opened(Vmdk::<Storage>::builder(file), storage, write, gate),
+    };
+    Ok((image?, stands_on_another))
+}
+
 fn opened<B: FormatDriverBuilder<Storage>>(
     builder: B,
     storage: StorageOpenOptions,
     write: bool,
+    gate: Gate,
 ) -> io::Result<FormatAccess<Storage>>
 where
     B::Format: 'static,
 {
     let opening = builder.storage_open_options(storage).write(write);
-    // Images that this one stands on are opened for reading, as it says where they are.
-    Ok(FormatAccess::new(
-        opening.open(PermissiveImplicitOpenGate::default())?,
-    ))
+    Ok(FormatAccess::new(opening.open(gate)?))
 }
 
-/// Fails if a qcow2 file ends before its tables do: what is missing would read as a disk full of zeroes.
-fn check_tables(path: &Path) -> io::Result<()> {
-    let mut header = [0; 60];
-    let mut file = std::fs::File::open(path)?;
-    file.read_exact(&mut header)?;
-    // Big-endian: l1_size at 36, l1_table_offset at 40, refcount_table_offset at 48, refcount_table_clusters at 56.
-    let u32_at = |at: usize| {
-        u64::from(header[at + 3])
-            | u64::from(header[at + 2]) << 8
-            | u64::from(header[at + 1]) << 16
-            | u64::from(header[at]) << 24
+/// Makes an error of a panic: what is in an image may be more than whoever reads it was prepared for.
+fn guarded<R>(work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let panicked = |_| {
+        Err(io::Error::other(
+            "its content contradicts itself (the reader panicked)",
+        ))
     };
-    let u64_at = |at: usize| u32_at(at) << 32 | u32_at(at + 4);
-    let end = u64_at(40)
-        .saturating_add(u32_at(36) * 8)
-        .max(u64_at(48).saturating_add(1));
-    let size = file.metadata()?.len();
-    if size < end {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("the file ends before its tables: {size} bytes, and {end} are needed; it is truncated"),
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a qcow2 file stands on another one; as good as any answer for files that cannot grow.
-fn stands_on_another(path: &Path) -> io::Result<bool> {
-    let mut header = [0; 16];
-    std::fs::File::open(path)?.read_exact(&mut header)?;
-    // backing_file_offset
-    Ok(header[8..] != [0; 8])
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
 /// Calls `with` with memory of this thread's own: the formats want plain memory, which shared memory is not.

@@ -62,6 +62,7 @@ fn options(format: ImageFormat, read_only: bool) -> ImageOptions {
         read_only,
         direct: false,
         locking: true,
+        references: References::Beside,
     }
 }
 
@@ -131,6 +132,27 @@ fn a_qcow2_image_over_a_raw_one_is_read_and_written_as_by_qemu() {
     assert!(found[..12288 * 512] == expected[..12288 * 512]);
     assert!(found[12416 * 512..] == expected[12416 * 512..]);
     assert!(fs::read(&base).unwrap() == original);
+}
+
+#[test]
+fn version_2_of_qcow2_is_zeroed_too() {
+    let Some(folder) = Folder::new() else { return };
+    let (raw, image) = (folder.path("raw"), folder.path("image"));
+    let mut content = pattern(SIZE, 4);
+    fs::write(&raw, &content).unwrap();
+    let old = "compat=0.10";
+    folder.img(&["convert", "-f", "raw", "-O", "qcow2", "-o", old, &raw, &image]);
+    let mut bench = bench(Image::open(&image, options(ImageFormat::Qcow2, false)).unwrap());
+    let mut queue = bench.start(0, 128);
+    for (sector, count, unmap) in [(130usize, 300usize, 0u32), (4099, 1024, 1)] {
+        let range = ranges(&[(sector as u64, count as u32, unmap)]);
+        let zeroes = request(&mut queue, ReqType::WRITE_ZEROES, 0, &range, 0);
+        assert_eq!(zeroes.0, Status::OK);
+        content[sector * 512..][..count * 512].fill(0);
+    }
+    let discard = request(&mut queue, ReqType::DISCARD, 0, &ranges(&[(8192, 128, 0)]), 0);
+    assert_eq!(discard.0, Status::OK);
+    assert!(whole(&mut queue, SIZE) == content);
 }
 
 #[test]
@@ -206,6 +228,13 @@ fn an_image_that_cannot_be_served_says_why() {
         missing.contains("No such file") && missing.contains("image"),
         "{missing}"
     );
+    // One without reference counts: a writer would take its header for free space.
+    let uncounted = folder.path("uncounted");
+    folder.img(&["create", "-q", "-f", "qcow2", &uncounted, "1M"]);
+    let mut bytes = fs::read(&uncounted).unwrap();
+    bytes[0x10000..0x10008].fill(0);
+    fs::write(&uncounted, bytes).unwrap();
+    assert!(why(&uncounted, ImageFormat::Qcow2).contains("reference counts are missing"));
     // One that ends in the middle of its tables.
     folder.img(&["create", "-q", "-f", "qcow2", &base, "1G"]);
     fs::File::options()
@@ -215,6 +244,121 @@ fn an_image_that_cannot_be_served_says_why() {
         .set_len(200)
         .unwrap();
     assert!(why(&base, ImageFormat::Qcow2).contains("ends before"));
+}
+
+/// What an image refers to is opened if it is where the user has said, and not otherwise.
+#[test]
+fn an_image_opens_only_what_its_user_allows() {
+    let Some(folder) = Folder::new() else { return };
+    let mine = folder.path("mine");
+    fs::create_dir(&mine).unwrap();
+    let (secret, below) = (folder.path("secret"), format!("{mine}/below"));
+    fs::write(&secret, vec![0x5e; MIB]).unwrap();
+    fs::write(&below, vec![0xbe; MIB]).unwrap();
+    let link = format!("{mine}/link");
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    let pipe = format!("{mine}/pipe");
+    run(Path::new("mkfifo"), &[&pipe]).unwrap();
+    let over = |name: &str, below: &str, format: &str| {
+        let image = format!("{mine}/{name}");
+        folder.img(&[
+            "create", "-q", "-u", "-f", "qcow2", "-b", below, "-F", format, &image, "1M",
+        ]);
+        image
+    };
+    let opened = |image: &str, references: References| {
+        let options = ImageOptions {
+            references,
+            ..options(ImageFormat::Qcow2, false)
+        };
+        Image::open(image, options)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let within = || References::Within(vec![folder.folder.path().to_owned()]);
+    let outside = [
+        over("absolute", &secret, "raw"),
+        over("relative", "../secret", "raw"),
+        over("linked", "link", "raw"),
+    ];
+    for image in &outside {
+        for references in [References::None, References::Beside] {
+            let error = opened(image, references).unwrap_err();
+            assert!(error.contains("may refer to"), "{error}");
+        }
+        for references in [References::Any, within()] {
+            assert_eq!(opened(image, references), Ok(()));
+        }
+    }
+    // Two steps away.
+    let far = over("far", "absolute", "qcow2");
+    assert!(
+        opened(&far, References::Beside)
+            .unwrap_err()
+            .contains("may refer to")
+    );
+    let beside = over("beside", "below", "raw");
+    assert_eq!(opened(&beside, References::Beside), Ok(()));
+    assert!(
+        opened(&beside, References::None)
+            .unwrap_err()
+            .contains("may refer to")
+    );
+    // What cannot be opened at all, whoever allows it.
+    let (odd, itself) = (over("odd", "pipe", "raw"), over("itself", "itself", "qcow2"));
+    assert!(
+        opened(&odd, References::Any)
+            .unwrap_err()
+            .contains("neither a file")
+    );
+    assert!(
+        opened(&itself, References::Any)
+            .unwrap_err()
+            .contains("on itself")
+    );
+    assert!(
+        opened(&pipe, References::Any)
+            .unwrap_err()
+            .contains("neither a file")
+    );
+    // An external data file is written to, so it matters even more.
+    let data = folder.path("data");
+    let external = format!("{mine}/external");
+    let option = format!("data_file={data}");
+    folder.img(&["create", "-q", "-f", "qcow2", "-o", &option, &external, "1M"]);
+    assert!(
+        opened(&external, References::Beside)
+            .unwrap_err()
+            .contains("may refer to")
+    );
+    assert_eq!(opened(&external, References::Any), Ok(()));
+    // And the format of what is below is not guessed, unless that was asked for.
+    let mut bytes = fs::read(&beside).unwrap();
+    let extension = bytes.windows(4).position(|four| four == [0xe2, 0x79, 0x2a, 0xca]);
+    bytes[extension.unwrap()] = 0x12;
+    fs::write(&beside, bytes).unwrap();
+    assert!(
+        opened(&beside, References::Beside)
+            .unwrap_err()
+            .contains("does not say what format")
+    );
+    assert_eq!(opened(&beside, References::Any), Ok(()));
+    // The extents of a VMDK.
+    let image = format!("{mine}/vmdk");
+    let extent = r#"version=1
+CID=1
+parentCID=ffffffff
+createType="monolithicFlat"
+RW 8 FLAT "../secret" 0
+"#;
+    fs::write(&image, extent).unwrap();
+    for (references, allowed) in [(References::Beside, false), (within(), true)] {
+        let options = ImageOptions {
+            references,
+            ..options(ImageFormat::Vmdk, true)
+        };
+        assert_eq!(Image::open(&image, options).is_ok(), allowed);
+    }
 }
 
 /// A qemu-io that has the image open until it is dropped.

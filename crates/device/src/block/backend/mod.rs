@@ -8,6 +8,7 @@ mod crew;
 mod file;
 mod file_lane;
 mod image;
+mod image_gate;
 #[cfg(test)]
 mod image_tests;
 mod limited;
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 
 pub use file::{File, FileOptions, OpenError, Rings};
 pub use image::{Image, ImageError, ImageFormat, ImageOptions};
+pub use image_gate::References;
 pub use limited::{Limit, Limited};
 pub use lock::LockError;
 pub use memory::Memory;

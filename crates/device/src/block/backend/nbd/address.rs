@@ -66,15 +66,10 @@ impl Address {
             .any(|scheme| text.starts_with(scheme))
     }
 
-    /// Connects. Each try takes at most `timeout`, and so does every wait for an answer.
+    /// Connects. Each try takes at most `timeout`.
     pub(super) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
         match &self.place {
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(timeout))?;
-                stream.set_write_timeout(Some(timeout))?;
-                Ok(Stream::Unix(stream))
-            }
+            Place::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path)?)),
             Place::Tcp { host, port } => {
                 let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
                 for address in (host.as_str(), *port).to_socket_addrs()? {
@@ -85,8 +80,6 @@ impl Address {
                 }
                 let stream = outcome?;
                 stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(timeout))?;
-                stream.set_write_timeout(Some(timeout))?;
                 Ok(Stream::Tcp(stream))
             }
         }

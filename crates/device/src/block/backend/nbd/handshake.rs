@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 const NBDMAGIC: u64 = 0x4e42_444d_4147_4943;
 const IHAVEOPT: u64 = 0x4948_4156_454f_5054;
@@ -32,6 +33,13 @@ const DEFAULT_MAXIMUM: u32 = 32 << 20;
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// A connection whose reads and writes end at a deadline, however little each of them brings.
+#[derive(Debug)]
+pub(super) struct Timed {
+    stream: Stream,
+    deadline: Instant,
 }
 
 /// An export, as the server describes it.
@@ -162,35 +170,56 @@ fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-impl Read for Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(into),
-            Self::Unix(stream) => stream.read(into),
+impl Stream {
+    /// The same, for talk that ends at `deadline`.
+    pub fn until(self, deadline: Instant) -> Timed {
+        Timed {
+            stream: self,
+            deadline,
         }
     }
 }
 
-impl Write for Stream {
+impl Timed {
+    /// The socket, which does not block any more.
+    pub fn into_nonblocking(self) -> io::Result<OwnedFd> {
+        match self.stream {
+            Stream::Tcp(stream) => stream.set_nonblocking(true).map(|()| stream.into()),
+            Stream::Unix(stream) => stream.set_nonblocking(true).map(|()| stream.into()),
+        }
+    }
+
+    /// Time that is left, which is some.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.left()?;
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(into)),
+            Stream::Unix(stream) => stream.set_read_timeout(left).and_then(|()| stream.read(into)),
+        }
+    }
+}
+
+impl Write for Timed {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(from),
-            Self::Unix(stream) => stream.write(from),
+        let left = self.left()?;
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(from)),
+            Stream::Unix(stream) => stream.set_write_timeout(left).and_then(|()| stream.write(from)),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl Stream {
-    /// The socket, which does not block any more.
-    pub fn into_nonblocking(self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(stream) => stream.set_nonblocking(true).map(|()| stream.into()),
-            Self::Unix(stream) => stream.set_nonblocking(true).map(|()| stream.into()),
-        }
     }
 }
 
@@ -248,6 +277,26 @@ mod tests {
     fn outcome(parts: &[Vec<u8>]) -> Result<Export, String> {
         let script = parts.concat();
         handshake(&mut Script(&script, Vec::new()), "disk").map_err(|error| error.to_string())
+    }
+
+    /// One that goes on saying what is to be ignored would be listened to for ever.
+    #[test]
+    fn the_handshake_ends_in_time() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || {
+            // The client is never without an answer.
+            let mut said = theirs.write_all(&greeting(3));
+            while said.is_ok() {
+                said = theirs.write_all(&reply(REP_INFO, b"\0\x01"));
+            }
+        });
+        let start = Instant::now();
+        let mut stream = Stream::Unix(ours).until(start + Duration::from_millis(200));
+        let error = handshake(&mut stream, "disk").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < Duration::from_secs(10));
+        drop(stream);
+        server.join().unwrap();
     }
 
     #[test]

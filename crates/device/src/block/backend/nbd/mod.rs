@@ -14,7 +14,7 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwright_spec::block::SECTOR_SIZE;
 
@@ -24,7 +24,7 @@ use self::handshake::{Export, handshake};
 use super::crew::CrewLane;
 use super::{Backend, Lane};
 
-/// How long connecting, and every answer of the handshake, may take.
+/// How long connecting may take, and then the handshake as a whole.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an export is used.
@@ -144,7 +144,8 @@ fn connect(address: &Address) -> io::Result<(std::os::fd::OwnedFd, Export)> {
         ),
         _ => error,
     };
-    let mut stream = address.connect(PATIENCE).map_err(silence)?;
+    let stream = address.connect(PATIENCE).map_err(silence)?;
+    let mut stream = stream.until(Instant::now() + PATIENCE);
     let export = handshake(&mut stream, &address.export).map_err(silence)?;
     Ok((stream.into_nonblocking()?, export))
 }
