@@ -101,6 +101,23 @@ pub fn modules(root: &Path, tree: &Path, busybox: &Path, kernel: &Path) -> Resul
     Ok(())
 }
 
+/// The file of one module of `tree`, uncompressed.
+pub fn module(tree: &Path, name: &str, busybox: &Path) -> Result<PathBuf> {
+    let mut files = files(tree)?;
+    files.retain(|file| {
+        let file = file.file_name().map(|name| name.to_string_lossy());
+        file.is_some_and(|file| flat(file.trim_end_matches(".xz")) == name)
+    });
+    let [file] = files.as_slice() else {
+        bail!("{} modules {name} in {}", files.len(), tree.display());
+    };
+    if file.extension().is_some_and(|extension| extension == "xz") {
+        output(Command::new(busybox).arg("unxz").arg(file))?;
+        return Ok(file.with_extension(""));
+    }
+    Ok(file.clone())
+}
+
 /// The only entry of a folder.
 pub fn only_entry(folder: &Path) -> Result<PathBuf> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -137,21 +154,27 @@ fn parse_line(line: &str) -> Vec<&str> {
 
 /// Decompresses every compressed module in place.
 fn decompress(tree: &Path, busybox: &Path) -> Result<()> {
-    let mut compressed = Vec::new();
+    let mut compressed = files(tree)?;
+    compressed.retain(|path| path.extension().is_some_and(|extension| extension == "xz"));
+    compressed
+        .chunks(256)
+        .try_for_each(|files| output(Command::new(busybox).arg("unxz").args(files)).map(drop))
+}
+
+/// Every file below a folder.
+fn files(tree: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     let mut folders = vec![tree.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "xz") {
-                compressed.push(path);
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path),
             }
         }
     }
-    compressed
-        .chunks(256)
-        .try_for_each(|files| output(Command::new(busybox).arg("unxz").args(files)).map(drop))
+    Ok(files)
 }
 
 /// Runs depmod, which expects the modules in `BASE/lib/modules/RELEASE`.

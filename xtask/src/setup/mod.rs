@@ -12,6 +12,8 @@
 //!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
 //!                              qemu-system-aarch64 qemu-system-riscv64 qemu-system-s390x
 //!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12 qemu-riscv64
+//!                              qemu-system-x86_64-7.2 nbdkit
+//! nbdkit/                      nbdkit's plugin for files
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
 //! kernels/aarch64/vmlinuz      Debian's kernel for 64-bit ARM
@@ -22,6 +24,7 @@
 //! kernels/*/modules/           modules of that kernel, see [`kernel`]
 //! guest/PROCESSOR/busybox      static, for any of these guests
 //! guest/PROCESSOR/e2fsprogs/   mke2fs, e2fsck, ld.so, lib/: in the guest, `./ld.so --library-path lib ./mke2fs`
+//! disk-tools/PROCESSOR/        fio and other programs that guests try a disk with, as in e2fsprogs/; modules/RELEASE/zonefs.ko
 //! uapi/linux/virtio_ids.h ...  the newest kernel headers; RINGWRIGHT_UAPI points at this folder
 //! apt/ roots/ stamps/ lock     private to this module
 //! ```
@@ -60,8 +63,10 @@ pub enum Scope {
     Fuzz,
     /// `cargo xtask guests`.
     Guests,
-    /// `cargo xtask matrix`.
+    /// `cargo xtask matrix vfio-user`.
     Matrix,
+    /// `cargo xtask matrix block`.
+    Disks,
     /// Everything.
     All,
 }

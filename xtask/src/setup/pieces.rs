@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Scope::{Bench, Boot, Engines, Guests, Matrix, Test};
+use super::Scope::{Bench, Boot, Disks, Engines, Guests, Matrix, Test};
 use super::apt::Architecture::{Arm64, Riscv64, S390x};
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
@@ -22,7 +22,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: TOOLS,
         what: "BusyBox and e2fsprogs for guests, patchelf",
-        scopes: &[Boot, Test, Bench, Matrix],
+        scopes: &[Boot, Test, Bench, Matrix, Disks],
         release: Release::Trixie,
         packages: &["busybox-static", "e2fsprogs", "patchelf"],
         finish: |unpacked| {
@@ -33,7 +33,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "qemu",
         what: "QEMU 11.1 with its storage daemon and libblkio",
-        scopes: &[Engines, Test, Bench, Guests, Matrix],
+        scopes: &[Engines, Test, Bench, Guests, Matrix, Disks],
         release: Release::TrixieBackports,
         packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
         finish: qemu,
@@ -47,9 +47,20 @@ pub const PIECES: &[Piece<'static>] = &[
         finish: qemu_others,
     },
     Piece {
+        name: "qemu-7.2",
+        what: "QEMU 7.2",
+        scopes: &[Disks],
+        release: Release::Bookworm,
+        packages: &["qemu-system-x86"],
+        finish: |unpacked| {
+            qemu_system_as(unpacked, "qemu-system-x86_64-7.2", "x86_64")?;
+            try_out(unpacked, "qemu-system-x86_64-7.2", &["--version"]).map(drop)
+        },
+    },
+    Piece {
         name: "linux",
         what: "Linux 6.12 for x86-64 cloud machines",
-        scopes: &[Engines, Test, Bench, Matrix],
+        scopes: &[Engines, Test, Bench, Matrix, Disks],
         release: Release::Trixie,
         packages: &["linux-image-cloud-amd64"],
         finish: |unpacked| linux(unpacked, "x86_64"),
@@ -57,7 +68,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "riscv64-tools",
         what: "BusyBox and e2fsprogs for RISC-V guests",
-        scopes: &[Boot, Test, Matrix],
+        scopes: &[Boot, Test, Matrix, Disks],
         release: Release::TrixieFor(Riscv64),
         packages: &["busybox-static", "e2fsprogs"],
         finish: |unpacked| guest_programs(unpacked, "riscv64"),
@@ -65,10 +76,46 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "riscv64-linux",
         what: "Linux 6.12 for RISC-V",
-        scopes: &[Boot, Test, Matrix],
+        scopes: &[Boot, Test, Matrix, Disks],
         release: Release::TrixieFor(Riscv64),
         packages: &["linux-image-riscv64"],
         finish: |unpacked| linux(unpacked, "riscv64"),
+    },
+    Piece {
+        name: "disk-tools",
+        what: "fio and tools for disks, for guests",
+        scopes: &[Test, Disks],
+        release: Release::Trixie,
+        packages: &[
+            "fio",
+            "util-linux",
+            "e2fsprogs",
+            "zonefs-tools",
+            "linux-image-cloud-amd64",
+        ],
+        finish: |unpacked| disk_tools(unpacked, "x86_64"),
+    },
+    Piece {
+        name: "riscv64-disk-tools",
+        what: "fio and tools for disks, for RISC-V guests",
+        scopes: &[Disks],
+        release: Release::TrixieFor(Riscv64),
+        packages: &[
+            "fio",
+            "util-linux",
+            "e2fsprogs",
+            "zonefs-tools",
+            "linux-image-riscv64",
+        ],
+        finish: |unpacked| disk_tools(unpacked, "riscv64"),
+    },
+    Piece {
+        name: "nbdkit",
+        what: "nbdkit",
+        scopes: &[Test, Disks],
+        release: Release::Trixie,
+        packages: &["nbdkit"],
+        finish: nbdkit,
     },
     Piece {
         name: "aarch64-tools",
@@ -113,7 +160,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "uml-6.12",
         what: "User Mode Linux 6.12",
-        scopes: &[Engines, Test],
+        scopes: &[Engines, Test, Disks],
         release: Release::Trixie,
         packages: &["user-mode-linux"],
         finish: |unpacked| user_mode_linux(unpacked, "uml-6.12"),
@@ -121,7 +168,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "uml-6.1",
         what: "User Mode Linux 6.1",
-        scopes: &[Test],
+        scopes: &[Test, Disks],
         release: Release::Bookworm,
         packages: &["user-mode-linux"],
         finish: |unpacked| user_mode_linux(unpacked, "uml-6.1"),
@@ -157,17 +204,51 @@ pub const PIECES: &[Piece<'static>] = &[
     },
 ];
 
-/// BusyBox, and e2fsprogs with the libraries they load: read from their files, as a guest's programs may not run here.
+/// BusyBox, and e2fsprogs with the libraries they load.
 fn guest_programs(unpacked: &Unpacked, processor: &str) -> Result<()> {
-    let libraries = unpacked.root.join(format!("usr/lib/{processor}-linux-gnu"));
     let guest = unpacked.empty_folder(&format!("guest/{processor}"))?;
     fs::copy(unpacked.root.join("usr/bin/busybox"), guest.join("busybox"))?;
-    let e2fsprogs = guest.join("e2fsprogs");
-    fs::create_dir_all(e2fsprogs.join("lib"))?;
+    collect(
+        unpacked,
+        processor,
+        &["mke2fs", "e2fsck"],
+        &guest.join("e2fsprogs"),
+    )
+}
+
+/// What guests try a disk with, and the kernel's file system of zones.
+fn disk_tools(unpacked: &Unpacked, processor: &str) -> Result<()> {
+    let folder = unpacked.empty_folder(&format!("disk-tools/{processor}"))?;
+    let programs = [
+        "fio",
+        "mke2fs",
+        "e2fsck",
+        "blkdiscard",
+        "blkzone",
+        "fallocate",
+        "fstrim",
+        "mkzonefs",
+    ];
+    collect(unpacked, processor, &programs, &folder)?;
+    let modules = kernel::only_entry(&unpacked.root.join("usr/lib/modules"))?;
+    let zonefs = kernel::module(&modules, "zonefs", &busybox(unpacked))?;
+    let modules = folder.join("modules").join(kernel::name_of(&modules)?);
+    fs::create_dir_all(&modules)?;
+    fs::copy(zonefs, modules.join("zonefs.ko"))?;
+    Ok(fs::remove_dir_all(&unpacked.root)?)
+}
+
+/// Copies programs, the libraries they load and the dynamic loader into `folder`. What they load is read from their files,
+/// as a guest's programs may not run here.
+fn collect(unpacked: &Unpacked, processor: &str, programs: &[&str], folder: &Path) -> Result<()> {
+    let libraries = unpacked.root.join(format!("usr/lib/{processor}-linux-gnu"));
+    let places = [libraries.join("ceph"), libraries];
+    fs::create_dir_all(folder.join("lib"))?;
     let mut files = Vec::new();
-    for name in ["mke2fs", "e2fsck"] {
-        let program = unpacked.root.join("usr/sbin").join(name);
-        fs::copy(&program, e2fsprogs.join(name))?;
+    for name in programs {
+        let places = ["usr/sbin", "usr/bin"].map(|place| unpacked.root.join(place));
+        let program = find_in(&places, name)?;
+        fs::copy(&program, folder.join(name))?;
         files.push(program);
     }
     let mut known = BTreeSet::new();
@@ -175,15 +256,21 @@ fn guest_programs(unpacked: &Unpacked, processor: &str) -> Result<()> {
         let needed = output(patchelf(unpacked)?.arg("--print-needed").arg(&file))?;
         for name in needed.lines().filter(|name| known.insert(name.to_string())) {
             let place = match name.starts_with("ld-linux") || name.starts_with("ld64") {
-                true => e2fsprogs.join("ld.so"),
-                false => e2fsprogs.join("lib").join(name),
+                true => folder.join("ld.so"),
+                false => folder.join("lib").join(name),
             };
-            let library = libraries.join(name);
-            fs::copy(&library, place).with_context(|| format!("cannot copy {}", library.display()))?;
+            let library = find_in(&places, name)?;
+            fs::copy(&library, place)?;
             files.push(library);
         }
     }
     Ok(())
+}
+
+fn find_in(folders: &[PathBuf], name: &str) -> Result<PathBuf> {
+    let candidates = folders.iter().map(|folder| folder.join(name));
+    let found = candidates.into_iter().find(|candidate| candidate.exists());
+    found.with_context(|| format!("the packages have no {name}"))
 }
 
 fn try_mke2fs(unpacked: &Unpacked) -> Result<()> {
@@ -218,10 +305,14 @@ fn qemu_others(unpacked: &Unpacked) -> Result<()> {
 }
 
 fn qemu_system(unpacked: &Unpacked, processor: &str) -> Result<()> {
+    qemu_system_as(unpacked, &format!("qemu-system-{processor}"), processor)
+}
+
+fn qemu_system_as(unpacked: &Unpacked, name: &str, processor: &str) -> Result<()> {
     let root = unpacked.root.display();
     let firmware = format!("-L {root}/usr/share/qemu -L {root}/usr/share/seabios");
     let program = format!("qemu-system-{processor}");
-    wrapper::write(unpacked, &program, &qemu_modules(unpacked), &firmware)
+    wrapper::write_as(unpacked, name, &program, &qemu_modules(unpacked), &firmware)
 }
 
 /// The packages have their own place compiled in; this makes the programs look where they are now.
@@ -281,6 +372,18 @@ fn passt(unpacked: &Unpacked) -> Result<()> {
     }
     wrapper::write_plain(unpacked, "passt", &folder.join("passt"))?;
     try_out(unpacked, "passt", &["--version"]).map(drop)
+}
+
+/// Its plugins are looked for where the package has them; here they are given by path.
+fn nbdkit(unpacked: &Unpacked) -> Result<()> {
+    wrapper::write(unpacked, "nbdkit", "", "")?;
+    let plugins = unpacked.empty_folder("nbdkit")?;
+    let plugin = "nbdkit-file-plugin.so";
+    let packaged = wrapper::library_folder(unpacked)
+        .join("nbdkit/plugins")
+        .join(plugin);
+    fs::copy(packaged, plugins.join(plugin))?;
+    try_out(unpacked, "nbdkit", &["--version"]).map(drop)
 }
 
 fn dpdk(unpacked: &Unpacked) -> Result<()> {

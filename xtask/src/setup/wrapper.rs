@@ -39,6 +39,17 @@ pub fn command(unpacked: &Unpacked, program: &str) -> Result<Command> {
 
 /// Writes `bin/PROGRAM`. `environment` is a `NAME=value` that it sets, `arguments` go before the user's.
 pub fn write(unpacked: &Unpacked, program: &str, environment: &str, arguments: &str) -> Result<()> {
+    write_as(unpacked, program, program, environment, arguments)
+}
+
+/// The same, but writes `bin/NAME`, where there are several programs that call themselves `program`.
+pub fn write_as(
+    unpacked: &Unpacked,
+    name: &str,
+    program: &str,
+    environment: &str,
+    arguments: &str,
+) -> Result<()> {
     let root = unpacked.root.display();
     let export = if environment.is_empty() {
         String::new()
@@ -52,7 +63,7 @@ pub fn write(unpacked: &Unpacked, program: &str, environment: &str, arguments: &
         loader = loader(unpacked)?.display(),
         libraries = library_folder(unpacked).display(),
     );
-    write_script(unpacked, program, &script)
+    write_script(unpacked, name, &script)
 }
 
 /// Writes `bin/PROGRAM` for User Mode Linux. It runs with address randomisation off where that is permitted, because
