@@ -19,6 +19,7 @@ use super::peers::Parts;
 use super::qemu::{Emulation, Transport};
 use super::report::{Finding, Outcome, Report, Table};
 use super::{Arguments, folder};
+use crate::serve::Disks;
 use crate::signals::Ending;
 
 /// The host's mark on the disk stands in the first of the last eight sectors, the guest's in the second.
@@ -148,7 +149,7 @@ fn check(arguments: &Arguments, engine: Engine, presentation: Presentation) -> a
         arguments.setting_with(presentation),
         folder.path(),
     )?;
-    let (devices, console) = guest.devices(Some(SIZE))?;
+    let (devices, console) = guest.devices(Some(SIZE), &mut Disks::default())?;
     let nonce = nonce()?;
     mark(&guest.disk, &nonce).context("cannot write the disk")?;
     let heard = answer(console, nonce.clone())?;

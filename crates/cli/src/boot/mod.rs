@@ -81,6 +81,10 @@ pub struct Arguments {
     /// A raw disk image for the guest to use; otherwise it gets an empty disk of 256 MiB that vanishes with it.
     #[arg(long, value_name = "IMAGE", conflicts_with = "check")]
     disk: Option<PathBuf>,
+    /// A disk for the guest instead of that, as the words behind `ringwright serve block` say: --block 'disk.qcow2 --format
+    /// qcow2 --queues 4'. The embedded machine may have several. On SIGUSR2 the sizes of images are looked at again.
+    #[arg(long, value_name = "WORDS", conflicts_with_all = ["check", "disk"])]
+    block: Vec<String>,
     /// Exchange the guest's frames over this Unix stream socket, as passt and QEMU's `-netdev stream` do, instead of with
     /// the host that is built in.
     #[arg(long, value_name = "SOCKET", conflicts_with = "check")]

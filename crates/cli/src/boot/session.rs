@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use signal_hook::consts::SIGUSR1;
+use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use tempfile::TempDir;
 
 use super::boot_log::BootLog;
@@ -16,6 +16,7 @@ use super::guest::Guest;
 use super::peers::Parts;
 use super::terminal::{self, Terminal, Wishes};
 use super::{Arguments, folder};
+use crate::serve::Disks;
 use crate::signals::Ending;
 
 /// How often the progress of a guest is shown that has not written anything yet.
@@ -26,27 +27,32 @@ struct Session {
     running: Running,
     boot_console: PipeReader,
     console: UnixStream,
+    disks: Disks,
     /// Files of this run, as long as it lasts.
     _folder: TempDir,
 }
 
 /// Joins the user's terminal to the guest's console until the guest has ended or the user leaves.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let ending = Ending::on_signals()?;
-    let saving = Ending::on(&[SIGUSR1])?;
+    let wished = Wished {
+        ending: Ending::on_signals()?,
+        saving: Ending::on(&[SIGUSR1])?,
+        resizing: Ending::on(&[SIGUSR2])?,
+    };
     let Session {
         mut running,
         boot_console,
         console,
+        disks,
         _folder,
     } = start(arguments)?;
     let log = BootLog::follow(boot_console, arguments.verbose)?;
     let wishes = Wishes {
-        leave: ending.wish()?,
-        save: saving.wish()?,
+        leave: wished.ending.wish()?,
+        save: wished.saving.wish()?,
     };
     let terminal = Terminal::join(console, wishes)?;
-    let ended = attend(&mut running, &terminal, arguments, &ending, saving);
+    let ended = attend(&mut running, &terminal, arguments, wished, &disks);
     // Nothing is said before the terminal is as it was.
     drop(terminal);
     drop(running);
@@ -67,16 +73,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn start(arguments: &Arguments) -> anyhow::Result<Session> {
     let folder = folder()?;
     let size = terminal::size();
+    let mut disks = Disks::default();
     if let Some(file) = &arguments.restore {
         let snapshot = Snapshot::open(file)?;
         let guest = Guest::new(arguments, Engine::Machine, snapshot.setting, folder.path())?;
-        let (devices, console) = guest.devices(size)?;
+        let (devices, console) = guest.devices(size, &mut disks)?;
         let (boot_console, sink) = io::pipe()?;
         let running = Running::Embedded(embedded::restore(&guest, snapshot, devices, sink)?);
         return Ok(Session {
             running,
             boot_console,
             console,
+            disks,
             _folder: folder,
         });
     }
@@ -88,12 +96,13 @@ fn start(arguments: &Arguments) -> anyhow::Result<Session> {
     let emulation = setting.presentation.emulation;
     let parts = Parts::find(engine, emulation, &arguments.peers, arguments.kernel.as_deref())?;
     let guest = Guest::new(arguments, engine, setting, folder.path())?;
-    let (devices, console) = guest.devices(size)?;
+    let (devices, console) = guest.devices(size, &mut disks)?;
     let (running, boot_console) = Running::start(&guest, &parts, devices, "")?;
     Ok(Session {
         running,
         boot_console,
         console,
+        disks,
         _folder: folder,
     })
 }
@@ -103,13 +112,16 @@ fn attend(
     running: &mut Running,
     terminal: &Terminal,
     arguments: &Arguments,
-    ending: &Ending,
-    mut saving: Ending,
+    mut wished: Wished,
+    disks: &Disks,
 ) -> anyhow::Result<Ended> {
     let started = Instant::now();
     let mut silent = arguments.restore.is_none();
     loop {
-        let ended = running.wait(silent.then_some(PROGRESS), &[ending, &saving])?;
+        let ended = running.wait(
+            silent.then_some(PROGRESS),
+            &[&wished.ending, &wished.saving, &wished.resizing],
+        )?;
         match ended {
             Ended::Timeout if terminal.has_spoken() => silent = false,
             Ended::Timeout if started.elapsed() < Duration::from_secs(arguments.timeout) => {
@@ -125,15 +137,27 @@ fn attend(
                     machine.save(file)?;
                     return Ok(ended);
                 }
-                _ => saving.wait()?,
+                _ => wished.saving.wait()?,
             },
+            Ended::Wished(RESIZE) => {
+                wished.resizing.wait()?;
+                disks.refresh();
+            }
             _ => return Ok(ended),
         }
     }
 }
 
-/// Number of the wish to save, as [`attend`] waits for them.
+/// Numbers of wishes, as [`attend`] waits for them.
 const SAVE: usize = 1;
+const RESIZE: usize = 2;
+
+/// What is wished for by signals, or with keys.
+struct Wished {
+    ending: Ending,
+    saving: Ending,
+    resizing: Ending,
+}
 
 fn progress(running: &Running, elapsed: Duration) -> String {
     let instructions = running

@@ -11,7 +11,7 @@ use super::EndpointArguments;
 use super::devices::DeviceOptions;
 
 /// Options of a device that say where it is served rather than what it is.
-const ENDPOINT: [&str; 4] = ["socket", "fd", "busy-poll", "vfio-user"];
+const ENDPOINT: [&str; 5] = ["socket", "fd", "busy-poll", "vfio-user", "split"];
 
 /// The devices of the file.
 pub fn read(path: &Path) -> anyhow::Result<Vec<(DeviceOptions, EndpointArguments)>> {
@@ -65,6 +65,7 @@ mod tests {
             fd = 3
             busy-poll = 50
             vfio-user = true
+            split = true
             "#,
         )
         .unwrap();
@@ -80,6 +81,7 @@ mod tests {
                     fd: Some(3),
                     busy_poll: 50,
                     vfio_user: true,
+                    split: true,
                     ..
                 }
             )

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use ringwright_spec::{Features, feature};
 
+pub use self::block::Block;
 use self::devices::DeviceOptions;
-use self::disks::Disks;
+pub use self::disks::Disks;
 pub use self::endpoint::{Endpoint, Served};
 pub use self::protocol::Protocol;
 use crate::signals::Signals;
@@ -41,7 +43,7 @@ const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config 
 #[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Serve every device of this TOML file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user", "split"])]
     config: Option<PathBuf>,
     #[command(subcommand)]
     device: Option<DeviceOptions>,
@@ -70,6 +72,10 @@ struct EndpointArguments {
     #[arg(long, global = true)]
     #[serde(default)]
     vfio_user: bool,
+    /// Offer split virtqueues only, to a virtual machine monitor that has no say in the format itself.
+    #[arg(long, global = true)]
+    #[serde(default)]
+    split: bool,
     /// Microseconds for which an idle queue looks for work before it sleeps; costs processor time, saves latency.
     #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 0)]
     #[serde(default)]
@@ -110,8 +116,13 @@ impl EndpointArguments {
             true => Protocol::VfioUser,
             false => Protocol::VhostUser,
         };
+        let withheld = match self.split {
+            true => feature::RING_PACKED,
+            false => Features::NONE,
+        };
         Ok(endpoint
             .over(protocol)
+            .without(withheld)
             .busy_poll(Duration::from_micros(self.busy_poll)))
     }
 }
