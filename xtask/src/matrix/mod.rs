@@ -1,5 +1,6 @@
 //! `cargo xtask matrix`: real systems on our devices, in every way that a protocol can join the two.
 
+pub mod block;
 mod cells;
 mod firmware;
 
@@ -24,6 +25,9 @@ pub struct Args {
 enum Protocol {
     /// Linux for four processors under QEMU, with all devices as PCI functions over vfio-user; and SeaBIOS.
     VfioUser(Options),
+    /// Linux on our disk, in the embedded machine, under QEMU and as User Mode Linux: file systems, discards, zones, qcow2,
+    /// NBD servers that are killed.
+    Block(block::Options),
 }
 
 #[derive(clap::Args)]
@@ -49,8 +53,10 @@ const TEST: [&str; 5] = [
 
 /// Sets up, builds, runs every cell, and prints a table. Any cell that is not as it should be makes it an error.
 pub fn run(args: &Args) -> Result<()> {
-    let Protocol::VfioUser(options) = &args.protocol;
-    run_cells(&setup::peers(Scope::Matrix)?, options)
+    match &args.protocol {
+        Protocol::VfioUser(options) => run_cells(&setup::peers(Scope::Matrix)?, options),
+        Protocol::Block(options) => block::run(options),
+    }
 }
 
 /// The same for a few cells, which take minutes and need no other peers than all tests do.

@@ -114,7 +114,7 @@ impl Peers {
     }
 
     /// Finds or creates the folder.
-    fn locate() -> Result<Peers> {
+    pub fn locate() -> Result<Peers> {
         let folder = match std::env::var_os("RINGWRIGHT_PEERS") {
             Some(folder) => PathBuf::from(folder),
             None => workspace().join("target/peers"),

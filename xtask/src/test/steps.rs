@@ -137,6 +137,12 @@ pub const STEPS: &[Step] = &[
         run: |_| crate::soak::run(&crate::soak::Args::test()),
     },
     Step {
+        name: "disk",
+        what: "Linux uses our disk: file systems, discards, zones, qcow2, NBD servers that are killed",
+        quick: false,
+        run: crate::matrix::block::test,
+    },
+    Step {
         name: "uml-split",
         what: "User Mode Linux uses the devices that it has drivers for",
         quick: false,
