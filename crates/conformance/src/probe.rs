@@ -85,6 +85,19 @@ impl Probe {
         &mut self.specimen.raw
     }
 
+    /// Makes the device's configuration change. Ends the check if nothing can.
+    pub fn change_config(&mut self) -> Outcome {
+        let missing = || Ended::NotApplicable("nothing here can change its configuration".into());
+        let change = self.specimen.change.as_mut().ok_or_else(missing)?;
+        match change() {
+            true => {
+                self.note("the configuration changes");
+                Ok(())
+            }
+            false => Err(Ended::Inconclusive("its configuration did not change".into())),
+        }
+    }
+
     /// The memory that the device reaches.
     pub fn area(&self) -> &Arc<Area> {
         &self.specimen.area

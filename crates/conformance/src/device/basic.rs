@@ -421,7 +421,7 @@ fn reset_queue(probe: &mut Probe, live: &mut Live) -> Outcome {
 }
 
 /// The device uses one buffer more than it has: what it wrote last, once more.
-fn use_one(life: &mut Life, queue: u16) {
+pub(super) fn use_one(life: &mut Life, queue: u16) {
     let Some(layout) = life.layouts.get(&queue).copied() else {
         return;
     };

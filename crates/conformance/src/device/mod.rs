@@ -2,7 +2,9 @@
 
 mod basic;
 mod features;
+mod packed;
 mod split;
+mod suspend;
 
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,15 @@ const EXTENDED_CAPABILITIES: u64 = 0x100;
 
 /// All checks of devices.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    [basic::CHECKS, features::CHECKS, split::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        basic::CHECKS,
+        features::CHECKS,
+        split::CHECKS,
+        packed::CHECKS,
+        suspend::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Whether a specimen has an SR-IOV capability. Only a PCI Express function can.

@@ -234,6 +234,7 @@ pub(super) const CHECKS: &[Check] = &[
                     "reset.quiet",
                     "queue-reset.quiet",
                     "status.before-driver-ok",
+                    "suspend.quiet",
                 ],
                 ..Mutant::ALONE
             },
@@ -247,7 +248,7 @@ pub(super) const CHECKS: &[Check] = &[
                     }),
                     ..Lens::CLEAR
                 },
-                also: &["split.interrupt-event"],
+                also: &["split.interrupt-event", "suspend.drained"],
                 ..Mutant::ALONE
             },
         ],

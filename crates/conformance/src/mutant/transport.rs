@@ -32,6 +32,15 @@ impl<T: Transport> LensTransport<T> {
         }
     }
 
+    /// Gives a device that has become live the time to look at its virtqueues, which it does without a notification: a
+    /// lens that hears notifications is then the first to know of a buffer.
+    fn rest(&self) {
+        let start = Instant::now();
+        while start.elapsed() < STILL {
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the device has used everything that is available in virtqueue `index`, as long as that may take.
     fn settle(&self, index: u16) {
         let Some(layout) = self.life.layouts.get(&index) else {
@@ -121,10 +130,13 @@ impl<T: Transport> Transport for LensTransport<T> {
         };
         self.life.status = status;
         self.life.was_live |= status.contains(Status::DRIVER_OK);
-        match heard {
-            Some(status) => self.transport.set_status(status),
-            None => Ok(()),
+        if let Some(status) = heard {
+            self.transport.set_status(status)?;
         }
+        if status.contains(Status::DRIVER_OK) && self.lens.notify.is_some() {
+            self.rest();
+        }
+        Ok(())
     }
 
     fn queue_max_size(&mut self, index: u16) -> Result<u16, TransportError> {

@@ -68,8 +68,8 @@ impl Packed {
         (self.available, self.used) = (Position::START, Position::START);
     }
 
-    /// `more` are flags of split descriptors, which mean the same here.
-    pub(super) fn add(&mut self, elements: &[Element], more: split::DescFlags) -> u16 {
+    /// Makes a buffer available. `more` are flags of split descriptors, which mean the same here.
+    pub fn add(&mut self, elements: &[Element], more: split::DescFlags) -> u16 {
         let first = self.available;
         let mut head_flags = DescFlags::NONE;
         for (number, element) in elements.iter().enumerate() {

@@ -66,7 +66,7 @@ impl InProcess {
     }
 
     fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
-        let (device, keep) = (self.make)()?;
+        let Made { device, change, keep } = (self.make)()?;
         let model = MmioRegisters::new(device, mmio_device::Options::default(), MEMORY)?;
         let registers = self.registers(model.clone(), "mmio", trace);
         let transport = Mmio::probe(registers.clone())?.ok_or(SubjectError::NoDevice(Bus::Mmio))?;
@@ -74,13 +74,14 @@ impl InProcess {
             transport: self.transport(transport, model.memory().clone()),
             area: model.area().clone(),
             raw: Raw::Mmio(Box::new(registers)),
+            change,
             keep,
         })
     }
 
     fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let bus = PciBus::new(MEMORY)?;
-        let (device, keep) = (self.make)()?;
+        let Made { device, change, keep } = (self.make)()?;
         let slot = bus.attach(device, pci_device::Options::default())?;
         let mut windows = Windows {
             io: Window::new(0xc000, 0x1000),
@@ -109,6 +110,7 @@ impl InProcess {
                 config: Box::new(config),
                 map: Box::new(map),
             }),
+            change,
             keep,
         })
     }
@@ -119,7 +121,7 @@ impl InProcess {
             subchannel: 7,
             ..ccw_device::Options::default()
         };
-        let (device, keep) = (self.make)()?;
+        let Made { device, change, keep } = (self.make)()?;
         let id = channels.attach(device, options)?;
         let area: Arc<Area> = channels.area().clone();
         let memory = channels.memory().clone();
@@ -129,6 +131,7 @@ impl InProcess {
             transport: self.transport(transport, memory),
             area,
             raw: Raw::Nothing,
+            change,
             keep,
         })
     }
@@ -153,13 +156,14 @@ impl Subject for InProcess {
                     memory: MEMORY,
                     ..LoopbackOptions::default()
                 };
-                let (device, keep) = (self.make)()?;
+                let Made { device, change, keep } = (self.make)()?;
                 let loopback = Loopback::new(device, options)?;
                 let (area, memory) = (loopback.area().clone(), loopback.memory().clone());
                 Ok(Specimen {
                     transport: self.transport(loopback, memory),
                     area,
                     raw: Raw::Nothing,
+                    change,
                     keep,
                 })
             }

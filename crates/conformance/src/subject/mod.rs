@@ -57,9 +57,14 @@ pub struct Specimen {
     pub area: Arc<Area>,
     /// The registers, for checks of the bus itself.
     pub raw: Raw,
+    /// Makes the device's configuration change, if anything can: from behind, as whoever operates it does.
+    pub change: Option<Change>,
     /// What ends with the specimen: a process, a machine.
     pub keep: Box<dyn Any + Send>,
 }
+
+/// Makes the configuration of a device change. Whether it did.
+pub type Change = Box<dyn FnMut() -> bool + Send>;
 
 /// The registers of a specimen.
 pub enum Raw {

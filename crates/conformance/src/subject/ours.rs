@@ -5,10 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use ringwright_device::block::backend::{Backend, Lane};
 use ringwright_device::{Device, block, console, entropy, network};
+use ringwright_spec::block::SECTOR_SIZE;
 
-use super::{Bus, InProcess, SubjectError};
+use super::{Bus, Change, InProcess, SubjectError};
 
 /// Bytes of the disk.
 const DISK: u32 = 8 << 20;
@@ -28,20 +31,69 @@ pub fn ours(name: &str, bus: Bus) -> Option<InProcess> {
     Some(InProcess::new(format!("our {name}"), bus, Box::new(make)))
 }
 
-/// A device, and what it needs to go on working.
-pub type Made = (Box<dyn Device>, Box<dyn Any + Send>);
+/// A device, and what belongs to it.
+pub struct Made {
+    /// The device.
+    pub device: Box<dyn Device>,
+    /// Makes its configuration change, if anything can.
+    pub change: Option<Change>,
+    /// What it needs to go on working.
+    pub keep: Box<dyn Any + Send>,
+}
+
+impl Made {
+    /// A device whose configuration never changes.
+    pub fn new(device: impl Device + 'static, keep: impl Any + Send) -> Self {
+        Self {
+            device: Box::new(device),
+            change: None,
+            keep: Box::new(keep),
+        }
+    }
+}
+
+/// A disk in memory that can lose its end.
+struct Shrinking {
+    memory: Arc<block::backend::Memory>,
+    capacity: AtomicU64,
+}
+
+impl Backend for Shrinking {
+    fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    fn resize(&self, size: u64) -> io::Result<()> {
+        self.capacity.store(size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lane(self: Arc<Self>, depth: u16) -> io::Result<Box<dyn Lane>> {
+        self.memory.clone().lane(depth)
+    }
+}
 
 fn disk() -> Result<Made, SubjectError> {
     let memory = block::backend::Memory::new(DISK).map_err(system("memory for a disk"))?;
+    let backend = Shrinking {
+        memory: Arc::new(memory),
+        capacity: AtomicU64::new(DISK.into()),
+    };
     let options = block::Options {
         serial: "conformance".into(),
         ..block::Options::default()
     };
-    let disk = block::Block::new(Arc::new(memory), options).map_err(|error| SubjectError::System {
+    let disk = block::Block::new(Arc::new(backend), options).map_err(|error| SubjectError::System {
         what: "a disk".into(),
         source: io::Error::other(error),
     })?;
-    Ok((Box::new(disk), Box::new(())))
+    let handle = disk.handle();
+    // It never comes to its beginning: checks are short.
+    let change = move || handle.resize(handle.capacity() - SECTOR_SIZE).is_ok();
+    Ok(Made {
+        change: Some(Box::new(change)),
+        ..Made::new(disk, ())
+    })
 }
 
 /// A network card whose cable leads to a socket that nobody reads.
@@ -56,7 +108,7 @@ fn card() -> Result<Made, SubjectError> {
         what: "a network card".into(),
         source: io::Error::other(error),
     })?;
-    Ok((Box::new(card), Box::new(far)))
+    Ok(Made::new(card, far))
 }
 
 /// A console that nobody writes to, and whose output goes nowhere.
@@ -72,15 +124,15 @@ fn terminal() -> Result<Made, SubjectError> {
         columns: 80,
         rows: 25,
     };
-    Ok((
-        Box::new(console::Console::new(Box::new(backend), Some(size))),
-        Box::new(silent),
+    Ok(Made::new(
+        console::Console::new(Box::new(backend), Some(size)),
+        silent,
     ))
 }
 
 fn source() -> Result<Made, SubjectError> {
     let backend = Arc::new(entropy::backend::Os);
-    Ok((Box::new(entropy::Entropy::new(backend)), Box::new(())))
+    Ok(Made::new(entropy::Entropy::new(backend), ()))
 }
 
 fn system(what: &str) -> impl FnOnce(io::Error) -> SubjectError {

@@ -38,6 +38,7 @@ impl Subject for VhostUser {
             area: frontend.area().clone(),
             transport: Box::new(frontend),
             raw: Raw::Nothing,
+            change: None,
             keep: Box::new(()),
         })
     }
