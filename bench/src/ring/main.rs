@@ -47,6 +47,9 @@ struct Args {
     /// Chains of more than one element in indirect tables.
     #[arg(long)]
     indirect: bool,
+    /// A device end of ours writes down what is in flight.
+    #[arg(long)]
+    tracked: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -90,7 +93,7 @@ fn main() -> Result<()> {
 fn device_end(args: &Args, pattern: Pattern) -> Result<f64> {
     match (args.subject, args.format) {
         (Subject::Ringwright, format) => {
-            let (subject, rings) = ringwright::Device::new(format, pattern)?;
+            let (subject, rings) = ringwright::Device::new(format, pattern, args.tracked)?;
             serve(args, RawDriver::new(format, rings, pattern), subject)
         }
         (Subject::VirtioQueue, Format::Split) => {
@@ -98,7 +101,7 @@ fn device_end(args: &Args, pattern: Pattern) -> Result<f64> {
             serve(args, RawDriver::new(Format::Split, rings, pattern), subject)
         }
         (Subject::Harness, format) => {
-            let (_unused, rings) = ringwright::Device::new(format, pattern)?;
+            let (_unused, rings) = ringwright::Device::new(format, pattern, false)?;
             serve(args, RawDriver::new(format, rings, pattern), subject::Nobody)
         }
         _ => bail!("this subject has no such end or format"),

@@ -58,11 +58,13 @@ pub struct DeviceQueue {
     generation: Option<u64>,
 }
 
-/// The formats and byte orders, those that the short ways are for first (see [`Core::is_plain`]).
+/// The formats and byte orders, those that the short ways are for first (see [`Core::is_plain`]), with and without tracking.
 #[repr(u8)]
 enum Ring {
     Split(Split<Little>),
     Packed(Packed<Little>),
+    TrackedSplit(Split<Little>),
+    TrackedPacked(Packed<Little>),
     LongSplit(Split<Little>),
     LongSplitBig(Split<Big>),
     LongPacked(Packed<Little>),
@@ -72,9 +74,9 @@ enum Ring {
 macro_rules! each {
     ($ring:expr, $format:ident => $body:expr) => {
         match $ring {
-            Ring::Split($format) | Ring::LongSplit($format) => $body,
+            Ring::Split($format) | Ring::TrackedSplit($format) | Ring::LongSplit($format) => $body,
             Ring::LongSplitBig($format) => $body,
-            Ring::Packed($format) | Ring::LongPacked($format) => $body,
+            Ring::Packed($format) | Ring::TrackedPacked($format) | Ring::LongPacked($format) => $body,
         }
     };
 }
@@ -157,7 +159,8 @@ impl DeviceQueue {
     /// this one, they are taken first, in the order in which that one took them, and the virtqueue goes on where it had come
     /// to, whatever state this end was made with. Gives the number of these buffers.
     ///
-    /// To be called before anything is taken. Everything goes the long way from then on, but nothing is allocated.
+    /// To be called before anything is taken. Nothing is allocated from then on. Buffers that are taken and given back one by
+    /// one go a longer way; those that [`serve`](Self::serve) processes need hardly be tracked.
     pub fn track(&mut self, region: InflightRegion) -> Result<u16, SetupError> {
         let tracking = each!(&mut self.ring, ring => ring.track(region))?;
         let count = tracking.again().len();
@@ -269,8 +272,10 @@ impl DeviceQueue {
             return false;
         }
         let room = match &mut self.ring {
-            Ring::Packed(ring) | Ring::LongPacked(ring) => ring.adopt(descriptors),
-            Ring::Split(_) | Ring::LongSplit(_) | Ring::LongSplitBig(_) => true,
+            Ring::Packed(ring) | Ring::TrackedPacked(ring) | Ring::LongPacked(ring) => {
+                ring.adopt(descriptors)
+            }
+            Ring::Split(_) | Ring::TrackedSplit(_) | Ring::LongSplit(_) | Ring::LongSplitBig(_) => true,
         };
         room && self.core.insert(&Token::from_id(id), descriptors).is_ok()
     }
@@ -296,9 +301,13 @@ impl DeviceQueue {
             return;
         }
         match &mut self.ring {
-            Ring::Split(ring) | Ring::LongSplit(ring) => ring.disable_notifications(&self.core),
+            Ring::Split(ring) | Ring::TrackedSplit(ring) | Ring::LongSplit(ring) => {
+                ring.disable_notifications(&self.core);
+            }
             Ring::LongSplitBig(ring) => ring.disable_notifications(&self.core),
-            Ring::Packed(ring) | Ring::LongPacked(ring) => ring.disable_notifications(),
+            Ring::Packed(ring) | Ring::TrackedPacked(ring) | Ring::LongPacked(ring) => {
+                ring.disable_notifications();
+            }
         }
         self.mark_device_area();
     }
@@ -318,11 +327,8 @@ impl DeviceQueue {
     /// Whether the driver has made a buffer available that was not taken yet. A hint: whether it is a legal one is
     /// found when it is taken.
     pub fn has_available(&self) -> bool {
-        let there = || {
-            self.core.next_again().is_some()
-                || self.is_outdated()
-                || each!(&self.ring, ring => ring.has_available())
-        };
+        let there =
+            || self.core.has_again() || self.is_outdated() || each!(&self.ring, ring => ring.has_available());
         self.core.broken.is_none() && there()
     }
 
@@ -396,6 +402,11 @@ impl DeviceQueue {
 
     #[inline(never)]
     fn publish_long(&mut self) -> Result<bool, RingError> {
+        match &mut self.ring {
+            Ring::TrackedSplit(ring) => return Ok(ring.publish_long(&mut self.core)),
+            Ring::TrackedPacked(ring) => return Ok(ring.publish_long(&mut self.core)),
+            _ => {}
+        }
         self.renew()?;
         let notify = each!(&mut self.ring, ring => {
             ring.write_batches(&mut self.core);
@@ -410,12 +421,21 @@ impl DeviceQueue {
 
     #[inline(never)]
     fn enable_notifications_long(&mut self) -> bool {
+        match &mut self.ring {
+            Ring::TrackedSplit(ring) => {
+                return ring.enable_notifications(&self.core) || self.core.has_again();
+            }
+            Ring::TrackedPacked(ring) => {
+                return ring.enable_notifications(&self.core) || self.core.has_again();
+            }
+            _ => {}
+        }
         if self.renew().is_err() {
             return true;
         }
         let available = each!(&mut self.ring, ring => ring.enable_notifications(&self.core));
         self.mark_device_area();
-        available || self.core.next_again().is_some()
+        available || self.core.has_again()
     }
 }
 

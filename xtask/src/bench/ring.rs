@@ -28,14 +28,20 @@ const TARGET: f64 = 75.0;
 const HARNESS: &str = "harness";
 /// Our own.
 const RINGWRIGHT: &str = "ringwright";
+/// Our own with the tracking of buffers in flight.
+const TRACKED: &str = "ringwright, tracked";
+/// Most instructions for a chain of two descriptors at batch 32 with tracking, in times of those without.
+const TRACKED_TARGET: f64 = 2.0;
 
 /// Subjects with the end and the format that they have.
-const SUBJECTS: [(&str, &str, &str); 10] = [
+const SUBJECTS: [(&str, &str, &str); 12] = [
     (HARNESS, "device", "split"),
     (RINGWRIGHT, "device", "split"),
+    (TRACKED, "device", "split"),
     ("virtio-queue", "device", "split"),
     (HARNESS, "device", "packed"),
     (RINGWRIGHT, "device", "packed"),
+    (TRACKED, "device", "packed"),
     (HARNESS, "driver", "split"),
     (RINGWRIGHT, "driver", "split"),
     ("virtio-drivers", "driver", "split"),
@@ -93,7 +99,11 @@ fn rows(quick: bool) -> Vec<Row> {
 impl Row {
     /// The run of this row for `chains` chains.
     fn command(&self, mut command: Command, chains: u32, samples: u32) -> Command {
-        command.args([self.subject, self.end, self.format]).args([
+        let (subject, option) = match self.subject {
+            TRACKED => (RINGWRIGHT, Some("--tracked")),
+            subject => (subject, None),
+        };
+        command.args([subject, self.end, self.format]).args(option).args([
             self.batch.to_string(),
             self.segments.to_string(),
             chains.to_string(),
@@ -206,7 +216,7 @@ fn print(rows: &[Row]) {
         "Per chain, without the harness's share; the ratio is the other crate's instructions and nanoseconds to ours.\n"
     );
     println!(
-        "{:<6} {:<6} {:>5} {:>8} {:<14} {:>12} {:>11}  RATIO",
+        "{:<6} {:<6} {:>5} {:>8} {:<19} {:>12} {:>11}  RATIO",
         "END", "FORMAT", "BATCH", "SEGMENTS", "SUBJECT", "INSTRUCTIONS", "NANOSECONDS"
     );
     for end in ["device", "driver"] {
@@ -219,7 +229,7 @@ fn print(rows: &[Row]) {
                 )
             });
             println!(
-                "{:<6} {:<6} {:>5} {:>8} {:<14} {:>12.1} {:>11.1}  {ratio}",
+                "{:<6} {:<6} {:>5} {:>8} {:<19} {:>12.1} {:>11.1}  {ratio}",
                 row.end, row.format, row.batch, row.segments, row.subject, row.instructions, row.nanoseconds
             );
         }
@@ -233,20 +243,20 @@ fn print(rows: &[Row]) {
 /// The row of the other crate, which has split virtqueues only, for a row of ours.
 fn rival<'r>(rows: &'r [Row], ours: &Row) -> Option<&'r Row> {
     let theirs = |row: &&Row| {
-        row.subject != RINGWRIGHT
+        ![RINGWRIGHT, TRACKED].contains(&row.subject)
             && (row.end, row.batch, row.segments) == (ours.end, ours.batch, ours.segments)
     };
     rows.iter().find(theirs).filter(|_| ours.subject == RINGWRIGHT)
 }
 
 fn print_targets(rows: &[Row], end: &str) {
-    let ours = |format| {
+    let row = |subject, format| {
         rows.iter().find(|row| {
-            (row.subject, row.end, row.format) == (RINGWRIGHT, end, format)
+            (row.subject, row.end, row.format) == (subject, end, format)
                 && (row.batch, row.segments) == (32, 2)
         })
     };
-    let (Some(split), Some(packed)) = (ours("split"), ours("packed")) else {
+    let (Some(split), Some(packed)) = (row(RINGWRIGHT, "split"), row(RINGWRIGHT, "packed")) else {
         return;
     };
     for row in [split, packed] {
@@ -256,6 +266,16 @@ fn print_targets(rows: &[Row], end: &str) {
             row.instructions,
             verdict(row.instructions <= TARGET)
         );
+    }
+    for plain in [split, packed] {
+        if let Some(tracked) = row(TRACKED, plain.format) {
+            let times = tracked.instructions / plain.instructions;
+            println!(
+                "  {end} end, {:<6}: {times:.2} times the instructions with tracking, at most {TRACKED_TARGET}: {}",
+                plain.format,
+                verdict(times <= TRACKED_TARGET)
+            );
+        }
     }
     println!(
         "  {end} end, packed not slower than split: {:.1} and {:.1} ns: {}",

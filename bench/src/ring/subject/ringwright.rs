@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use ringwright_memory::{Area, Buffer, DmaSegment, Mapping, Memory, Region};
-use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, Layout, State, Used};
+use ringwright_memory::{Area, Buffer, DmaSegment, Mapping, Memory, Region, Words};
+use ringwright_ring::{DeviceQueue, DriverOptions, DriverQueue, InflightRegion, Layout, State, Used};
 use ringwright_spec::{Features, feature};
 
 use super::{DeviceEnd, DriverEnd};
@@ -33,6 +33,15 @@ fn region() -> Result<Region> {
     Ok(Region::new(Place::BASE, mapping))
 }
 
+/// Fresh memory to write down what is in flight.
+fn inflight_region(format: Format) -> Result<InflightRegion> {
+    let packed = format == Format::Packed;
+    let length = InflightRegion::size(QUEUE_SIZE, packed) as usize;
+    let words = Words::new(&Region::new(0, Arc::new(Mapping::anonymous(length)?)));
+    let region = words.and_then(|words| InflightRegion::new(words, 0, QUEUE_SIZE, packed));
+    region.context("memory for what is in flight")
+}
+
 /// The device end.
 pub struct Device {
     queue: DeviceQueue,
@@ -44,8 +53,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// The device end of a fresh ring.
-    pub fn new(format: Format, pattern: Pattern) -> Result<(Self, Rings)> {
+    /// The device end of a fresh ring, which writes down what is in flight if `tracked`.
+    pub fn new(format: Format, pattern: Pattern, tracked: bool) -> Result<(Self, Rings)> {
         let region = region()?;
         let rings = Place::rings(region.pointer());
         let buffers = region.pointer() as usize + (Place::BUFFERS - Place::BASE) as usize;
@@ -58,7 +67,10 @@ impl Device {
             device_area: Place::DEVICE_AREA,
         };
         let memory = Arc::new(Memory::new(vec![region])?);
-        let queue = DeviceQueue::new(layout, features(format, pattern), memory, State::default())?;
+        let mut queue = DeviceQueue::new(layout, features(format, pattern), memory, State::default())?;
+        if tracked {
+            queue.track(inflight_region(format)?)?;
+        }
         let device = Self {
             queue,
             buffers,

@@ -88,15 +88,11 @@ impl Core {
         self.format
     }
 
-    /// Whether chains may be taken and given back the short way: with no order to keep, no log, no translation, no tracking
-    /// and nothing broken.
+    /// Whether chains may be taken and given back the short way: with no order to keep, no log, no translation and nothing
+    /// broken.
     pub(super) fn is_plain(&self) -> bool {
         let translated = self.memory.translation().is_some();
-        self.order.is_none()
-            && self.written.is_none()
-            && self.tracking.is_none()
-            && !translated
-            && self.broken.is_none()
+        self.order.is_none() && self.written.is_none() && !translated && self.broken.is_none()
     }
 
     /// Ends the queue's life for `violation`, and gives the error.
@@ -143,6 +139,14 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Whether there are buffers of an earlier device end that are to be taken first.
+    #[inline(always)]
+    pub(super) fn has_again(&self) -> bool {
+        self.tracking
+            .as_ref()
+            .is_some_and(|tracking| tracking.again().is_left())
     }
 
     /// The buffer of an earlier device end that is to be taken next, if there is one.

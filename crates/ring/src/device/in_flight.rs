@@ -68,6 +68,12 @@ impl InFlight {
         self.descriptors.get(usize::from(id)) == Some(&0)
     }
 
+    /// The first id that is not in flight.
+    pub fn first_free(&self) -> Option<u16> {
+        let free = self.descriptors.iter().position(|&descriptors| descriptors == 0);
+        free.map(|id| id as u16)
+    }
+
     /// Number of descriptors of buffer `id`, if it is in flight.
     pub fn descriptors(&self, id: u16) -> Option<u16> {
         self.descriptors

@@ -127,6 +127,9 @@ impl<P: Part> Packed<P> {
         if let Some(error) = core.broken {
             return Err(error);
         }
+        // The device end after this one takes those that are not written down from the ring, where they have to be the last
+        // ones taken.
+        self.show(core);
         let mut tracking = core.tracking.take();
         let track = match &mut tracking {
             Some(Tracking::Packed(track)) => Some(track),
@@ -320,11 +323,12 @@ impl<P: Part> Packed<P> {
     /// Shows the driver what is used; true if it wants a notification.
     #[inline(always)]
     pub fn publish(&mut self, core: &Core) -> bool {
-        let Some((index, tail)) = self.first.take() else {
+        if let Some((index, tail)) = self.first.take() {
+            // SAFETY: positions are below the size. Release: the other used descriptors and the buffers come before.
+            unsafe { self.ring.set_tail(index, tail, Release) };
+        } else if self.added == 0 {
             return false;
-        };
-        // SAFETY: positions are below the size. Release: the other used descriptors and the buffers come before.
-        unsafe { self.ring.set_tail(index, tail, Release) };
+        }
         let added = core::mem::take(&mut self.added);
         self.published = self.next_used;
         // The flags must be visible before the driver's wishes are read, or both ends could wait for each other.
@@ -336,6 +340,7 @@ impl<P: Part> Packed<P> {
 
     /// As [`publish`](Self::publish), where there is more to do.
     pub fn publish_long(&mut self, core: &mut Core) -> bool {
+        self.show(core);
         if let Some(Tracking::Packed(track)) = &mut core.tracking {
             track.before_publish(self.next_used);
         }
@@ -344,6 +349,17 @@ impl<P: Part> Packed<P> {
             track.published();
         }
         wanted
+    }
+
+    /// With tracking, shows the driver the buffers that were served and are not written down, one after the other, and leaves
+    /// it open whether to notify.
+    fn show(&mut self, core: &mut Core) {
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            // SAFETY: positions are below the size. Release: the buffer comes before.
+            track.show(self.next_used, |index, tail| unsafe {
+                self.ring.set_tail(index, tail, Release);
+            });
+        }
     }
 
     /// Writes used descriptors for all buffers that are complete in order (section 2.8.8).

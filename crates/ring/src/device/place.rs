@@ -41,12 +41,20 @@ impl DeviceQueue {
 
     /// Takes the short ways if they are for this queue as it is now.
     pub(super) fn choose_way(&mut self) {
-        self.ring = match (&self.ring, self.core.is_plain()) {
-            (Ring::Split(ring) | Ring::LongSplit(ring), true) => Ring::Split(ring.clone()),
-            (Ring::Split(ring) | Ring::LongSplit(ring), false) => Ring::LongSplit(ring.clone()),
-            (Ring::Packed(ring) | Ring::LongPacked(ring), true) => Ring::Packed(ring.clone()),
-            (Ring::Packed(ring) | Ring::LongPacked(ring), false) => Ring::LongPacked(ring.clone()),
-            (Ring::LongSplitBig(_), _) => return,
+        let (plain, tracked) = (self.core.is_plain(), self.core.tracking.is_some());
+        self.ring = match &self.ring {
+            Ring::Split(ring) | Ring::TrackedSplit(ring) | Ring::LongSplit(ring) => match (plain, tracked) {
+                (true, false) => Ring::Split(ring.clone()),
+                (true, true) => Ring::TrackedSplit(ring.clone()),
+                (false, _) => Ring::LongSplit(ring.clone()),
+            },
+            Ring::Packed(ring) | Ring::TrackedPacked(ring) | Ring::LongPacked(ring) => match (plain, tracked)
+            {
+                (true, false) => Ring::Packed(ring.clone()),
+                (true, true) => Ring::TrackedPacked(ring.clone()),
+                (false, _) => Ring::LongPacked(ring.clone()),
+            },
+            Ring::LongSplitBig(_) => return,
         };
     }
 
@@ -60,9 +68,13 @@ impl DeviceQueue {
         // memory.
         unsafe {
             match &mut self.ring {
-                Ring::Split(ring) | Ring::LongSplit(ring) => ring.ring = parts.split(size),
+                Ring::Split(ring) | Ring::TrackedSplit(ring) | Ring::LongSplit(ring) => {
+                    ring.ring = parts.split(size);
+                }
                 Ring::LongSplitBig(ring) => ring.ring = parts.split(size),
-                Ring::Packed(ring) | Ring::LongPacked(ring) => ring.ring = parts.packed(size),
+                Ring::Packed(ring) | Ring::TrackedPacked(ring) | Ring::LongPacked(ring) => {
+                    ring.ring = parts.packed(size);
+                }
             }
         }
         (self.parts, self.generation) = (parts, generation);

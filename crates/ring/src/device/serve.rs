@@ -15,6 +15,8 @@ pub enum Stop {
     Empty,
     /// The next chain, if there is any, is to be taken another way.
     Other,
+    /// The next chain is to be taken the long way.
+    Long,
     /// The chain's processing was put off.
     Later,
     /// More bytes are said to be written than there are.
@@ -47,6 +49,7 @@ impl DeviceQueue {
         while served != limit {
             let left = limit - served;
             let (mut count, mut stop) = match self.shape {
+                _ if self.core.has_again() => (0, Stop::Long),
                 Shape::Pair => self.serve_alike::<2, 1>(left, &mut handle),
                 Shape::Readable => self.serve_alike::<1, 1>(left, &mut handle),
                 Shape::Writable => self.serve_alike::<1, 0>(left, &mut handle),
@@ -63,7 +66,7 @@ impl DeviceQueue {
                 Stop::Limit => {}
                 Stop::Empty | Stop::Later => break,
                 Stop::TooLong(violation) => return Err(self.core.refuse(violation)),
-                Stop::Other => {
+                Stop::Other | Stop::Long => {
                     let mut taken = None;
                     self.take(&mut taken)?;
                     let Some(taken) = taken else { break };
@@ -89,8 +92,11 @@ impl DeviceQueue {
         handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
     ) -> (u16, Stop) {
         match &mut self.ring {
-            Ring::Split(ring) => ring.serve_alike::<N, READABLE>(&mut self.core, limit, handle),
-            Ring::Packed(ring) => ring.serve_alike::<N, READABLE>(&mut self.core, limit, handle),
+            Ring::Split(ring) | Ring::TrackedSplit(ring) => {
+                ring.serve_alike::<N, READABLE>(&mut self.core, limit, handle)
+            }
+            Ring::Packed(ring) => ring.serve_alike::<N, READABLE, false>(&mut self.core, limit, handle),
+            Ring::TrackedPacked(ring) => ring.serve_alike::<N, READABLE, true>(&mut self.core, limit, handle),
             _ => (0, Stop::Other),
         }
     }
@@ -104,8 +110,11 @@ impl DeviceQueue {
             handle(chain)
         };
         let (served, stop) = match &mut self.ring {
-            Ring::Split(ring) => ring.serve_short(&mut self.core, limit, &mut handle),
-            Ring::Packed(ring) => ring.serve_short(&mut self.core, limit, &mut handle),
+            Ring::Split(ring) | Ring::TrackedSplit(ring) => {
+                ring.serve_short(&mut self.core, limit, &mut handle)
+            }
+            Ring::Packed(ring) => ring.serve_short::<false>(&mut self.core, limit, &mut handle),
+            Ring::TrackedPacked(ring) => ring.serve_short::<true>(&mut self.core, limit, &mut handle),
             _ => (0, Stop::Other),
         };
         if served != 0 {
@@ -153,6 +162,10 @@ impl<'q> Hold<'q> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
+        #[cfg(test)]
+        if super::track::tests::is_killed() {
+            return;
+        }
         if let Some(token) = self.token.take() {
             self.queue.push_back(token);
         }

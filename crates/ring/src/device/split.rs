@@ -27,8 +27,10 @@ pub struct Split<P> {
     available: u16,
     /// Next entry of the used ring to write.
     next_used: u16,
-    /// The used index as the driver knows it.
+    /// The used index up to which it is decided whether to notify.
     published: u16,
+    /// With tracking, the used index as the driver knows it.
+    shown: u16,
 }
 
 impl<P: Part> Split<P> {
@@ -45,6 +47,7 @@ impl<P: Part> Split<P> {
             available: next_available,
             next_used,
             published: next_used,
+            shown: next_used,
         }
     }
 
@@ -61,11 +64,12 @@ impl<P: Part> Split<P> {
         let used = self.ring.used_index(Acquire);
         let (track, recovered) = TrackSplit::new(region, self.ring.size(), used)?;
         if recovered {
-            // Each buffer that was taken is either used or in flight.
+            // Each buffer that was taken is used, or in flight, or to be taken from the available ring once more.
             self.next_available = used.wrapping_add(track.again.len());
             self.available = self.next_available;
             (self.next_used, self.published) = (used, used);
         }
+        self.shown = self.next_used;
         Ok(Tracking::Split(track))
     }
 
@@ -168,9 +172,7 @@ impl<P: Part> Split<P> {
         let head = self.ring.available_entry(position);
         match self.take_long(core, head, position) {
             Ok(taken) => {
-                if let Some(Tracking::Split(track)) = &mut core.tracking {
-                    track.taken(head);
-                }
+                self.write_down(core, head);
                 self.next_available = position.wrapping_add(1);
                 Ok(Some(taken))
             }
@@ -266,11 +268,38 @@ impl<P: Part> Split<P> {
 
     /// As [`publish`](Self::publish), where there is more to do.
     pub fn publish_long(&mut self, core: &mut Core) -> bool {
-        let wanted = self.publish(core);
-        if let Some(Tracking::Split(track)) = &mut core.tracking {
-            track.published(self.published);
+        self.show(core);
+        self.publish(core)
+    }
+
+    /// Tracks buffer `head`, which was taken. The device end after this one takes those that are not written down from the
+    /// available ring, where they have to be the last ones taken: so those that were served before are shown to the driver.
+    fn write_down(&mut self, core: &mut Core, head: u16) {
+        let given_back = self.next_used.wrapping_sub(self.shown);
+        let Some(Tracking::Split(track)) = &core.tracking else {
+            return;
+        };
+        if given_back != track.batched() {
+            self.show(core);
         }
-        wanted
+        if let Some(Tracking::Split(track)) = &mut core.tracking {
+            track.taken(head);
+        }
+    }
+
+    /// With tracking, shows the driver what was given back, and leaves it open whether to notify.
+    fn show(&mut self, core: &mut Core) {
+        let Some(Tracking::Split(track)) = &mut core.tracking else {
+            return;
+        };
+        if self.shown == self.next_used {
+            return;
+        }
+        track.before_shown(&core.in_flight);
+        // Release as in `publish`.
+        self.ring.set_used_index(self.next_used, Release);
+        track.shown(self.next_used);
+        self.shown = self.next_used;
     }
 
     #[inline(always)]

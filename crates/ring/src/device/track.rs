@@ -7,7 +7,7 @@
 mod packed;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, compiler_fence};
@@ -183,6 +183,12 @@ impl Again {
     /// How many there are.
     pub fn len(&self) -> u16 {
         self.buffers.len() as u16
+    }
+
+    /// Whether there is a next one.
+    #[inline(always)]
+    pub fn is_left(&self) -> bool {
+        self.taken < self.buffers.len()
     }
 
     /// The next one, which stays that until [`advance`](Self::advance).

@@ -10,6 +10,7 @@ use super::super::chain::Chain;
 use super::super::core::Core;
 use super::super::gather::{INDIRECT, Short};
 use super::super::serve::Stop;
+use super::super::track::Tracking;
 use super::{Packed, used_tail};
 use crate::packed::{PackedRing, Position, STATE};
 use crate::split::Descriptor;
@@ -19,13 +20,13 @@ impl<P: Part> Packed<P> {
     /// Lets `handle` process available chains, but no more than `limit` and none that reaches the ring's end, and gives each
     /// back as it comes, for as long as they are alike. Tells how many that were, and why it ended.
     #[inline(always)]
-    pub fn serve_alike<const N: usize, const READABLE: usize>(
+    pub fn serve_alike<const N: usize, const READABLE: usize, const TRACKED: bool>(
         &mut self,
         core: &mut Core,
         limit: u16,
         handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
     ) -> (u16, Stop) {
-        let Some(mut run) = self.run() else {
+        let Some(mut run) = self.run::<TRACKED>(core) else {
             return (0, Stop::Other);
         };
         let (size, start) = (run.ring.size(), run.index);
@@ -53,6 +54,7 @@ impl<P: Part> Packed<P> {
             // SAFETY: the segments outlive the chain; they were found in the core's memory.
             let chain = unsafe { Chain::new(alike.segments.as_ptr(), alike.taken(id)) };
             match chain.answer(handle(&chain)) {
+                Ok(written) if TRACKED => run.stage(core, id, written, N),
                 // SAFETY: the descriptors come before the end of the ring.
                 Ok(written) => unsafe { run.give_back(id, written, N) },
                 Err(stop) => break stop,
@@ -63,13 +65,13 @@ impl<P: Part> Packed<P> {
 
     /// As [`serve_alike`](Self::serve_alike), but all chains that can be taken the short way.
     #[inline(always)]
-    pub fn serve_short(
+    pub fn serve_short<const TRACKED: bool>(
         &mut self,
         core: &mut Core,
         limit: u16,
         handle: &mut impl FnMut(&Chain<'_>) -> Option<u32>,
     ) -> (u16, Stop) {
-        let Some(mut run) = self.run() else {
+        let Some(mut run) = self.run::<TRACKED>(core) else {
             return (0, Stop::Other);
         };
         let size = run.ring.size();
@@ -111,6 +113,7 @@ impl<P: Part> Packed<P> {
             // SAFETY: the scratch stays as it is until the chain is gone; its segments were found in the core's memory.
             let chain = unsafe { Chain::new(place, short.taken(id, 0)) };
             match chain.answer(handle(&chain)) {
+                Ok(written) if TRACKED => run.stage(core, id, written, descriptors),
                 // SAFETY: the descriptors come before the end of the ring.
                 Ok(written) => unsafe { run.give_back(id, written, descriptors) },
                 Err(stop) => break stop,
@@ -120,13 +123,24 @@ impl<P: Part> Packed<P> {
         (served, stop)
     }
 
-    /// A run from the next descriptor on, if nothing is in flight.
+    /// A run from the next descriptor on, if nothing is in flight; with tracking, also not for the device end after this one.
     #[inline(always)]
-    fn run(&mut self) -> Option<Run<'_, P>> {
+    fn run<const TRACKED: bool>(&mut self, core: &mut Core) -> Option<Run<'_, P>> {
         let Position { index, bits } = self.next_available;
         // Each chain is marked used where it was made available.
         if self.room != self.ring.size() || self.next_used.index != index {
             return None;
+        }
+        if TRACKED {
+            if self.first.is_some() {
+                return None;
+            }
+            let most = usize::from(self.ring.size() - index);
+            if let Some(Tracking::Packed(track)) = &core.tracking
+                && !track.can_stage(most)
+            {
+                self.show(core);
+            }
         }
         Some(Run {
             // Nothing in the loop is kept where shared memory could be thought to overlap it.
@@ -182,6 +196,18 @@ impl<P: Part> Run<'_, P> {
         } else {
             cold_path();
             self.queue.first = Some((self.index as u16, tail));
+        }
+        self.index += descriptors;
+    }
+}
+
+impl<P: Part> Run<'_, P> {
+    /// Notes that the next chain is used, which has so many descriptors. Its first one is left as it is, because the device end
+    /// after this one may need it.
+    #[inline(always)]
+    fn stage(&mut self, core: &mut Core, id: u16, written: u32, descriptors: usize) {
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            track.stage(self.index as u16, used_tail(id, written, self.used));
         }
         self.index += descriptors;
     }

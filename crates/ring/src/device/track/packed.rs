@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{Again, InflightRegion, Resubmission};
-use crate::packed::Position;
+use crate::packed::{Position, STATE};
 use crate::split::Descriptor;
 use crate::{SetupError, Violation};
 
@@ -55,6 +55,11 @@ pub struct TrackPacked {
     used: Position,
     /// Descriptors of the buffer that is being taken.
     pending: Vec<Descriptor>,
+    /// Buffers that were served and are not written down: where their used descriptors go, and the second words of these.
+    /// Room for all that can be available, twice.
+    staged: Box<[(u16, u64)]>,
+    /// How many of them there are.
+    staged_count: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -84,6 +89,8 @@ impl TrackPacked {
             batch: Vec::with_capacity(size.into()),
             used,
             pending: Vec::with_capacity(size.into()),
+            staged: vec![(0, 0); 2 * usize::from(size)].into(),
+            staged_count: 0,
             region,
         };
         let mut taken = vec![false; track.next.len()];
@@ -329,6 +336,51 @@ impl TrackPacked {
             self.store_free_heads(self.free_head, self.free_head);
             self.store_used(self.used, self.used);
         }
+    }
+
+    /// Whether so many buffers can be served before [`show`](Self::show).
+    #[inline(always)]
+    pub fn can_stage(&self, buffers: usize) -> bool {
+        self.staged_count + buffers <= self.staged.len()
+    }
+
+    /// A buffer was served, with nothing in flight: its used descriptor is to go to `index`, with `tail` as the second word.
+    #[inline(always)]
+    pub fn stage(&mut self, index: u16, tail: u64) {
+        let place = self.staged.get_mut(self.staged_count);
+        debug_assert!(place.is_some(), "`can_stage` said so");
+        if let Some(place) = place {
+            *place = (index, tail);
+            self.staged_count += 1;
+        }
+    }
+
+    /// Has `write` write the used descriptors of all buffers that were served, behind which the next one goes to `end`.
+    ///
+    /// A buffer is used when its descriptor says so, and not before: one that is served and not written down is taken from the
+    /// ring by the device end after this one, which must find it as the driver wrote it. So it is one descriptor after the
+    /// other, each behind the statement that it may be used.
+    #[inline(always)]
+    pub fn show(&mut self, end: Position, mut write: impl FnMut(u16, u64)) {
+        let count = core::mem::take(&mut self.staged_count);
+        let staged = self.staged.get(..count).unwrap_or_default();
+        let Some((&(mut index, mut tail), rest)) = staged.split_first() else {
+            return;
+        };
+        let mut old = self.used;
+        for &(next_index, next_tail) in rest {
+            let next = Position {
+                index: next_index,
+                bits: next_tail & STATE,
+            };
+            self.store_used(next, old);
+            write(index, tail);
+            (index, tail, old) = (next_index, next_tail, next);
+        }
+        self.store_used(end, old);
+        write(index, tail);
+        self.store_used(end, end);
+        self.used = end;
     }
 
     fn list(&self, id: u16) -> List {

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::super::in_flight::InFlight;
 use super::{Again, InflightRegion, Resubmission};
 use crate::SetupError;
 
@@ -24,10 +25,10 @@ pub struct TrackSplit {
     region: InflightRegion,
     pub(in crate::device) again: Again,
     counter: u64,
-    /// The last buffer of the last batch, as in the region.
-    last_batch_head: u16,
     /// Buffers whose used elements the driver does not see yet. Never more than there is room for.
     batch: Vec<u16>,
+    /// A buffer that is not in flight, as far as was known last.
+    spare: u16,
 }
 
 impl TrackSplit {
@@ -43,11 +44,11 @@ impl TrackSplit {
             Again::default()
         };
         let track = Self {
-            last_batch_head: region.load(LAST_BATCH_HEAD),
             counter: again.next_counter(),
             again,
             region,
             batch: Vec::with_capacity(size.into()),
+            spare: 0,
         };
         Ok((track, recovered))
     }
@@ -100,22 +101,46 @@ impl TrackSplit {
         if self.batch.len() == self.batch.capacity() {
             return;
         }
-        let entry = HEADER + ENTRY * u64::from(id);
-        self.region.store(entry + NEXT, self.last_batch_head);
-        self.region.store(LAST_BATCH_HEAD, id);
-        self.last_batch_head = id;
+        // The first one's successor is itself: see `before_shown`.
+        let next = self.batch.last().copied().unwrap_or(id);
+        self.list(id, next);
         self.batch.push(id);
     }
 
-    /// The used index has become `used`.
-    pub fn published(&mut self, used: u16) {
-        if self.batch.is_empty() {
+    /// How many buffers there are whose used elements the driver does not see, and which are written down.
+    pub fn batched(&self) -> u16 {
+        self.batch.len() as u16
+    }
+
+    /// The used index is about to cover all used elements.
+    ///
+    /// Whoever finds it so, and `used_idx` as it was, goes as many steps along the last batch's list as there are used
+    /// elements more, and takes it that no entry there is in flight. There are more steps than entries if buffers were
+    /// served that are not written down; so the list goes round at its end, and if nothing else is in it, it has an entry
+    /// that is not in flight anyway.
+    pub fn before_shown(&mut self, in_flight: &InFlight) {
+        if !self.batch.is_empty() {
             return;
         }
+        if !in_flight.is_free(self.spare) {
+            // There is one, as the buffers that were served are not in flight.
+            self.spare = in_flight.first_free().unwrap_or(self.spare);
+        }
+        self.list(self.spare, self.spare);
+    }
+
+    /// The used index has become `used`.
+    pub fn shown(&mut self, used: u16) {
         for id in self.batch.drain(..) {
             self.region.store(HEADER + ENTRY * u64::from(id) + INFLIGHT, 0u8);
         }
         self.region.store(USED_IDX, used);
+    }
+
+    /// Puts the entry of buffer `id` at the head of the last batch's list, before that of `next`.
+    fn list(&self, id: u16, next: u16) {
+        self.region.store(HEADER + ENTRY * u64::from(id) + NEXT, next);
+        self.region.store(LAST_BATCH_HEAD, id);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The device end is killed before or after any store to the region, and another one goes on.
 
 use core::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -23,7 +23,12 @@ thread_local! {
     static LIFE: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Comes before and after every store to a region.
+/// Whether this is what a kill leaves to run here, which a killed process does not run.
+pub(in crate::device) fn is_killed() -> bool {
+    LIFE.get() == Some(0) && std::thread::panicking()
+}
+
+/// Comes before and after every store to a region, and whatever else a device end does.
 pub(super) fn crash_point() {
     if let Some(left) = LIFE.get() {
         if left == 0 {
@@ -56,6 +61,15 @@ fn words(size: u64) -> Words {
     .unwrap()
 }
 
+/// Notes that the device end takes buffer `serial`, which has to be the first that it has not taken yet.
+fn see(outstanding: &mut BTreeMap<u32, u32>, seen: &mut BTreeSet<u32>, serial: u32) {
+    let next = outstanding.iter_mut().find(|(serial, _)| !seen.contains(serial));
+    let (first, times) = next.unwrap_or_else(|| panic!("{serial} is not out"));
+    assert_eq!(*first, serial, "taken out of order");
+    *times += 1;
+    seen.insert(serial);
+}
+
 /// Both ends, and what both should know.
 struct Pair {
     features: Features,
@@ -66,7 +80,11 @@ struct Pair {
     area: Arc<Area>,
     /// Buffers that the driver has not got back, and how often the device took them.
     outstanding: BTreeMap<u32, u32>,
+    /// Buffers that this device end has taken.
+    seen: BTreeSet<u32>,
     added: u32,
+    /// Whether every second buffer has a device-writable part.
+    replies: bool,
     /// What this device end has taken and not completed.
     taken: Vec<(Token, u32)>,
     resubmitted: u32,
@@ -86,7 +104,9 @@ impl Pair {
             device: None,
             area,
             outstanding: BTreeMap::new(),
+            seen: BTreeSet::new(),
             added: 0,
+            replies: false,
             taken: Vec::new(),
             resubmitted: 0,
         }
@@ -95,6 +115,8 @@ impl Pair {
     /// A new device end, which is told nothing but where the memory is.
     fn start(&mut self) {
         self.taken.clear();
+        self.seen.clear();
+        self.reap();
         let mut device = DeviceQueue::new(
             self.driver.layout(),
             self.features,
@@ -107,14 +129,16 @@ impl Pair {
     }
 
     fn add(&mut self, pieces: usize) {
-        let buffer = self.area.allocate(4 * pieces, 4).unwrap();
+        let buffer = self.area.allocate(4 * pieces + 4, 4).unwrap();
         for piece in 0..pieces {
             buffer.write(4 * piece, &self.added.to_le_bytes()).unwrap();
         }
         let segments: Vec<_> = (0..pieces)
             .map(|piece| buffer.segment_at(4 * piece, 4).unwrap())
             .collect();
-        if self.driver.add(&segments, &[], (self.added, buffer)).is_ok() {
+        let replies = usize::from(self.replies && self.added % 2 == 1);
+        let writable = &[buffer.segment_at(4 * pieces, 4).unwrap()][..replies];
+        if self.driver.add(&segments, writable, (self.added, buffer)).is_ok() {
             self.outstanding.insert(self.added, 0);
             self.added += 1;
         }
@@ -136,17 +160,31 @@ impl Pair {
         let mut serial = [0; 4];
         for piece in (0..chain.readable().len()).step_by(4) {
             chain.readable().read(piece, &mut serial).unwrap();
-            *self
-                .outstanding
-                .get_mut(&u32::from_le_bytes(serial))
-                .unwrap_or_else(|| panic!("{serial:?} is not out")) += 1;
         }
+        see(&mut self.outstanding, &mut self.seen, u32::from_le_bytes(serial));
         self.taken.push((chain.into_token(), u32::from_le_bytes(serial)));
         true
     }
 
+    /// Serves up to `limit` buffers, before or after any of which the device end may be killed.
+    fn serve(&mut self, limit: u16) {
+        let (device, outstanding) = (self.device.as_mut().unwrap(), &mut self.outstanding);
+        let mut served = 0;
+        let given_back = device.serve(limit, |chain| {
+            crash_point();
+            let mut serial = [0; 4];
+            chain.readable().read(0, &mut serial).unwrap();
+            see(outstanding, &mut self.seen, u32::from_le_bytes(serial));
+            served += 1;
+            crash_point();
+            Some(0)
+        });
+        assert_eq!(given_back, Ok(served));
+    }
+
     fn push_back(&mut self) {
-        if let Some((token, _)) = self.taken.pop() {
+        if let Some((token, serial)) = self.taken.pop() {
+            self.seen.remove(&serial);
             self.device.as_mut().unwrap().push_back(token);
         }
     }
@@ -166,7 +204,11 @@ impl Pair {
             if self.device.is_none() {
                 self.start();
             }
-            match next(seed, 8) {
+            match next(seed, 11) {
+                8..=10 => {
+                    let limit = 1 + next(seed, 8) as u16;
+                    self.serve(limit);
+                }
                 0..=2 => {
                     // A buffer can only be pushed back right after it was taken.
                     if self.pop() && next(seed, 8) == 0 {
@@ -230,6 +272,7 @@ fn nothing_is_lost_and_nothing_is_used_twice_wherever_the_device_is_killed() {
         for round in 0..60 {
             let mut seed = round * 7919 + u64::from(size);
             let mut pair = Pair::new(size, features);
+            pair.replies = size > 1;
             LIFE.set(Some(next(&mut seed, 100) as u32));
             for _ in 0..400 {
                 match next(&mut seed, 6) {
@@ -307,6 +350,29 @@ fn what_was_marked_used_too_early_is_marked_available_again() {
     pair.reap();
     assert_eq!(pair.outstanding.keys().copied().collect::<Vec<_>>(), [1]);
     pair.drain();
+}
+
+/// Buffers that were served are shown before the next one is taken, because that one is written down.
+#[test]
+fn the_driver_is_notified_of_what_it_was_shown_early() {
+    for format in [SPLIT, PACKED] {
+        let mut pair = Pair::new(8, format);
+        pair.start();
+        // The first one goes the long way, because nothing is known of the memory yet.
+        pair.add(1);
+        pair.serve(1);
+        pair.publish();
+        pair.reap();
+        (0..3).for_each(|_| pair.add(1));
+        pair.serve(2);
+        assert!(pair.outstanding.len() == 3 && pair.driver.pop().unwrap().is_none());
+        assert!(pair.pop());
+        pair.reap();
+        assert_eq!(pair.outstanding.len(), 1);
+        let device = pair.device.as_mut().unwrap();
+        assert_eq!([device.publish(), device.publish()], [Ok(true), Ok(false)]);
+        pair.drain();
+    }
 }
 
 #[test]
