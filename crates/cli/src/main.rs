@@ -3,10 +3,12 @@
 //! One module per command; this file only dispatches. Logs go to standard error and are chosen by `RUST_LOG`.
 
 mod boot;
+mod control;
 mod explain;
 mod manual;
 mod serve;
 mod signals;
+mod size;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Stats(control::StatsArguments),
+    Resize(control::ResizeArguments),
     Boot(boot::Arguments),
     Explain(explain::Arguments),
     Completions(manual::CompletionArguments),
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         .init();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Stats(arguments) => control::stats(&arguments),
+        Command::Resize(arguments) => control::resize(arguments),
         Command::Boot(arguments) => boot::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions(arguments) => manual::completions(&arguments),

@@ -1,13 +1,14 @@
 //! How the program is asked for something, mostly to end: by signals, or by one of its own threads.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::Context;
 use rustix::fs::{Mode, OFlags, open};
+use rustix::net::{RecvFlags, recv};
+use rustix::termios::tcgetsid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator;
 
 /// A wish, to end if nothing else is said. Its file descriptor is readable once somebody has the wish.
 pub struct Ending {
@@ -41,6 +42,11 @@ impl Ending {
         self.writer.try_clone().map(Wish)
     }
 
+    /// Whether there has been a wish since this was last asked.
+    fn is_due(&self) -> bool {
+        recv(&self.reader, &mut [0; 64][..], RecvFlags::DONTWAIT).is_ok()
+    }
+
     /// Waits for the wish.
     pub fn wait(&mut self) -> io::Result<()> {
         self.reader.read_exact(&mut [0])
@@ -61,40 +67,48 @@ impl Wish {
     }
 }
 
-/// What a server is told by signals: SIGINT (Ctrl-C) and SIGTERM to end, SIGHUP to look again at what it serves.
+/// What a server is asked for by signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGINT (Ctrl-C) and SIGTERM: to end. SIGHUP, too, if it comes because the terminal that the program was started from is
+    /// gone.
+    End,
+    /// SIGHUP: to look again at what it serves.
+    LookAgain,
+}
+
+/// The signals that a server is asked by.
 pub struct Signals {
-    signals: iterator::Signals,
-    /// There was one at the start.
-    terminal: bool,
+    end: Ending,
+    hang_up: Ending,
+    /// The one that the program was started from.
+    terminal: Option<OwnedFd>,
 }
 
 impl Signals {
     /// From now on these signals do nothing else.
     pub fn catch() -> anyhow::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
         Ok(Self {
-            signals: iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot catch signals")?,
-            terminal: has_terminal(),
+            end: Ending::on(&[SIGINT, SIGTERM])?,
+            hang_up: Ending::on(&[SIGHUP])?,
+            terminal: open("/dev/tty", flags, Mode::empty()).ok(),
         })
     }
 
-    /// Waits for the end, and calls `look_again` whenever it is asked to. SIGHUP is the end as well if it comes because the
-    /// terminal that the program was started from is gone.
-    pub fn wait_for_end(&mut self, look_again: impl Fn()) {
-        for signal in self.signals.forever() {
-            let gone = self.terminal && !has_terminal();
-            match signal {
-                SIGHUP if !gone => look_again(),
-                _ => return,
-            }
-        }
+    /// One of these is readable when there is something to take.
+    pub fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.end.as_fd(), self.hang_up.as_fd()]
     }
-}
 
-fn has_terminal() -> bool {
-    open(
-        "/dev/tty",
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY,
-        Mode::empty(),
-    )
-    .is_ok()
+    /// What is asked for, if anything is.
+    pub fn take(&self) -> Option<Asked> {
+        let hung_up = self.hang_up.is_due();
+        // A terminal that is gone has no session any more.
+        let gone = |terminal: &OwnedFd| tcgetsid(terminal).is_err();
+        if self.end.is_due() || hung_up && self.terminal.as_ref().is_some_and(gone) {
+            return Some(Asked::End);
+        }
+        hung_up.then_some(Asked::LookAgain)
+    }
 }

@@ -20,6 +20,7 @@ use ringwright_device::block::backend::{
 use serde::Deserialize;
 
 use super::devices::parsed;
+use crate::size::size;
 
 /// How long an image that someone else has locked is tried again, and how often.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -436,28 +437,6 @@ fn refuse_other_formats(image: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// A number of bytes, with K, M, G or T for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" => 0,
-        "K" | "KIB" => 10,
-        "M" | "MIB" => 20,
-        "G" | "GIB" => 30,
-        "T" | "TIB" => 40,
-        unit => return Err(format!("{unit} is no unit: expected K, M, G or T")),
-    };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text} is no size: expected a number like 512M"))?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("a disk of 0 bytes is none".into()),
-        Some(bytes) if bytes % 512 == 0 => Ok(bytes),
-        Some(_) => Err(format!("{text} is no multiple of 512 bytes")),
-        None => Err(format!("{text} is too large")),
-    }
 }
 
 /// Which files an image may name.

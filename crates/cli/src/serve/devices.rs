@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ringwright_device::{Device, console, entropy, network};
+use ringwright_device::{Device, block, console, entropy, network};
 use serde::Deserialize;
 
 use super::block::Block;
-use super::disks::Disks;
 use super::endpoint::listen;
 
 /// A device to serve.
@@ -69,19 +68,31 @@ pub struct Network {
     mtu: Option<u16>,
 }
 
+/// A device that is ready to be served.
+pub struct Opened {
+    /// The device.
+    pub device: Box<dyn Device>,
+    /// If it is a disk, the name of its image, and a way to it.
+    pub disk: Option<(String, block::Handle)>,
+}
+
 impl DeviceOptions {
-    /// Opens what stands behind the device, and makes the device. A disk is added to `disks`.
-    pub fn open(&self, disks: &mut Disks) -> anyhow::Result<Box<dyn Device>> {
-        match self {
+    /// Opens what stands behind the device, and makes the device.
+    pub fn open(&self) -> anyhow::Result<Opened> {
+        let device = match self {
             Self::Block(options) => {
                 let disk = options.open()?;
-                disks.add(options.name(), disk.handle());
-                Ok(Box::new(disk))
+                let named = (options.name().into(), disk.handle());
+                return Ok(Opened {
+                    device: Box::new(disk),
+                    disk: Some(named),
+                });
             }
-            Self::Console(options) => options.open(),
-            Self::Entropy(Entropy {}) => Ok(Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os)))),
-            Self::Network(options) => options.open(),
-        }
+            Self::Console(options) => options.open()?,
+            Self::Entropy(Entropy {}) => Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os))),
+            Self::Network(options) => options.open()?,
+        };
+        Ok(Opened { device, disk: None })
     }
 }
 

@@ -5,15 +5,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ringwright_device::Device;
+use ringwright_device::{Device, Meter};
 use ringwright_spec::{DeviceType, Features};
 use ringwright_vhost_user::socket::Stop;
 
-use super::protocol::{Protocol, Settings};
+use super::protocol::{Protocol, Ready, Settings};
 
 /// Longest path of a Unix socket in bytes: `sun_path` without its NUL.
 const PATH_BYTES: usize = 107;
@@ -31,11 +32,21 @@ enum Place {
     Connected(UnixStream),
 }
 
+/// A device whose socket is there, but that nobody is served yet.
+pub struct Prepared {
+    device_type: &'static DeviceType,
+    ready: Ready,
+    channel: Result<UnixListener, UnixStream>,
+    socket: Option<PathBuf>,
+}
+
 /// A device that is being served. It ends when this is dropped, and takes its socket with it.
 pub struct Served {
     device_type: &'static DeviceType,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
+    /// Nobody sends here any more when the thread ends.
+    ended: Receiver<()>,
     socket: Option<PathBuf>,
 }
 
@@ -84,26 +95,56 @@ impl Endpoint {
     }
 }
 
-impl Served {
-    /// Starts to serve `device`.
-    pub fn start(device: Box<dyn Device>, endpoint: Endpoint) -> anyhow::Result<Self> {
+impl Prepared {
+    /// Gets `device` ready at its endpoint.
+    pub fn new(device: Box<dyn Device>, endpoint: Endpoint) -> anyhow::Result<Self> {
         let device_type = device.description().device_type;
-        let name = device_type.name;
-        let mut ready = endpoint.protocol.ready(device, endpoint.settings)?;
-        let stop = Stop::new()?;
-        let (socket, listener) = match endpoint.place {
+        let ready = endpoint.protocol.ready(device, endpoint.settings)?;
+        let (socket, channel) = match endpoint.place {
             Place::Path(path) => {
                 let listener = listen(&path)?;
-                tracing::info!("{name}: waiting for a virtual machine at {}", path.display());
                 (Some(path), Ok(listener))
             }
             Place::Listening(listener) => (None, Ok(listener)),
             Place::Connected(stream) => (None, Err(stream)),
         };
+        Ok(Self {
+            device_type,
+            ready,
+            channel,
+            socket,
+        })
+    }
+
+    /// What it is.
+    pub fn device_type(&self) -> &'static DeviceType {
+        self.device_type
+    }
+
+    /// The counters of its queues.
+    pub fn meter(&self) -> Meter {
+        self.ready.meter()
+    }
+
+    /// Starts to serve it.
+    pub fn start(self) -> anyhow::Result<Served> {
+        let Self {
+            device_type,
+            mut ready,
+            channel,
+            socket,
+        } = self;
+        let name = device_type.name;
+        if let Some(path) = &socket {
+            tracing::info!("{name}: waiting for a virtual machine at {}", path.display());
+        }
+        let stop = Stop::new()?;
         let stopped = stop.clone();
+        let (ends, ended) = mpsc::channel();
         let serve = move || {
+            let _ends = ends;
             let _span = tracing::info_span!("device", name).entered();
-            let served = match listener {
+            let served = match channel {
                 Ok(listener) => ready.serve(&listener, &stopped),
                 Err(stream) => ready.serve_connection(stream, &stopped),
             };
@@ -115,12 +156,20 @@ impl Served {
             .name(name.into())
             .spawn(serve)
             .context("cannot start a thread")?;
-        Ok(Self {
+        Ok(Served {
             device_type,
             stop,
             thread: Some(thread),
+            ended,
             socket,
         })
+    }
+}
+
+impl Served {
+    /// Starts to serve `device`.
+    pub fn start(device: Box<dyn Device>, endpoint: Endpoint) -> anyhow::Result<Self> {
+        Prepared::new(device, endpoint)?.start()
     }
 
     /// What it is.
@@ -131,6 +180,25 @@ impl Served {
     /// The path of its socket, if it has made one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
+    }
+
+    /// Ends all of these: each completes what it has begun, until `patience` is over. What takes longer is left behind, for the
+    /// end of the process.
+    pub fn end(served: Vec<Self>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        for one in &served {
+            one.stop.raise();
+        }
+        for mut one in served {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if one.ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!(
+                    "{}: requests are still outstanding after {patience:?}; ending without them",
+                    one.device_type.name
+                );
+                one.thread = None;
+            }
+        }
     }
 }
 
@@ -152,6 +220,11 @@ impl Drop for Served {
 
 /// Listens at `path`. A socket that a program has left behind there is replaced; one that somebody serves is not.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    listen_by(path, |path| UnixListener::bind(path))
+}
+
+/// The same, with `bind` to make the socket.
+pub fn listen_by(path: &Path, bind: fn(&Path) -> io::Result<UnixListener>) -> anyhow::Result<UnixListener> {
     let length = path.as_os_str().len();
     if length > PATH_BYTES {
         bail!(
@@ -159,7 +232,7 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
             path.display()
         );
     }
-    match UnixListener::bind(path) {
+    match bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let is_socket = path
                 .symlink_metadata()
@@ -171,7 +244,7 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     tracing::info!("replacing {}, which nobody serves any more", path.display());
                     std::fs::remove_file(path)
-                        .and_then(|()| UnixListener::bind(path))
+                        .and_then(|()| bind(path))
                         .with_context(|| format!("socket path {}", path.display()))
                 }
                 _ => bail!("socket path {}: another program serves there", path.display()),

@@ -5,22 +5,29 @@ mod config;
 mod devices;
 mod disks;
 mod endpoint;
+mod fleet;
 mod protocol;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use ringwright_spec::{Features, feature};
 
 pub use self::block::Block;
-use self::devices::DeviceOptions;
+use self::devices::{DeviceOptions, Opened};
 pub use self::disks::Disks;
-pub use self::endpoint::{Endpoint, Served};
+use self::endpoint::Prepared;
+pub use self::endpoint::{Endpoint, Served, listen_by};
+use self::fleet::Fleet;
 pub use self::protocol::Protocol;
-use crate::signals::Signals;
+use crate::control::{Control, beside};
+use crate::signals::{Asked, Signals};
+
+/// How long a device has to complete what it has begun when the program is asked to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shown below the options.
 const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config devices.toml`:
@@ -37,14 +44,20 @@ const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config 
 /// Serve devices to virtual machines of QEMU, Cloud Hypervisor, crosvm, User Mode Linux: anything with vhost-user, or, with
 /// --vfio-user, anything with vfio-user.
 ///
-/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM. On SIGHUP the sizes of disk images
-/// are looked at again, and virtual machines are told of the new ones: truncate -s 2G disk.img; kill -HUP PID.
+/// Each device waits on its socket for one client after another, until Ctrl-C or SIGTERM; what is outstanding then is completed
+/// first, within 10 seconds. On SIGHUP the sizes of disk images are looked at again, and virtual machines are told of the new
+/// ones: truncate -s 2G disk.img; kill -HUP PID. `ringwright stats` and `ringwright resize` ask the server by its control
+/// socket.
 #[derive(Args)]
 #[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Serve every device of this TOML file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user", "split"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user", "split", "id"])]
     config: Option<PathBuf>,
+    /// Where `ringwright stats` and `ringwright resize` find this server; `off` for nowhere. SOCKET.control if not given, and
+    /// nowhere for --config and --fd. Only this user can connect.
+    #[arg(long, global = true, value_name = "PATH")]
+    control: Option<PathBuf>,
     #[command(subcommand)]
     device: Option<DeviceOptions>,
     #[command(flatten)]
@@ -52,7 +65,7 @@ pub struct Arguments {
 }
 
 /// Where a device is served.
-#[derive(Args, serde::Deserialize)]
+#[derive(Args, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct EndpointArguments {
     /// The Unix socket on which to wait for the virtual machine.
@@ -80,29 +93,89 @@ struct EndpointArguments {
     #[arg(long, global = true, value_name = "MICROSECONDS", default_value_t = 0)]
     #[serde(default)]
     busy_poll: u64,
+    /// The device's name for `ringwright stats` and `ringwright resize`; its type, and a number if need be, if not given.
+    #[arg(long, global = true, value_name = "NAME")]
+    id: Option<String>,
 }
 
 /// Serves until the program is asked to end.
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::catch()?;
-    let mut disks = Disks::default();
-    let served = match (&arguments.config, &arguments.device) {
-        (Some(file), None) => config::read(file)?
-            .into_iter()
-            .map(|(device, endpoint)| Served::start(device.open(&mut disks)?, endpoint.endpoint()?))
-            .collect::<anyhow::Result<Vec<_>>>()?,
-        (None, Some(device)) => {
-            vec![Served::start(
-                device.open(&mut disks)?,
-                arguments.endpoint.endpoint()?,
-            )?]
-        }
+pub fn run(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch()?;
+    let devices = match (&arguments.config, arguments.device.take()) {
+        (Some(file), None) => config::read(file)?,
+        (None, Some(device)) => vec![(device, std::mem::take(&mut arguments.endpoint))],
         _ => bail!("say what to serve: a device, or --config with a file"),
     };
-    signals.wait_for_end(|| disks.refresh());
+    let mut fleet = Fleet::default();
+    let place = arguments.control_place(&devices);
+    let mut prepared = Vec::new();
+    for (options, endpoint) in devices {
+        let Opened { device, disk } = options.open()?;
+        let one = Prepared::new(device, endpoint.endpoint()?)?;
+        fleet.add(endpoint.id, one.device_type().name, disk, one.meter())?;
+        prepared.push(one);
+    }
+    let mut control = place.open()?;
+    let served = prepared.into_iter().map(Prepared::start);
+    let served = served.collect::<anyhow::Result<Vec<_>>>()?;
+    attend(&signals, &mut control, &fleet)?;
     tracing::info!("ending");
-    drop(served);
+    Served::end(served, PATIENCE);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Does what is asked for by signals and at the control socket, until it is to end.
+fn attend(signals: &Signals, control: &mut Control, fleet: &Fleet) -> anyhow::Result<()> {
+    loop {
+        control
+            .wait(&signals.descriptors())
+            .context("cannot wait for signals")?;
+        match signals.take() {
+            Some(Asked::End) => return Ok(()),
+            Some(Asked::LookAgain) => fleet.look_again(),
+            None => {}
+        }
+        control.serve(|question| fleet.answer(question));
+    }
+}
+
+/// Where the control socket is.
+enum ControlPlace {
+    Nowhere,
+    /// Where the user wants it.
+    Asked(PathBuf),
+    /// Where it usually is.
+    Usual(PathBuf),
+}
+
+impl ControlPlace {
+    fn open(&self) -> anyhow::Result<Control> {
+        match self {
+            Self::Nowhere => Ok(Control::default()),
+            Self::Asked(path) => Control::listen(path),
+            Self::Usual(path) => Control::listen(path).or_else(|error| {
+                tracing::warn!("no control socket, so no stats and no resizing: {error:#}");
+                Ok(Control::default())
+            }),
+        }
+    }
+}
+
+impl Arguments {
+    /// Where the control socket for these devices is.
+    fn control_place(&self, devices: &[(DeviceOptions, EndpointArguments)]) -> ControlPlace {
+        let socket = match devices {
+            [(_, endpoint)] if self.config.is_none() => endpoint.socket.as_deref(),
+            _ => None,
+        };
+        match &self.control {
+            Some(path) if path.as_os_str() == "off" => ControlPlace::Nowhere,
+            Some(path) => ControlPlace::Asked(path.clone()),
+            None => socket
+                .and_then(beside)
+                .map_or(ControlPlace::Nowhere, ControlPlace::Usual),
+        }
+    }
 }
 
 impl EndpointArguments {

@@ -4,7 +4,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use ringwright_device::transport::{self, pci};
-use ringwright_device::{Device, HostOptions};
+use ringwright_device::{Device, HostOptions, Meter};
 use ringwright_spec::{Features, feature};
 use ringwright_vfio_user::server::Server;
 use ringwright_vhost_user::backend::{Backend, BackendOptions};
@@ -75,6 +75,14 @@ impl Protocol {
 }
 
 impl Ready {
+    /// The counters of the device's queues.
+    pub fn meter(&self) -> Meter {
+        match self {
+            Self::VhostUser(backend) => backend.host().meter(),
+            Self::VfioUser(server) => server.meter(),
+        }
+    }
+
     /// Serves one client after the other until `stop` is raised.
     pub fn serve(&mut self, listener: &UnixListener, stop: &Stop) -> anyhow::Result<()> {
         match self {

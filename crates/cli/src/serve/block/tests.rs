@@ -3,16 +3,6 @@
 use super::*;
 
 #[test]
-fn sizes_as_people_write_them() {
-    assert_eq!(size("512"), Ok(512));
-    assert_eq!(size("1K"), Ok(1024));
-    assert_eq!(size("3GiB"), Ok(3 << 30));
-    for wrong in ["", "0", "100", "M", "1X", "-1", "99999999999T"] {
-        assert!(size(wrong).is_err(), "{wrong}");
-    }
-}
-
-#[test]
 fn limits() {
     assert_eq!(limit(None, None).unwrap(), None);
     let tenth = Limit {

@@ -1,0 +1,7 @@
+//! `ringwright serve`, used by drivers of our own.
+
+mod control;
+mod drain;
+mod resize;
+mod several;
+mod support;
