@@ -1,7 +1,7 @@
 //! The control socket: what `ringwright stats` and `ringwright resize` see and do, and what others cannot.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Disk, Server, ringwright, wait_until};
+use crate::support::{DEADLINE, Disk, Server, ringwright, wait_until};
 
 const CONFIGURATION: &str = r#"
     [[device]]
@@ -154,8 +154,10 @@ fn what_is_not_understood_is_said_and_nobody_waits_for_anybody() {
     // A question without an end has no answer but this.
     let mut endless = connect();
     let _ = endless.write_all(&[b'x'; 100_000]);
+    endless.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut rest = Vec::new();
-    let _ = endless.read_to_end(&mut rest);
+    let ended = endless.read_to_end(&mut rest);
+    assert!(!ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
     assert!(rest.is_empty());
     assert!(complaint(folder.path(), "resize s 1M").contains("no disk"));
     drop(silent);
