@@ -148,6 +148,19 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Adds what has become of the subject, after which nothing can be said to be right.
+    pub(crate) fn add(&mut self, more: &str) {
+        match self {
+            Self::Pass => *self = Self::Inconclusive(more.into()),
+            Self::Fail { evidence: reason, .. }
+            | Self::Advice { evidence: reason, .. }
+            | Self::NotApplicable(reason)
+            | Self::Inconclusive(reason) => *reason = format!("{reason}; {more}"),
+        }
+    }
+}
+
 impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Self {
         match outcome {

@@ -23,6 +23,7 @@
 pub mod device;
 pub mod mutant;
 pub mod raw;
+pub mod report;
 pub mod subject;
 
 mod check;
@@ -32,6 +33,7 @@ mod live;
 mod probe;
 mod registry;
 mod run;
+mod select;
 
 pub use check::{Check, Ended, Needs, Outcome, Verdict};
 pub use coverage::{Coverage, coverage};
@@ -41,4 +43,5 @@ pub use mutant::Mutant;
 pub use probe::{Probe, QUIET};
 pub use registry::{Clause, Observed, Side, Strength, clause, clauses};
 pub use run::{Record, RunOptions, run};
+pub use select::Selection;
 pub use subject::Subject;

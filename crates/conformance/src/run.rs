@@ -1,7 +1,8 @@
 //! Checks, one after the other or side by side, each on its own specimen and with a deadline.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,14 @@ pub struct RunOptions {
     pub patience: Duration,
     /// How many run at a time, if the subject allows it.
     pub jobs: usize,
+    /// Makes the order in which they are begun another one; the order of the document if there is none.
+    pub seed: Option<u64>,
+    /// Set by whoever wants no more: what runs then is left behind, and the rest is left out.
+    pub stop: Arc<AtomicBool>,
 }
+
+/// How often a check that runs is asked whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Default for RunOptions {
     fn default() -> Self {
@@ -27,6 +35,8 @@ impl Default for RunOptions {
             deadline: Duration::from_secs(20),
             patience: Duration::from_secs(2),
             jobs: thread::available_parallelism().map_or(1, usize::from),
+            seed: None,
+            stop: Arc::default(),
         }
     }
 }
@@ -47,7 +57,8 @@ pub struct Record {
 /// Runs `checks` on `subject`, and tells `progress` of each when it is done. The records are in the order of `checks`.
 ///
 /// A check that does not end in time is inconclusive, and left behind; so is one that kills its subject. Only a subject of
-/// which there is no specimen to begin with is an error.
+/// which there is no specimen to begin with is an error. After a [`stop`](RunOptions::stop) there are records of what was
+/// done until then.
 pub fn run(
     subject: Arc<dyn Subject>,
     checks: &[&'static Check],
@@ -60,17 +71,27 @@ pub fn run(
     } else {
         1
     };
-    let waiting: Mutex<VecDeque<(usize, &'static Check)>> =
-        Mutex::new(checks.iter().copied().enumerate().collect());
+    let mut order: VecDeque<(usize, &'static Check)> = checks.iter().copied().enumerate().collect();
+    if let Some(seed) = options.seed {
+        shuffle(order.make_contiguous(), seed);
+    }
+    let waiting = Mutex::new(order);
     let (sender, records) = mpsc::channel();
     let mut done: Vec<(usize, Record)> = thread::scope(|scope| {
         for _ in 0..jobs {
             let (sender, subject, waiting) = (sender.clone(), &subject, &waiting);
             scope.spawn(move || {
-                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let next = || {
+                    let wanted = !options.stop.load(Ordering::Relaxed);
+                    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    wanted.then(|| waiting.pop_front()).flatten()
+                };
                 while let Some((place, check)) = next() {
+                    let Some(record) = run_one(subject, check, options) else {
+                        return;
+                    };
                     // Nobody listens any more only if the caller has panicked.
-                    let _ = sender.send((place, run_one(subject, check, options)));
+                    let _ = sender.send((place, record));
                 }
             });
         }
@@ -81,35 +102,53 @@ pub fn run(
     Ok(done.into_iter().map(|(_, record)| record).collect())
 }
 
-/// Runs one check on a thread of its own, which is left behind if it does not end.
-fn run_one(subject: &Arc<dyn Subject>, check: &'static Check, options: &RunOptions) -> Record {
-    let RunOptions {
-        deadline, patience, ..
-    } = *options;
+/// Runs one check on a thread of its own, which is left behind if it does not end. `None` if the run is stopped.
+fn run_one(subject: &Arc<dyn Subject>, check: &'static Check, options: &RunOptions) -> Option<Record> {
     let start = Instant::now();
     let trace = Trace::default();
     let (sender, receiver) = mpsc::channel();
-    let (subject, shared) = (subject.clone(), trace.clone());
+    let (shared, patience) = (trace.clone(), options.patience);
+    let own = subject.clone();
     thread::spawn(move || {
         // Nobody listens any more after the deadline.
-        let _ = sender.send(attempt(&*subject, check, &shared, patience));
+        let _ = sender.send(attempt(&*own, check, &shared, patience));
     });
-    let verdict = match receiver.recv_timeout(deadline) {
+    let mut verdict = match wait(&receiver, start + options.deadline, &options.stop) {
         Ok(Err(Ended::Dead(evidence))) => Verdict::Fail {
             clause: check.clauses.first().copied().unwrap_or_default(),
             evidence,
         },
         Ok(outcome) => outcome.into(),
-        Err(RecvTimeoutError::Timeout) => {
-            Verdict::Inconclusive(format!("the check did not end within {} s", deadline.as_secs()))
-        }
         Err(RecvTimeoutError::Disconnected) => Verdict::Inconclusive("the check itself has failed".into()),
+        Err(RecvTimeoutError::Timeout) => {
+            subject.give_up();
+            if options.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let seconds = options.deadline.as_secs();
+            Verdict::Inconclusive(format!("the check did not end within {seconds} s"))
+        }
     };
-    Record {
+    if let Some(end) = subject.end() {
+        trace.note(&end);
+        verdict.add(&end);
+    }
+    Some(Record {
         check,
         verdict,
         trace: trace.take(),
         took: start.elapsed(),
+    })
+}
+
+/// Waits for the end of a check, or until nobody wants it any more.
+fn wait<T>(receiver: &Receiver<T>, deadline: Instant, stop: &AtomicBool) -> Result<T, RecvTimeoutError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(left.min(LOOK)) {
+            Err(RecvTimeoutError::Timeout) if left > LOOK && !stop.load(Ordering::Relaxed) => {}
+            received => return received,
+        }
     }
 }
 
@@ -118,3 +157,17 @@ fn attempt(subject: &dyn Subject, check: &Check, trace: &Trace, patience: Durati
     probe.need(&check.needs)?;
     (check.run)(&mut probe)
 }
+
+/// The order that `seed` stands for (Fisher and Yates, with the generator SplitMix64).
+fn shuffle<T>(items: &mut [T], mut seed: u64) {
+    for end in (1..items.len()).rev() {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut random = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        random = (random ^ random >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        random ^= random >> 31;
+        items.swap(end, (random % (end as u64 + 1)) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod in_process;
 mod ours;
+mod server;
 mod trace;
 mod vhost_user;
 
@@ -16,6 +17,7 @@ use ringwright_memory::Area;
 
 pub use in_process::InProcess;
 pub use ours::{Made, OURS, ours};
+pub use server::Server;
 pub use trace::{Trace, Traced};
 pub use vhost_user::VhostUser;
 
@@ -32,6 +34,14 @@ pub trait Subject: Send + Sync {
 
     /// Whether there can be several specimens at a time.
     fn is_parallel(&self) -> bool;
+
+    /// Says how it has ended, if it has since the last call and was not meant to.
+    fn end(&self) -> Option<String> {
+        None
+    }
+
+    /// A specimen is left behind with a check that does not end: whatever keeps the next one from being made has to go.
+    fn give_up(&self) {}
 }
 
 /// How a subject is reached.
@@ -105,6 +115,14 @@ pub enum SubjectError {
     /// The vhost-user back-end refuses.
     #[error(transparent)]
     Frontend(#[from] ringwright_vhost_user::frontend::FrontendError),
+    /// The program that serves it has not come so far as to listen.
+    #[error("`{command}` {what}")]
+    Server {
+        /// Its command line.
+        command: String,
+        /// What it did instead.
+        what: String,
+    },
     /// There is no device.
     #[error("there is no virtio device on {0}")]
     NoDevice(Bus),

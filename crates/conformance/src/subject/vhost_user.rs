@@ -1,16 +1,28 @@
 //! Any device behind a vhost-user socket.
 
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ringwright_vhost_user::frontend::{Frontend, FrontendOptions};
+use ringwright_vhost_user::frontend::{Frontend, FrontendError, FrontendOptions};
 
-use super::{Bus, Raw, Specimen, Subject, SubjectError, Trace};
+use super::{Bus, Raw, Server, Specimen, Subject, SubjectError, Trace};
 
 /// A back-end that listens at a socket. It is asked for one specimen after the other, each a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct VhostUser {
     socket: PathBuf,
     options: FrontendOptions,
+    link: Mutex<Link>,
+}
+
+/// What leads to the back-end.
+#[derive(Debug, Default)]
+struct Link {
+    server: Option<Server>,
+    /// The connection that was made last.
+    last: Option<UnixStream>,
 }
 
 impl VhostUser {
@@ -19,7 +31,18 @@ impl VhostUser {
         Self {
             socket: path.into(),
             options: FrontendOptions::new(device_id),
+            link: Mutex::default(),
         }
+    }
+
+    /// The same, but `server` is started to listen there, as often as need be. It ends with the subject.
+    pub fn served_by(mut self, server: Server) -> Self {
+        self.link.get_mut().unwrap_or_else(PoisonError::into_inner).server = Some(server);
+        self
+    }
+
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -33,7 +56,17 @@ impl Subject for VhostUser {
     }
 
     fn open(&self, _trace: &Trace) -> Result<Specimen, SubjectError> {
-        let frontend = Frontend::connect(&self.socket, self.options.clone())?;
+        let mut link = self.link();
+        let stream = match &mut link.server {
+            Some(server) => server.connect(&self.socket)?,
+            None => UnixStream::connect(&self.socket).map_err(|source| FrontendError::Connect {
+                path: self.socket.clone(),
+                source,
+            })?,
+        };
+        link.last = stream.try_clone().ok();
+        drop(link);
+        let frontend = Frontend::new(stream, self.options.clone())?;
         Ok(Specimen {
             area: frontend.area().clone(),
             transport: Box::new(frontend),
@@ -45,5 +78,21 @@ impl Subject for VhostUser {
 
     fn is_parallel(&self) -> bool {
         false
+    }
+
+    fn end(&self) -> Option<String> {
+        self.link().server.as_mut()?.end()
+    }
+
+    /// Closes the connection, as many back-ends have one at a time; a server that may be caught in a loop is started again.
+    fn give_up(&self) {
+        let mut link = self.link();
+        if let Some(stream) = link.last.take() {
+            // One that is closed already needs no closing.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if let Some(server) = &mut link.server {
+            server.stop();
+        }
     }
 }

@@ -1,0 +1,143 @@
+//! The program that serves a subject, started when there is need of it, and again when a check has killed it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::SubjectError;
+
+/// How long a server may take until it listens, and to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long it is watched for its end.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// A command line, and the process that it is now.
+#[derive(Debug)]
+pub struct Server {
+    command: String,
+    process: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    /// Readable once it has ended.
+    ended: OwnedFd,
+}
+
+impl Server {
+    /// What a shell makes of `command`, in which `{socket}` stands for the path of the socket to listen at.
+    pub fn new(command: impl Into<String>) -> Self {
+        Self {
+            command: command.into(),
+            process: None,
+        }
+    }
+
+    /// Connects to the server at `socket`, and starts it before, if it does not run.
+    pub(super) fn connect(&mut self, socket: &Path) -> Result<UnixStream, SubjectError> {
+        let start = Instant::now();
+        let mut fresh = self.process.is_none();
+        loop {
+            if self.process.is_none() {
+                self.process = Some(self.start(socket)?);
+            }
+            match UnixStream::connect(socket) {
+                Ok(stream) => return Ok(stream),
+                Err(_) if start.elapsed() < PATIENCE => {}
+                Err(error) => {
+                    return Err(self.error(format!("does not listen at {}: {error}", socket.display())));
+                }
+            }
+            // One that a check has killed is started again, once.
+            if let Some(end) = self.end()
+                && std::mem::replace(&mut fresh, true)
+            {
+                return Err(self.error(format!("does not listen at {}: {end}", socket.display())));
+            }
+        }
+    }
+
+    /// How it has ended, if it has, or does so in a moment.
+    pub(super) fn end(&mut self) -> Option<String> {
+        let status = self.process.as_mut()?.within(MOMENT)?;
+        self.process = None;
+        Some(format!("the subject has ended: {}", say(status)))
+    }
+
+    /// Ends it; the next connection starts it again.
+    pub(super) fn stop(&mut self) {
+        self.process = None;
+    }
+
+    fn start(&self, socket: &Path) -> Result<Process, SubjectError> {
+        // What a killed one has left behind keeps many from listening. Anything but a socket is somebody's.
+        if socket
+            .symlink_metadata()
+            .is_ok_and(|found| found.file_type().is_socket())
+        {
+            let _ = std::fs::remove_file(socket);
+        }
+        let socket = format!("'{}'", socket.display().to_string().replace('\'', r"'\''"));
+        let child = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(self.command.replace("{socket}", &socket))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A group of its own: the shell may have started more than one process.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| self.error(error.to_string()))?;
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+            .map_err(|error| self.error(io::Error::from(error).to_string()));
+        Ok(Process { child, ended: ended? })
+    }
+
+    fn error(&self, what: String) -> SubjectError {
+        SubjectError::Server {
+            command: self.command.clone(),
+            what,
+        }
+    }
+}
+
+impl Process {
+    /// Waits for its end.
+    fn within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let mut descriptors = [PollFd::new(&self.ended, PollFlags::IN)];
+        // Times here are short, so that they fit; a wait that a signal ends is a shorter one.
+        let time = Timespec::try_from(time).ok()?;
+        let _ = poll(&mut descriptors, Some(&time));
+        self.child.try_wait().ok().flatten()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let group = Pid::from_child(&self.child);
+        // A group that has gone already needs no signal.
+        let _ = kill_process_group(group, Signal::TERM);
+        if self.within(PATIENCE).is_none() {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A signal by its number, or an exit code.
+fn say(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        // A shell says so of its last command.
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(code @ 129..)) => format!("killed by signal {}", code - 128),
+        (None, code) => format!("exit code {}", code.unwrap_or_default()),
+    }
+}
