@@ -2,6 +2,7 @@
 
 mod basic;
 mod features;
+mod mmio;
 mod packed;
 mod split;
 mod suspend;
@@ -27,6 +28,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         split::CHECKS,
         packed::CHECKS,
         suspend::CHECKS,
+        mmio::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -71,7 +71,7 @@ pub struct Lens {
     pub config: Option<fn(&mut Life, usize, &mut [u8])>,
     /// Whether what is written to the configuration space reaches the device.
     pub write_config: Option<HearConfig>,
-    /// A register that was read: the registers' name (`mmio`, `config`, `bar`), offset, width, value.
+    /// A register that was read.
     pub read: Option<SeeRegister>,
     /// A register that is written; `None` if it does not reach the device.
     pub write: Option<HearRegister>,
@@ -80,11 +80,27 @@ pub struct Lens {
 /// Offset and bytes of a write to the configuration space; whether it reaches the device.
 pub type HearConfig = fn(&mut Life, usize, &[u8]) -> bool;
 
-/// Name of the registers, offset, width, and the value that was read; the value that is seen.
-pub type SeeRegister = fn(&str, u64, Width, u32) -> u32;
+/// Name of the registers (`mmio`), offset, width, and the value that was read; the value that is seen.
+pub type SeeRegister = fn(&mut Shadow, &str, u64, Width, u32) -> u32;
 
 /// Name of the registers, offset, width, and the value that is written; the value that reaches the device, if any does.
-pub type HearRegister = fn(&str, u64, Width, u32) -> Option<u32>;
+pub type HearRegister = fn(&mut Shadow, &str, u64, Width, u32) -> Option<u32>;
+
+/// What a lens knows of the registers of its device.
+#[derive(Default)]
+pub struct Shadow {
+    /// What was written last to the register of that name and offset.
+    pub written: BTreeMap<(&'static str, u64), u32>,
+    /// What a lens wants to remember.
+    pub note: u64,
+}
+
+impl Shadow {
+    /// What was written last to a register; 0 if nothing was.
+    pub fn last(&self, name: &'static str, offset: u64) -> u32 {
+        self.written.get(&(name, offset)).copied().unwrap_or_default()
+    }
+}
 
 impl Lens {
     /// Nothing is different.

@@ -1,6 +1,6 @@
 //! Our own devices, in this process, on any bus; right ones, or mutants.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ringwright_device::transport::{ccw as ccw_device, mmio as mmio_device, pci as pci_device};
 use ringwright_driver::Transport;
@@ -12,7 +12,7 @@ use ringwright_loopback::{Channels, Loopback, LoopbackOptions, MmioRegisters, Pc
 use ringwright_memory::{Area, Memory};
 
 use super::{Bus, Made, Raw, RawPci, Specimen, Subject, SubjectError, Trace, Traced};
-use crate::mutant::{Lens, LensRegisters, LensTransport};
+use crate::mutant::{Lens, LensRegisters, LensTransport, Shadow};
 
 /// Bytes of memory for rings and buffers.
 const MEMORY: usize = 4 << 20;
@@ -49,9 +49,14 @@ impl InProcess {
         &self,
         registers: R,
         name: &'static str,
+        shadow: &Arc<Mutex<Shadow>>,
         trace: &Trace,
     ) -> Traced<LensRegisters<R>> {
-        Traced::new(LensRegisters::new(registers, name, self.lens), name, trace)
+        Traced::new(
+            LensRegisters::new(registers, name, self.lens, shadow),
+            name,
+            trace,
+        )
     }
 
     fn transport(
@@ -68,7 +73,7 @@ impl InProcess {
     fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let Made { device, change, keep } = (self.make)()?;
         let model = MmioRegisters::new(device, mmio_device::Options::default(), MEMORY)?;
-        let registers = self.registers(model.clone(), "mmio", trace);
+        let registers = self.registers(model.clone(), "mmio", &Arc::default(), trace);
         let transport = Mmio::probe(registers.clone())?.ok_or(SubjectError::NoDevice(Bus::Mmio))?;
         Ok(Specimen {
             transport: self.transport(transport, model.memory().clone()),
@@ -81,6 +86,7 @@ impl InProcess {
 
     fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let bus = PciBus::new(MEMORY)?;
+        let shadow = Arc::default();
         let Made { device, change, keep } = (self.make)()?;
         let slot = bus.attach(device, pci_device::Options::default())?;
         let mut windows = Windows {
@@ -90,11 +96,11 @@ impl InProcess {
         };
         let none = || SubjectError::NoDevice(Bus::Pci);
         let function = pci::configure(&bus, 0, &mut windows)?.pop().ok_or_else(none)?;
-        let config = self.registers(function.config, "config", trace);
+        let config = self.registers(function.config, "config", &shadow, trace);
         let map = {
-            let (slot, lens, trace) = (slot.clone(), self.lens, trace.clone());
+            let (slot, lens, shadow, trace) = (slot.clone(), self.lens, shadow.clone(), trace.clone());
             move |region: &pci::Region| {
-                let registers = LensRegisters::new(slot.map(region)?, "bar", lens);
+                let registers = LensRegisters::new(slot.map(region)?, "bar", lens, &shadow);
                 Some(Box::new(Traced::new(registers, "bar", &trace)) as Box<dyn Registers + Send>)
             }
         };
