@@ -3,6 +3,8 @@
 //! One module per command; this file only dispatches. Logs go to standard error and are chosen by `RUST_LOG`.
 
 mod boot;
+mod clauses;
+mod conform;
 mod control;
 mod explain;
 mod manual;
@@ -33,17 +35,20 @@ enum Command {
     Resize(control::ResizeArguments),
     Boot(boot::Arguments),
     Explain(explain::Arguments),
+    Clauses(clauses::Arguments),
+    Conform(conform::Arguments),
     Completions(manual::CompletionArguments),
     Man(manual::ManArguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // A guest's devices are this program's own affair; a device that is served is the user's.
-    let usual = if matches!(arguments.command, Command::Boot(_)) {
-        "warn"
-    } else {
-        "info"
+    // A device that is served is the user's; a guest's are this program's own affair, and one that is checked is told of in a
+    // report.
+    let usual = match arguments.command {
+        Command::Boot(_) => "warn",
+        Command::Conform(_) => "off",
+        _ => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
@@ -59,19 +64,24 @@ fn main() -> ExitCode {
         Command::Resize(arguments) => control::resize(arguments),
         Command::Boot(arguments) => boot::run(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Clauses(arguments) => clauses::run(&arguments),
+        Command::Conform(arguments) => conform::run(arguments),
         Command::Completions(arguments) => manual::completions(&arguments),
         Command::Man(arguments) => manual::man(&arguments),
     };
-    outcome.unwrap_or_else(
-        |error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-            // Whoever reads our output has seen enough.
-            Some(io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
-            _ => {
-                report(&error);
-                ExitCode::FAILURE
-            }
-        },
-    )
+    outcome.unwrap_or_else(|error| match reader_is_gone(&error) {
+        true => ExitCode::SUCCESS,
+        false => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Whether it went wrong because whoever reads our output has seen enough.
+fn reader_is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// One line on standard error: what failed, and the chain of why.

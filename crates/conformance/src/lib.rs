@@ -43,5 +43,5 @@ pub use mutant::Mutant;
 pub use probe::{Probe, QUIET};
 pub use registry::{Clause, Observed, Side, Strength, clause, clauses};
 pub use run::{Record, RunOptions, run};
-pub use select::Selection;
+pub use select::{Selection, fits};
 pub use subject::Subject;

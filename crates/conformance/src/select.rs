@@ -36,8 +36,8 @@ fn fits_clause(pattern: &str, clause: &Clause) -> bool {
     fits(pattern, clause.id) || fits(pattern, clause.scope())
 }
 
-/// Whether `text` is what `pattern` says.
-fn fits(pattern: &str, text: &str) -> bool {
+/// Whether `text` is what `pattern` says, in which `*` stands for any characters.
+pub fn fits(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((start, rest)) => text.strip_prefix(start).is_some_and(|text| {

@@ -259,7 +259,7 @@ fn specified(text: &str) -> anyhow::Result<&'static DeviceType> {
 }
 
 /// The virtio device id that `text` means: a name, a virtio id or a PCI device id.
-fn device_id(text: &str) -> anyhow::Result<u32> {
+pub fn device_id(text: &str) -> anyhow::Result<u32> {
     if let Some(device) = device_type::by_name(&text.to_lowercase()) {
         return Ok(device.id);
     }

@@ -42,6 +42,15 @@ impl Server {
         }
     }
 
+    /// The name of the program, as far as the command line begins with one.
+    pub(super) fn program(&self) -> &str {
+        let mut words = self.command.split_whitespace();
+        let word = words
+            .find(|word| *word != "exec" && !word.contains('='))
+            .unwrap_or_default();
+        word.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Connects to the server at `socket`, and starts it before, if it does not run.
     pub(super) fn connect(&mut self, socket: &Path) -> Result<UnixStream, SubjectError> {
         let start = Instant::now();

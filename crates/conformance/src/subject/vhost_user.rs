@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ringwright_spec::device_type;
 use ringwright_vhost_user::frontend::{Frontend, FrontendError, FrontendOptions};
 
 use super::{Bus, Raw, Server, Specimen, Subject, SubjectError, Trace};
@@ -48,7 +49,11 @@ impl VhostUser {
 
 impl Subject for VhostUser {
     fn name(&self) -> String {
-        self.socket.display().to_string()
+        let device = device_type::by_id(self.options.device_id).map_or("device", |device| device.name);
+        match self.link().server.as_ref().map(Server::program) {
+            Some(program) => format!("{program} {device} (vhost-user)"),
+            None => format!("{device} at {} (vhost-user)", self.socket.display()),
+        }
     }
 
     fn bus(&self) -> Bus {

@@ -1,0 +1,210 @@
+//! `ringwright clauses`: the normative sentences of the document, and which of them are checked.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use ringwright_conformance::{Check, Clause, Observed, Side, Strength, clauses, coverage};
+use serde::Serialize;
+
+use crate::conform;
+
+/// List what the document demands, sentence by sentence, in our own words.
+///
+/// Each clause has an id of four parts: dev or drv, whose conduct it is about; the part of the document; the section; a number.
+/// For example: ringwright clauses split indirect, or: ringwright clauses --scope pci --side device --must --missing
+#[derive(Args)]
+pub struct Arguments {
+    /// Only clauses that have each of these words in their id or their text.
+    filter: Vec<String>,
+    /// Only those of this part of the document: split, pci, blk. May be given more than once.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// Only those about this end.
+    #[arg(long, value_enum)]
+    side: Option<End>,
+    /// Only those that are binding: MUST, MUST NOT, SHALL.
+    #[arg(long)]
+    must: bool,
+    /// Only those that are binding, can be observed from outside, and have no check.
+    #[arg(long)]
+    missing: bool,
+    /// Print how many of them are checked, for each part of the document and each end.
+    #[arg(long)]
+    coverage: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An end of a virtqueue.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum End {
+    Device,
+    Driver,
+}
+
+/// A clause with its checks.
+#[derive(Serialize)]
+struct Entry {
+    id: &'static str,
+    scope: &'static str,
+    side: &'static str,
+    strength: &'static str,
+    observed: &'static str,
+    says: &'static str,
+    checks: Vec<&'static str>,
+    with_mutant: bool,
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+struct Row {
+    scope: &'static str,
+    side: &'static str,
+    must_wire: usize,
+    must_strict: usize,
+    checked: usize,
+    checked_with_mutant: usize,
+}
+
+/// Lists, to standard output.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let checks: Vec<&Check> = conform::checks().collect();
+    let entries: Vec<Entry> = clauses()
+        .iter()
+        .map(|clause| (clause, entry(clause, &checks)))
+        .filter(|(clause, entry)| arguments.include(clause, entry))
+        .map(|(_, entry)| entry)
+        .collect();
+    let mut out = io::stdout().lock();
+    match (arguments.coverage, arguments.json) {
+        (true, json) => print_coverage(&mut out, &table(&checks, &entries), json)?,
+        (false, true) => {
+            serde_json::to_writer_pretty(&mut out, &entries)?;
+            writeln!(out)?;
+        }
+        (false, false) => entries.iter().try_for_each(|entry| print(&mut out, entry))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn include(&self, clause: &Clause, entry: &Entry) -> bool {
+        let side = match clause.side {
+            Side::Device => End::Device,
+            Side::Driver => End::Driver,
+        };
+        let says = clause.says.to_lowercase();
+        let has = |word: &String| clause.id.contains(word.as_str()) || says.contains(&word.to_lowercase());
+        self.side.is_none_or(|wanted| wanted == side)
+            && (self.scope.is_empty() || self.scope.iter().any(|scope| scope == clause.scope()))
+            && (!self.must || clause.strength == Strength::Must)
+            && (!self.missing || (clause.wants_check() && entry.checks.is_empty()))
+            && self.filter.iter().all(has)
+    }
+}
+
+fn entry(clause: &Clause, checks: &[&'static Check]) -> Entry {
+    let own = || checks.iter().filter(|check| check.clauses.contains(&clause.id));
+    let mut mutants = own().flat_map(|check| check.mutants);
+    Entry {
+        id: clause.id,
+        scope: clause.scope(),
+        side: side_name(clause.side),
+        strength: match clause.strength {
+            Strength::Must => "must",
+            Strength::Should => "should",
+            Strength::May => "may",
+        },
+        observed: match clause.observed {
+            Observed::Wire => "on the wire",
+            Observed::StrictDevice => "by a strict device",
+            Observed::Inside => "inside",
+            Observed::Never => "never",
+        },
+        says: clause.says,
+        checks: own().map(|check| check.name).collect(),
+        with_mutant: mutants.any(|mutant| mutant.breaks == clause.id),
+    }
+}
+
+fn print(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let checks = match &entry.checks[..] {
+        [] => "no check".to_owned(),
+        checks => format!("checked by {}", checks.join(", ")),
+    };
+    writeln!(
+        out,
+        "{}  {}, seen {}, {checks}\n    {}",
+        entry.id,
+        entry.strength.to_uppercase(),
+        entry.observed,
+        entry.says
+    )
+}
+
+/// The rows of what `entries` include.
+fn table(checks: &[&'static Check], entries: &[Entry]) -> Vec<Row> {
+    let rows = coverage(checks.iter().copied()).into_iter();
+    let wanted = rows.filter(|((scope, side), _)| {
+        entries
+            .iter()
+            .any(|entry| entry.scope == *scope && entry.side == side_name(*side))
+    });
+    let row = |((scope, side), counts): (_, ringwright_conformance::Coverage)| Row {
+        scope,
+        side: side_name(side),
+        must_wire: counts.must_wire,
+        must_strict: counts.must_strict,
+        checked: counts.checked,
+        checked_with_mutant: counts.checked_with_mutant,
+    };
+    wanted.map(row).collect()
+}
+
+fn print_coverage(out: &mut impl Write, rows: &[Row], json: bool) -> anyhow::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, rows)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "Binding clauses that can be observed, on the wire or by a strict device:\n\n\
+         {:<12} {:<7} {:>8} {:>8} {:>8} {:>12} {:>8}",
+        "SCOPE", "SIDE", "WIRE", "STRICT", "CHECKED", "WITH MUTANT", "PERCENT"
+    )?;
+    let percent = |part: usize, all: usize| match all {
+        0 => String::new(),
+        _ => (100 * part / all).to_string(),
+    };
+    let mut sum = [0; 4];
+    let mut line = |name: &str, side: &str, counts: [usize; 4]| {
+        let [wire, strict, checked, mutants] = counts;
+        let percent = percent(mutants, wire + strict);
+        writeln!(
+            out,
+            "{name:<12} {side:<7} {wire:>8} {strict:>8} {checked:>8} {mutants:>12} {percent:>8}"
+        )
+    };
+    for row in rows {
+        let counts = [
+            row.must_wire,
+            row.must_strict,
+            row.checked,
+            row.checked_with_mutant,
+        ];
+        sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        line(row.scope, row.side, counts)?;
+    }
+    line("all", "", sum)?;
+    Ok(())
+}
+
+fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Device => "device",
+        Side::Driver => "driver",
+    }
+}

@@ -1,0 +1,154 @@
+//! `ringwright conform`: what an implementation makes of the document, clause by clause.
+
+mod compare;
+mod options;
+mod screen;
+mod subjects;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use ringwright_conformance::report::{Report, Word};
+use ringwright_conformance::{Check, RunOptions, Side, Subject, device, run as run_checks};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tempfile::TempDir;
+
+use self::options::Options;
+use self::screen::Screen;
+use self::subjects::DeviceSubject;
+
+/// Nothing is broken.
+const HOLDS: u8 = 0;
+/// A binding clause is broken.
+const BROKEN: u8 = 1;
+/// There was nothing to look at.
+const NO_SUBJECT: u8 = 2;
+/// Ended by whoever watched, as a shell says it of Ctrl-C.
+const STOPPED: u8 = 130;
+
+/// Shown below the options.
+const EXAMPLE: &str = r"A device of another program, which is started for it:
+  ringwright conform device vhost-user --type block --command \
+    'qemu-storage-daemon --blockdev null-co,node-name=disk,size=1073741824,read-zeroes=on \
+      --export vhost-user-blk,id=disk,node-name=disk,writable=on,addr.type=unix,addr.path={socket}'
+
+One of ours, over PCI, with a page for people:
+  ringwright conform device ours block --bus pci --html block.html
+
+One check, with everything that was done:
+  ringwright conform device ours block --only reset.quiet --trace
+
+The exit code is 0 if no binding clause is found broken, 1 if one is, 2 if there is no subject, 130 after Ctrl-C.";
+
+/// Tell which clause of VIRTIO 1.4 a device or a driver breaks.
+///
+/// Each check does something to the subject, legal or not, and looks at registers, rings and buffers. It passes, or fails with
+/// the clause and the evidence, or gives advice (a recommendation is not followed), or is not applicable, or inconclusive.
+/// `ringwright clauses` lists what is checked.
+#[derive(Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Device(DeviceArguments),
+    Compare(compare::Arguments),
+}
+
+/// Check a device.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+struct DeviceArguments {
+    #[command(subcommand)]
+    subject: Option<DeviceSubject>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// All checks there are.
+pub fn checks() -> impl Iterator<Item = &'static Check> {
+    device::checks()
+}
+
+/// Runs checks, or compares what came of them. All that keeps them from being run is an exit code of its own.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let outcome = match arguments.what {
+        What::Device(arguments) => check_device(arguments),
+        What::Compare(arguments) => compare::run(&arguments),
+    };
+    match outcome {
+        Err(error) if !crate::reader_is_gone(&error) => {
+            crate::report(&error);
+            Ok(ExitCode::from(NO_SUBJECT))
+        }
+        outcome => outcome.map(ExitCode::from),
+    }
+}
+
+fn check_device(arguments: DeviceArguments) -> anyhow::Result<u8> {
+    let DeviceArguments { subject, options } = arguments;
+    let chosen = options.select(device::checks())?;
+    let mut screen = Screen::new(&options);
+    if options.list {
+        chosen.iter().try_for_each(|check| screen.describe(check))?;
+        return Ok(HOLDS);
+    }
+    let Some(subject) = subject else {
+        anyhow::bail!("say which device to check: `ringwright conform device --help` lists the kinds");
+    };
+    let folder = TempDir::with_prefix("ringwright-conform-")?;
+    let subject = subject.open(folder.path())?;
+    examine(subject, Side::Device, &chosen, &options, &mut screen)
+}
+
+/// Runs the checks, tells of each, and writes the reports.
+fn examine(
+    subject: Arc<dyn Subject>,
+    side: Side,
+    checks: &[&'static Check],
+    options: &Options,
+    screen: &mut Screen,
+) -> anyhow::Result<u8> {
+    let run = options.run();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, run.stop.clone())?;
+    }
+    let name = options.label.clone().unwrap_or_else(|| subject.name());
+    let bus = subject.bus().to_string();
+    screen.begin(&name, checks)?;
+    let start = Instant::now();
+    let (mut failure, progress) = (None, &mut *screen);
+    let tell = |record: &_| {
+        if let Err(error) = progress.tell(record) {
+            failure.get_or_insert(error);
+            run.stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let records = run_checks(subject, checks, &run, tell)?;
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let mut report = Report::new(name, bus, side, &records);
+    report.command = std::env::args().collect();
+    report.seconds = start.elapsed().as_secs_f64();
+    report.complete = records.len() == checks.len();
+    screen.finish(&report)?;
+    options.write_reports(report.clone())?;
+    Ok(exit_code(&report, &run))
+}
+
+fn exit_code(report: &Report, run: &RunOptions) -> u8 {
+    if run.stop.load(Ordering::Relaxed) {
+        return STOPPED;
+    }
+    match report.count(Word::Fail) {
+        0 => HOLDS,
+        _ => BROKEN,
+    }
+}

@@ -1,0 +1,121 @@
+//! What can be said of a run, whatever its subject.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ringwright_conformance::report::{Report, html, junit};
+use ringwright_conformance::{Check, RunOptions, Selection};
+
+/// Which checks, how, and where the outcome goes.
+#[derive(Args)]
+pub struct Options {
+    /// Only checks of this name, or of this clause, or of this part of the document: split.used-length,
+    /// dev:split:indirect-descriptors:01, split. `*` stands for anything. May be given more than once.
+    #[arg(long, global = true, value_name = "NAME|CLAUSE|SCOPE")]
+    only: Vec<String>,
+    /// Leave out such checks.
+    #[arg(long, global = true, value_name = "NAME|CLAUSE|SCOPE")]
+    skip: Vec<String>,
+    /// Say what each check does, which clauses it is about, and which mutants it has caught; run none.
+    #[arg(long, global = true)]
+    pub list: bool,
+    /// Begin the checks in another order, the same for the same number.
+    #[arg(long, global = true, value_name = "N")]
+    seed: Option<u64>,
+    /// Seconds that a check may take.
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    deadline: u64,
+    /// Milliseconds that the subject may take for what it has to do.
+    #[arg(long, global = true, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    patience: u64,
+    /// How many checks run at a time, where the subject allows it; as many as there are processors, if not given.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Show everything that each check did and saw, line by line.
+    #[arg(long, global = true)]
+    pub trace: bool,
+    /// Name every check, also those that pass or are not applicable.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// What reports call the subject.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub label: Option<String>,
+    /// Write the outcome as JSON, `-` for standard output. `conform compare` reads it.
+    #[arg(long, global = true, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the outcome as JUnit XML.
+    #[arg(long, global = true, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write the outcome as a page, one file.
+    #[arg(long, global = true, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+impl Options {
+    /// Those of `checks` that are wanted; there is at least one.
+    pub fn select(
+        &self,
+        checks: impl Iterator<Item = &'static Check>,
+    ) -> anyhow::Result<Vec<&'static Check>> {
+        let selection = Selection {
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+        };
+        let chosen: Vec<_> = checks.filter(|check| selection.includes(check)).collect();
+        if chosen.is_empty() {
+            bail!("no check is called so, or is about such a clause: --list names them");
+        }
+        Ok(chosen)
+    }
+
+    /// How the checks are run.
+    pub fn run(&self) -> RunOptions {
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        RunOptions {
+            deadline: Duration::from_secs(self.deadline),
+            patience: Duration::from_millis(self.patience),
+            jobs: self.jobs.map_or_else(processors, usize::from),
+            seed: self.seed,
+            stop: Arc::default(),
+        }
+    }
+
+    /// Whether standard output is a report's.
+    pub fn fills_stdout(&self) -> bool {
+        let files = [&self.json, &self.junit, &self.html];
+        files.into_iter().flatten().any(|file| file == Path::new("-"))
+    }
+
+    /// Writes the reports that are wanted.
+    pub fn write_reports(&self, report: Report) -> anyhow::Result<()> {
+        let report = if self.trace {
+            report
+        } else {
+            report.without_idle_traces()
+        };
+        if let Some(file) = &self.json {
+            write(file, &(report.to_json()? + "\n"))?;
+        }
+        if let Some(file) = &self.junit {
+            write(file, &junit(&report))?;
+        }
+        if let Some(file) = &self.html {
+            write(file, &html(&[report]))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a report to a file, or to standard output if it is `-`.
+pub fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        return Ok(io::stdout().write_all(text.as_bytes())?);
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}

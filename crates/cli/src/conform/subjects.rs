@@ -1,0 +1,124 @@
+//! What can be checked.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{anyhow, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use ringwright_conformance::subject::{self, OURS, Server, VhostUser, ours};
+use ringwright_conformance::{Check, Mutant, Subject, device};
+use ringwright_spec::device_type;
+
+/// A device to check.
+#[derive(Subcommand)]
+pub enum DeviceSubject {
+    VhostUser(VhostUserSubject),
+    Ours(OurSubject),
+}
+
+/// A device of any program, behind a vhost-user socket.
+///
+/// The program has to listen there, and to take one connection after another. With --command it is started for the run, and again
+/// when a check has killed it; it ends with the run.
+#[derive(Args)]
+pub struct VhostUserSubject {
+    /// The Unix socket; with --command it may be left out.
+    #[arg(required_unless_present = "command")]
+    socket: Option<PathBuf>,
+    /// What the device is: its name or its virtio device id. vhost-user itself does not say.
+    #[arg(long = "type", value_name = "TYPE")]
+    device_type: String,
+    /// What a shell is to start; `{socket}` in it stands for the path of the socket.
+    #[arg(long)]
+    command: Option<String>,
+}
+
+/// One of the devices here, in this process.
+#[derive(Args)]
+pub struct OurSubject {
+    /// Which.
+    #[arg(value_parser = OURS.to_vec())]
+    device: String,
+    /// The bus that it is on.
+    #[arg(long, value_enum, default_value = "mmio")]
+    bus: Bus,
+    /// Let it break a clause, to see the checks catch it: `conform device --list` names the mutants. `*` stands for anything.
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
+}
+
+/// Where one of our devices can be.
+#[derive(Clone, Copy, ValueEnum)]
+enum Bus {
+    /// No bus: the calls that a driver makes are the device's own.
+    Direct,
+    Mmio,
+    Pci,
+    Ccw,
+}
+
+impl DeviceSubject {
+    /// Makes it; `folder` is there for what it needs.
+    pub fn open(self, folder: &Path) -> anyhow::Result<Arc<dyn Subject>> {
+        Ok(match self {
+            Self::VhostUser(subject) => Arc::new(subject.open(folder)?),
+            Self::Ours(subject) => Arc::new(subject.open()?),
+        })
+    }
+}
+
+impl VhostUserSubject {
+    fn open(self, folder: &Path) -> anyhow::Result<VhostUser> {
+        let id = crate::explain::device_id(&self.device_type)?;
+        let socket = self.socket.unwrap_or_else(|| folder.join("subject.sock"));
+        let subject = VhostUser::new(socket, id);
+        Ok(match self.command {
+            Some(command) => subject.served_by(Server::new(command)),
+            None => subject,
+        })
+    }
+}
+
+impl OurSubject {
+    fn open(&self) -> anyhow::Result<subject::InProcess> {
+        let bus = match self.bus {
+            Bus::Direct => subject::Bus::Direct,
+            Bus::Mmio => subject::Bus::Mmio,
+            Bus::Pci => subject::Bus::Pci,
+            Bus::Ccw => subject::Bus::Ccw,
+        };
+        let missing = || anyhow!("there is no {} device here", self.device);
+        let subject = ours(&self.device, bus).ok_or_else(missing)?;
+        let Some(wanted) = &self.mutant else {
+            return Ok(subject);
+        };
+        let (check, mutant) = find_mutant(wanted)?;
+        let own = mutant.on.or(check.needs.device).and_then(device_type::by_id);
+        if let Some(own) = own.filter(|own| own.name != self.device) {
+            bail!("the mutant `{}` is a {} device", mutant.name, own.name);
+        }
+        Ok(subject.behind(&mutant.lens))
+    }
+}
+
+/// The one mutant that `pattern` means.
+fn find_mutant(pattern: &str) -> anyhow::Result<(&'static Check, &'static Mutant)> {
+    let all = device::checks().flat_map(|check| check.mutants.iter().map(move |mutant| (check, mutant)));
+    let found: Vec<_> = all
+        .filter(|(_, mutant)| ringwright_conformance::fits(pattern, mutant.name))
+        .collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => bail!("there is no mutant `{pattern}`: `ringwright conform device --list` names them"),
+        _ => bail!(
+            "{} mutants are called `{pattern}`: {}",
+            found.len(),
+            names(&found)
+        ),
+    }
+}
+
+fn names(found: &[(&Check, &Mutant)]) -> String {
+    let names: Vec<_> = found.iter().map(|(_, mutant)| mutant.name).collect();
+    names.join("; ")
+}
