@@ -135,7 +135,7 @@ fn examine(
         return Err(error.into());
     }
     let mut report = Report::new(name, bus, side, &records);
-    report.command = std::env::args().collect();
+    report.command = Some(command_line(std::env::args().skip(1)));
     report.seconds = start.elapsed().as_secs_f64();
     report.complete = records.len() == checks.len();
     screen.finish(&report)?;
@@ -150,5 +150,28 @@ fn exit_code(report: &Report, run: &RunOptions) -> u8 {
     match report.count(Word::Fail) {
         0 => HOLDS,
         _ => BROKEN,
+    }
+}
+
+/// These arguments, as a shell takes them.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./=,:@%+".contains(character);
+    let quoted = |argument: String| match !argument.is_empty() && argument.chars().all(plain) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    };
+    let words = std::iter::once("ringwright".to_owned()).chain(arguments.map(quoted));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_can_be_given_to_a_shell() {
+        let arguments = ["conform", "--only", "reset.*", "", "it's"].map(String::from);
+        let line = command_line(arguments.into_iter());
+        assert_eq!(line, r"ringwright conform --only 'reset.*' '' 'it'\''s'");
     }
 }

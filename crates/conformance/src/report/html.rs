@@ -87,12 +87,11 @@ impl Page<'_> {
         }
         writeln!(page, "<th class=\"count\">seconds</tr></thead>\n<tbody>")?;
         for report in self.reports {
-            write!(page, "<tr><td>{}", Escaped(&report.subject))?;
+            write!(page, "<tr><td><strong>{}</strong>", Escaped(&report.subject))?;
             if !report.complete {
                 write!(page, " <span class=\"chip inconclusive\">stopped early</span>")?;
             }
-            if !report.command.is_empty() {
-                let command = report.command.join(" ");
+            if let Some(command) = &report.command {
                 write!(page, "<br><code class=\"quiet\">{}</code>", Escaped(command))?;
             }
             let side = match report.side {

@@ -40,8 +40,9 @@ pub struct Report {
     pub bus: String,
     /// Whose conduct was looked at.
     pub side: ReportedSide,
-    /// How the run can be repeated.
-    pub command: Vec<String>,
+    /// The command line that repeats the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// How long it took.
     pub seconds: f64,
     /// Whether every check that was wanted is there.
@@ -195,7 +196,7 @@ impl Report {
             subject,
             bus,
             side: side.into(),
-            command: Vec::new(),
+            command: None,
             seconds: 0.0,
             complete: true,
             checks: records.iter().map(Into::into).collect(),

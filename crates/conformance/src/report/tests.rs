@@ -31,7 +31,7 @@ fn report(subject: &str) -> Report {
         })
         .collect();
     let mut report = Report::new(subject.into(), "mmio".into(), Side::Device, &records);
-    report.command = vec!["ringwright".into(), "conform".into(), HOSTILE.into()];
+    report.command = Some(format!("ringwright conform {HOSTILE}"));
     report
 }
 

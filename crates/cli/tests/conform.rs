@@ -1,0 +1,274 @@
+//! `ringwright conform` and `ringwright clauses` as a user types them.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringwright");
+
+fn ringwright(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Our block device, served by a program of its own.
+fn server() -> String {
+    format!("RUST_LOG=off exec {PROGRAM} serve block --memory 8388608 --socket {{socket}}")
+}
+
+#[test]
+fn our_disk_holds_in_every_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "conform device ours block --bus pci --json r.json --junit r.xml --html r.html";
+    let output = ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("Split Virtqueues"));
+    assert!(
+        !text(&output.stdout).contains('\x1b'),
+        "colours where there is no terminal"
+    );
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("r.json")).unwrap();
+    assert_eq!(report["bus"], "pci");
+    assert_eq!(report["complete"], true);
+    assert!(report["checks"].as_array().unwrap().len() > 30);
+    assert!(read("r.xml").contains("failures=\"0\""));
+    assert!(read("r.html").contains("dev:split:indirect-descriptors:02"));
+}
+
+#[test]
+fn a_mutant_is_caught_and_the_exit_code_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mutant = "a bit of the status survives the reset";
+    let arguments = [
+        "conform",
+        "device",
+        "ours",
+        "entropy",
+        "--only",
+        "reset.status",
+        "--trace",
+        "--mutant",
+        mutant,
+    ];
+    let output = ringwright(folder.path(), &arguments);
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(
+        out.contains("FAIL") && out.contains("dev:core:device-reset:01"),
+        "{out}"
+    );
+    assert!(out.contains("status <-"), "the trace: {out}");
+}
+
+#[test]
+fn a_server_is_started_and_ends_with_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = server();
+    let arguments = [
+        "conform",
+        "device",
+        "vhost-user",
+        "--type",
+        "block",
+        "--command",
+        &command,
+        "--json",
+        "-",
+        "disk.sock",
+    ];
+    let output = ringwright(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["bus"], "vhost-user");
+    let passed = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["verdict"] == "pass");
+    assert!(passed.count() > 15, "{report:#}");
+    // It removes its socket when it is asked to end.
+    assert!(!folder.path().join("disk.sock").exists());
+}
+
+#[test]
+fn a_server_that_dies_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each one lives for as many connections as it takes to be unlucky in every run.
+    let command = format!(
+        "echo >> starts; {PROGRAM} serve block --memory 8388608 --socket {{socket}} & server=$!; sleep 0.7; kill -9 $server; exit 3"
+    );
+    let arguments = [
+        "conform",
+        "device",
+        "vhost-user",
+        "--type",
+        "block",
+        "--command",
+        &command,
+        "--json",
+        "-",
+    ];
+    let output = ringwright(folder.path(), &arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    assert_eq!(report["complete"], true);
+    let said = |check: &&Value| {
+        check["evidence"]
+            .as_str()
+            .is_some_and(|why| why.contains("has ended: exit code 3"))
+    };
+    assert!(checks.iter().any(|check| said(&check)), "{report:#}");
+    assert!(
+        fs::read_to_string(folder.path().join("starts"))
+            .unwrap()
+            .lines()
+            .count()
+            > 1
+    );
+    let passed = checks.iter().filter(|check| check["verdict"] == "pass").count();
+    assert!(passed > 5, "{report:#}");
+}
+
+#[test]
+fn what_cannot_be_run_is_told_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("no.json"), "{}").unwrap();
+    for (arguments, words) in [
+        ("conform device vhost-user no.sock --type block", "no.sock"),
+        ("conform device vhost-user no.sock --type teapot", "teapot"),
+        (
+            "conform device vhost-user --type block --command false",
+            "exit code 1",
+        ),
+        ("conform device ours block --only no.such.check", "--list"),
+        ("conform device ours block --mutant nobody", "nobody"),
+        ("conform compare no.json", "no report"),
+        ("conform device --seed 1", "say which device"),
+    ] {
+        let output = ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{arguments}");
+        let error = text(&output.stderr);
+        assert!(error.contains(words), "{arguments}: {error}");
+        assert_eq!(error.lines().count(), 1, "{arguments}: {error}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_run_and_its_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = server();
+    let arguments = [
+        "conform",
+        "device",
+        "vhost-user",
+        "--type",
+        "block",
+        "--command",
+        &command,
+        "--verbose",
+        "--json",
+        "r.json",
+        "disk.sock",
+    ];
+    let start = Instant::now();
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The first line names the subject, the second one is that of a check.
+    lines.next().unwrap().unwrap();
+    lines.next().unwrap().unwrap();
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "{rest:#?}");
+    assert!(start.elapsed() < Duration::from_secs(30));
+    assert!(
+        rest.iter().any(|line| line.contains("stopped early")),
+        "{rest:#?}"
+    );
+    let report: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(report["complete"], false);
+    assert!(!folder.path().join("disk.sock").exists(), "its server goes on");
+}
+
+#[test]
+fn runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    run("conform device ours block --label right --only reset.* --json right.json");
+    run(
+        "conform device ours block --label wrong --only reset.* --json wrong.json --mutant a*bit*status*survives*",
+    );
+    let output = run("conform compare right.json wrong.json");
+    let out = text(&output.stdout);
+    assert!(out.contains("dev:core:device-reset:01"), "{out}");
+    assert!(
+        out.contains("pass            right") && out.contains("fail            wrong"),
+        "{out}"
+    );
+    let output = run("conform compare right.json wrong.json --html -");
+    assert!(text(&output.stdout).contains("<title>VIRTIO conformance: right, wrong</title>"));
+}
+
+#[test]
+fn clauses_are_listed_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let output = ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all: Value = serde_json::from_str(&run("clauses --json")).unwrap();
+    assert_eq!(
+        all.as_array().unwrap().len(),
+        ringwright_conformance::clauses().len()
+    );
+    let table: Value = serde_json::from_str(&run("clauses --coverage --json")).unwrap();
+    let row = table
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["scope"] == "split" && row["side"] == "device")
+        .unwrap();
+    for name in ["must_wire", "must_strict", "checked", "checked_with_mutant"] {
+        assert!(row[name].is_u64(), "{row}");
+    }
+    let listed = run("clauses --scope split --side device indirect");
+    assert!(
+        listed.contains("dev:split:indirect-descriptors:02") && !listed.contains("drv:"),
+        "{listed}"
+    );
+    let missing = run("clauses --missing --json");
+    let missing: Value = serde_json::from_str(&missing).unwrap();
+    for clause in missing.as_array().unwrap() {
+        assert_eq!(
+            (&clause["checks"], &clause["strength"]),
+            (&Value::Array(Vec::new()), &Value::from("must"))
+        );
+    }
+}
