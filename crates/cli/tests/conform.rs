@@ -106,9 +106,11 @@ fn a_server_is_started_and_ends_with_the_run() {
 #[test]
 fn a_server_that_dies_is_started_again() {
     let folder = tempfile::tempdir().unwrap();
-    // Each one lives for as many connections as it takes to be unlucky in every run.
+    // Each one is killed while it serves its eighth connection, of which it tells in its log.
     let command = format!(
-        "echo >> starts; {PROGRAM} serve block --memory 8388608 --socket {{socket}} & server=$!; sleep 0.7; kill -9 $server; exit 3"
+        "echo >> starts; {{ {PROGRAM} serve block --memory 8388608 --socket {{socket}} 2>&1 & echo $! > pid; wait; }} | \
+         {{ left=8; while [ $left -gt 0 ] && read line; do \
+         case $line in *'front-end connected'*) left=$((left - 1));; esac; done; kill -9 $(cat pid); exit 3; }}"
     );
     let arguments = [
         "conform",

@@ -129,7 +129,12 @@ fn run_one(subject: &Arc<dyn Subject>, check: &'static Check, options: &RunOptio
             Verdict::Inconclusive(format!("the check did not end within {seconds} s"))
         }
     };
-    if let Some(end) = subject.end() {
+    // A process that was killed takes a while to be gone.
+    let moment = match verdict {
+        Verdict::Pass | Verdict::NotApplicable(_) => Duration::from_millis(1),
+        _ => Duration::from_millis(500),
+    };
+    if let Some(end) = subject.end(moment) {
         trace.note(&end);
         verdict.add(&end);
     }

@@ -57,7 +57,7 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    Device(DeviceArguments),
+    Device(Box<DeviceArguments>),
     Compare(compare::Arguments),
 }
 
@@ -79,7 +79,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
 /// Runs checks, or compares what came of them. All that keeps them from being run is an exit code of its own.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let outcome = match arguments.what {
-        What::Device(arguments) => check_device(arguments),
+        What::Device(arguments) => check_device(*arguments),
         What::Compare(arguments) => compare::run(&arguments),
     };
     match outcome {

@@ -96,7 +96,7 @@ fn a_subject_that_ends_in_a_check_is_told_of() {
         fn is_parallel(&self) -> bool {
             false
         }
-        fn end(&self) -> Option<String> {
+        fn end(&self, _: Duration) -> Option<String> {
             Some("the subject has ended: killed by signal 11".into())
         }
     }

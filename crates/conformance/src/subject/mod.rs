@@ -9,6 +9,7 @@ mod vhost_user;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringwright_driver::transport::Registers;
 use ringwright_driver::transport::pci::Region;
@@ -35,8 +36,8 @@ pub trait Subject: Send + Sync {
     /// Whether there can be several specimens at a time.
     fn is_parallel(&self) -> bool;
 
-    /// Says how it has ended, if it has since the last call and was not meant to.
-    fn end(&self) -> Option<String> {
+    /// Says how it has ended, if it has since the last call, or does so within `moment`, and was not meant to.
+    fn end(&self, _moment: Duration) -> Option<String> {
         None
     }
 

@@ -16,8 +16,8 @@ use super::SubjectError;
 
 /// How long a server may take until it listens, and to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long it is watched for its end.
-const MOMENT: Duration = Duration::from_millis(10);
+/// How long to wait before its socket is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A command line, and the process that it is now.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Server {
                 }
             }
             // One that a check has killed is started again, once.
-            if let Some(end) = self.end()
+            if let Some(end) = self.end(AGAIN)
                 && std::mem::replace(&mut fresh, true)
             {
                 return Err(self.error(format!("does not listen at {}: {end}", socket.display())));
@@ -75,9 +75,9 @@ impl Server {
         }
     }
 
-    /// How it has ended, if it has, or does so in a moment.
-    pub(super) fn end(&mut self) -> Option<String> {
-        let status = self.process.as_mut()?.within(MOMENT)?;
+    /// How it has ended, if it has, or does so within `moment`.
+    pub(super) fn end(&mut self, moment: Duration) -> Option<String> {
+        let status = self.process.as_mut()?.within(moment)?;
         self.process = None;
         Some(format!("the subject has ended: {}", say(status)))
     }

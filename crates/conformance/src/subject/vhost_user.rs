@@ -4,6 +4,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ringwright_spec::device_type;
 use ringwright_vhost_user::frontend::{Frontend, FrontendError, FrontendOptions};
@@ -85,8 +86,8 @@ impl Subject for VhostUser {
         false
     }
 
-    fn end(&self) -> Option<String> {
-        self.link().server.as_mut()?.end()
+    fn end(&self, moment: Duration) -> Option<String> {
+        self.link().server.as_mut()?.end(moment)
     }
 
     /// Closes the connection, as many back-ends have one at a time; a server that may be caught in a loop is started again.
