@@ -20,3 +20,5 @@ mod qcow2;
 mod script;
 pub mod vfio_user;
 pub mod vhost_user;
+mod zone_model;
+pub mod zones;

@@ -14,6 +14,9 @@ mod request;
 mod request_queue;
 #[cfg(test)]
 mod resize_tests;
+mod scsi;
+#[cfg(test)]
+mod scsi_tests;
 #[cfg(test)]
 mod settings_tests;
 #[cfg(test)]
@@ -146,9 +149,7 @@ impl Handle {
     /// Makes zone `index` of a zoned disk read-only or offline, as hardware does that fails. `false` if there is no such
     /// zone, or it cannot be so.
     pub fn put_zone(&self, index: usize, zone: Zone) -> bool {
-        self.zoned
-            .as_ref()
-            .is_some_and(|zoned| zoned.zones().put(index, zone).is_some())
+        self.zoned.as_ref().is_some_and(|zoned| zoned.put(index, zone))
     }
 }
 
@@ -229,6 +230,7 @@ impl Block {
             // dev:blk:device-initialization:04
             | optional(self.zoned.is_some(), features::ZONED)
             | optional(options.barrier, features::BARRIER)
+            | optional(options.scsi, features::SCSI)
     }
 
     fn discards(&self) -> bool {
@@ -409,6 +411,7 @@ impl Device for Block {
         let terms = Terms {
             serial: self.options.id(),
             capacity: self.backend.capacity(),
+            block_size: self.options.block_size,
             read_only: self.backend.read_only(),
             features,
             byte_order: session.byte_order,

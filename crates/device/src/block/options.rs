@@ -45,6 +45,8 @@ pub struct Options {
     pub secure_erase: bool,
     /// Legacy: whether requests can be barriers.
     pub barrier: bool,
+    /// Legacy: drivers may send SCSI packet commands, of which a few are known, none of them for data.
+    pub scsi: bool,
     /// The zones, of a zoned disk.
     pub zoned: Option<Zoned>,
 }
@@ -128,6 +130,7 @@ impl Default for Options {
             discard: true,
             secure_erase: false,
             barrier: false,
+            scsi: false,
             zoned: None,
         }
     }

@@ -14,12 +14,15 @@ use ringwright_spec::{Features, feature};
 use zerocopy::FromBytes;
 
 use super::backend::{Lifetime, Request};
+use super::scsi;
 
 /// What requests are understood by.
 pub(super) struct Terms {
     pub serial: [u8; ID_BYTES],
     /// Size of the disk in bytes.
     pub capacity: u64,
+    /// Bytes of a logical block.
+    pub block_size: u32,
     pub read_only: bool,
     pub features: Features,
     /// Of the integers of a request's head.
@@ -139,6 +142,9 @@ impl Terms {
             // Section 5.2.6.3.
             ReqType::FLUSH_OUT if !self.features.contains(feature::VERSION_1) => {
                 Ok(Work::One(Request::Flush, 0))
+            }
+            ReqType::SCSI_CMD | ReqType::SCSI_CMD_OUT if self.features.contains(features::SCSI) => {
+                Ok(Work::Done(scsi::carry_out(self, to_device, to_driver)?))
             }
             ReqType::GET_ID => {
                 let id = &self.serial[..to_driver.len().min(ID_BYTES)];

@@ -16,7 +16,7 @@ use zerocopy::IntoBytes;
 use super::backend::Request;
 use super::request::{Asked, Failure, Outcome, Terms};
 use super::zone_file::ZoneFile;
-use super::zones::{Piece, Shape, Zones};
+use super::zones::{Piece, Shape, Zone, Zones};
 
 /// Carries a request to the backend out, however long that takes.
 pub(super) type Perform<'a> = dyn FnMut(Request<'_>) -> io::Result<()> + 'a;
@@ -41,8 +41,17 @@ impl ZonedDisk {
         *self.zones().shape()
     }
 
-    /// The zones, for whoever has to change them from outside: to say that the hardware of one has failed.
-    pub fn zones(&self) -> MutexGuard<'_, Zones> {
+    /// Changes a zone from outside, as [`Zones::put`], for the next process as well. `false` if it cannot be so.
+    pub fn put(&self, index: usize, zone: Zone) -> bool {
+        let mut zones = self.zones();
+        let done = zones.put(index, zone).is_some();
+        if let Err(error) = self.keep(&mut zones) {
+            tracing::warn!(%error, "the state of zone {index} is not kept");
+        }
+        done
+    }
+
+    fn zones(&self) -> MutexGuard<'_, Zones> {
         self.zones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -423,19 +423,27 @@ fn zones_are_as_they_were_in_the_next_process() {
         options
     };
     let open = |options| Block::new(Arc::new(File::open(&image, false).unwrap()), options);
-    let mut bench = Bench::new(open(with_state()).unwrap(), formats()[0] | ACCEPTED);
+    let block = open(with_state()).unwrap();
+    let handle = block.handle();
+    let mut bench = Bench::new(block, formats()[0] | ACCEPTED);
     let mut queue = bench.start(0, 128);
     assert_eq!(write(&mut queue, ZONE, &[1; 1024]), Status::OK);
     assert_eq!(manage(&mut queue, ReqType::ZONE_OPEN, 2 * ZONE), Status::OK);
     assert_eq!(append(&mut queue, 3 * ZONE, &[2; 512]).0, Status::OK);
     assert_eq!(manage(&mut queue, ReqType::ZONE_FINISH, 3 * ZONE), Status::OK);
     assert_eq!(manage(&mut queue, ReqType::FLUSH, 0), Status::OK);
+    let failed = Zone {
+        state: ZoneState::RDONLY,
+        written: 0,
+    };
+    assert!(handle.put_zone(5, failed));
     // The first device does not end in any orderly way.
     let mut next = Bench::new(open(with_state()).unwrap(), formats()[0] | ACCEPTED);
     let mut queue = next.start(0, 128);
     assert_eq!(state(&mut queue, 1), (ZoneState::CLOSED, 2));
     assert_eq!(state(&mut queue, 2), (ZoneState::EOPEN, 0));
     assert_eq!(state(&mut queue, 3).0, ZoneState::FULL);
+    assert_eq!(state(&mut queue, 5).0, ZoneState::RDONLY);
     assert_eq!(read(&mut queue, 3 * ZONE, 512), (Status::OK, vec![2; 512]));
     assert_eq!(append(&mut queue, ZONE, &[3; 512]), (Status::OK, ZONE + 2));
     assert_eq!(manage(&mut queue, ReqType::ZONE_OPEN, 4 * ZONE), Status::OK);

@@ -221,12 +221,14 @@ fn settle_features<T: Transport>(
     session: &mut Session<T>,
     features: Features,
 ) -> Result<Features, DriverError> {
-    if !features.contains(features::ZONED) {
-        return Ok(features);
-    }
     if session.is_legacy() {
         // It cannot be negotiated without FEATURES_OK (section 5.2.5.2).
         return Ok(features - features::ZONED);
+    }
+    // Nothing is known of their requests but on a legacy interface (section 5.2.3.1).
+    let features = features - (features::BARRIER | features::SCSI);
+    if !features.contains(features::ZONED) {
+        return Ok(features);
     }
     // An error ends in FAILED without FEATURES_OK: drv:blk:device-initialization:08.
     match geometry::zones(session)? {

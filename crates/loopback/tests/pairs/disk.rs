@@ -11,7 +11,7 @@ use ringwright_device::block::backend::{Backend, Lane, Lifetime, Memory};
 use ringwright_device::block::{self, DiskGeometry, ZoneModel, Zoned};
 use ringwright_driver::Transport;
 use ringwright_driver::block::{
-    Block, BlockError, Blocking, BlockingError, CacheMode, Range, Refusal, Request, Shared,
+    Block, BlockError, Blocking, BlockingError, CacheMode, Range, Refusal, Request, ScsiAnswer, Shared,
 };
 use ringwright_memory::Area;
 use ringwright_spec::block::PreEolInfo;
@@ -60,6 +60,7 @@ pub fn device() -> block::Block {
             sectors: 63,
         }),
         secure_erase: true,
+        scsi: true,
         ..block::Options::default()
     };
     block::Block::new(backend(), options).unwrap()
@@ -92,6 +93,29 @@ fn range(sector: u64, sectors: u32, unmap: bool) -> Range {
     }
 }
 
+/// SCSI packet commands: one that the disk knows, and one that it does not.
+fn inquire<T: Transport, W: FnMut(&mut T)>(disk: &mut Blocking<T, W>, area: &Arc<Area>) {
+    let order = disk.disk().session().byte_order();
+    let mut ask = |command: &[u8], room: usize| {
+        let buffers = [command.len(), room, 96, 16].map(|length| area.allocate(length, 16).unwrap());
+        buffers[0].write(0, command).unwrap();
+        let request = Request::scsi_command(buffers.into(), 1);
+        let buffers = disk.perform(request).unwrap().data.into_buffers();
+        let answer = ScsiAnswer::read(&buffers[3], order).unwrap();
+        (bytes(&buffers[1]), bytes(&buffers[2]), answer)
+    };
+    let (data, _, answer) = ask(&[0x12, 0, 0, 0, 64, 0], 64);
+    assert_eq!(&data[8..16], b"RINGWRGT");
+    let expected = |errors, sense_len, residual| ScsiAnswer {
+        errors,
+        sense_len,
+        residual,
+    };
+    assert_eq!(answer, expected(0, 0, 28));
+    let (_, sense, answer) = ask(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512);
+    assert_eq!((answer, sense[2]), (expected(2, 18, 512), 5));
+}
+
 /// Every request of a disk that offers all.
 pub fn exercise<T: Transport>(mut disk: Block<T>, area: &Arc<Area>, wait: impl FnMut(&mut T)) {
     let geometry = disk.geometry();
@@ -103,7 +127,12 @@ pub fn exercise<T: Transport>(mut disk: Block<T>, area: &Arc<Area>, wait: impl F
         assert!(disk.set_cache_mode(mode).unwrap());
         assert_eq!(disk.cache_mode().unwrap(), mode);
     }
+    let legacy = disk.session().is_legacy();
+    assert_eq!(geometry.scsi, legacy);
     let mut disk = Blocking::new(disk, 8192, wait);
+    if legacy {
+        inquire(&mut disk, area);
+    }
     let written = content(7, 20 * 512);
     disk.write(3, &written).unwrap();
     disk.flush().unwrap();
