@@ -427,6 +427,8 @@ fn reset(probe: &mut Probe) -> Outcome {
 fn config_generation(probe: &mut Probe) -> Outcome {
     let mut live = probe.go_live(Features::NONE)?;
     probe.request(&mut live)?;
+    // Once in vain, to know whether it can.
+    probe.change_config()?;
     let look = |probe: &mut Probe| -> Outcome<(u32, [u8; 8])> {
         let mut config = [0; 8];
         probe.transport().read_config(0, Width::Four, &mut config)?;

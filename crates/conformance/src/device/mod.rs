@@ -4,6 +4,7 @@ mod basic;
 mod features;
 mod mmio;
 mod packed;
+mod pci;
 mod split;
 mod suspend;
 
@@ -31,6 +32,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         mmio::CHECKS,
     ]
     .into_iter()
+    .chain(pci::CHECKS)
     .flatten()
 }
 

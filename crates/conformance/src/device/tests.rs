@@ -11,6 +11,9 @@ use crate::{Mutant, Record, RunOptions, Verdict, clause, run};
 
 const BUSES: [Bus; 4] = [Bus::Direct, Bus::Mmio, Bus::Pci, Bus::Ccw];
 
+/// Checks for which none of our devices has what they need; their mutants do.
+const NOT_OURS: &[&str] = &["pci.admin-queues"];
+
 /// Mutants that never answer are given up soon.
 fn options() -> RunOptions {
     RunOptions {
@@ -47,7 +50,7 @@ fn our_devices_break_nothing_on_any_bus() {
     let never: Vec<_> = checks
         .iter()
         .map(|check| check.name)
-        .filter(|name| !made.contains(name))
+        .filter(|name| !made.contains(name) && !NOT_OURS.contains(name))
         .collect();
     assert!(
         never.is_empty(),

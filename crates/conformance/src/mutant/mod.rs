@@ -16,6 +16,8 @@ use ringwright_ring::Layout;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature, split};
 
+use crate::raw::Capabilities;
+
 pub(crate) use registers::LensRegisters;
 pub(crate) use transport::LensTransport;
 
@@ -80,7 +82,7 @@ pub struct Lens {
 /// Offset and bytes of a write to the configuration space; whether it reaches the device.
 pub type HearConfig = fn(&mut Life, usize, &[u8]) -> bool;
 
-/// Name of the registers (`mmio`), offset, width, and the value that was read; the value that is seen.
+/// Name of the registers (`mmio`; `config`, `common`, `notify`, `isr`, `device`, `bar`), offset, width, and the value that was read; the value that is seen.
 pub type SeeRegister = fn(&mut Shadow, &str, u64, Width, u32) -> u32;
 
 /// Name of the registers, offset, width, and the value that is written; the value that reaches the device, if any does.
@@ -91,6 +93,8 @@ pub type HearRegister = fn(&mut Shadow, &str, u64, Width, u32) -> Option<u32>;
 pub struct Shadow {
     /// What was written last to the register of that name and offset.
     pub written: BTreeMap<(&'static str, u64), u32>,
+    /// The capabilities of a PCI function.
+    pub capabilities: Capabilities,
     /// What a lens wants to remember.
     pub note: u64,
 }

@@ -4,6 +4,7 @@
 //! of the three parts in its hands. Integers are little-endian.
 
 mod packed;
+mod pci;
 mod split;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::split::DescFlags;
 
 pub use packed::{Packed, PackedDesc};
+pub use pci::{Capabilities, Structure};
 pub use split::{Split, SplitDesc};
 
 /// A virtqueue: what both formats have in common, and the format.

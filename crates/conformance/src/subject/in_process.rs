@@ -7,15 +7,21 @@ use ringwright_driver::Transport;
 use ringwright_driver::transport::Registers;
 use ringwright_driver::transport::ccw::{Ccw, CcwOptions};
 use ringwright_driver::transport::mmio::Mmio;
-use ringwright_driver::transport::pci::{self, Interrupts, Pci, Window, Windows};
+use ringwright_driver::transport::pci::{self, Bar, Interrupts, Pci, Window, Windows};
 use ringwright_loopback::{Channels, Loopback, LoopbackOptions, MmioRegisters, PciBus};
 use ringwright_memory::{Area, Memory};
+use ringwright_spec::pci::CfgType;
 
 use super::{Bus, Made, Raw, RawPci, Specimen, Subject, SubjectError, Trace, Traced};
 use crate::mutant::{Lens, LensRegisters, LensTransport, Shadow};
+use crate::raw::Capabilities;
 
 /// Bytes of memory for rings and buffers.
 const MEMORY: usize = 4 << 20;
+
+/// PCI vendor ids of data that nobody understands.
+const VENDORS: [u16; 2] = [0x1234, 0x5678];
+const VENDOR_DATA: [u8; 18] = *b"conformance checks";
 
 /// Makes a device.
 pub type MakeDevice = Box<dyn Fn() -> Result<Made, SubjectError> + Send + Sync>;
@@ -86,9 +92,19 @@ impl InProcess {
 
     fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let bus = PciBus::new(MEMORY)?;
-        let shadow = Arc::default();
         let Made { device, change, keep } = (self.make)()?;
-        let slot = bus.attach(device, pci_device::Options::default())?;
+        // Some vendor's data, which are as long as what locates shared memory.
+        let vendor_data = |vendor_id| pci_device::VendorData {
+            vendor_id,
+            data: VENDOR_DATA.to_vec(),
+        };
+        let options = pci_device::Options {
+            vendor_data: VENDORS.map(vendor_data).to_vec(),
+            // There is room for these then.
+            conventional: true,
+            ..pci_device::Options::default()
+        };
+        let slot = bus.attach(device, options)?;
         let mut windows = Windows {
             io: Window::new(0xc000, 0x1000),
             memory: Window::new(0xe000_0000, 0x1000_0000),
@@ -96,12 +112,20 @@ impl InProcess {
         };
         let none = || SubjectError::NoDevice(Bus::Pci);
         let function = pci::configure(&bus, 0, &mut windows)?.pop().ok_or_else(none)?;
-        let config = self.registers(function.config, "config", &shadow, trace);
+        let mut config = function.config;
+        let bars = Bar::read_all(&mut config)?;
+        let capabilities = Capabilities::read(&mut config)?;
+        let shadow = Arc::new(Mutex::new(Shadow {
+            capabilities: capabilities.clone(),
+            ..Shadow::default()
+        }));
+        let config = self.registers(config, "config", &shadow, trace);
         let map = {
             let (slot, lens, shadow, trace) = (slot.clone(), self.lens, shadow.clone(), trace.clone());
             move |region: &pci::Region| {
-                let registers = LensRegisters::new(slot.map(region)?, "bar", lens, &shadow);
-                Some(Box::new(Traced::new(registers, "bar", &trace)) as Box<dyn Registers + Send>)
+                let name = name(&capabilities, region);
+                let registers = LensRegisters::new(slot.map(region)?, name, lens, &shadow);
+                Some(Box::new(Traced::new(registers, name, &trace)) as Box<dyn Registers + Send>)
             }
         };
         let options = pci::Options {
@@ -114,6 +138,7 @@ impl InProcess {
             area: bus.area().clone(),
             raw: Raw::Pci(RawPci {
                 config: Box::new(config),
+                bars,
                 map: Box::new(map),
             }),
             change,
@@ -178,5 +203,20 @@ impl Subject for InProcess {
 
     fn is_parallel(&self) -> bool {
         true
+    }
+}
+
+/// Name of the registers in a region of a BAR.
+fn name(capabilities: &Capabilities, region: &pci::Region) -> &'static str {
+    let structure = capabilities
+        .structures
+        .iter()
+        .find(|structure| (structure.bar, structure.offset) == (region.bar, region.offset));
+    match structure.map(|structure| structure.cfg_type) {
+        Some(CfgType::COMMON_CFG) => "common",
+        Some(CfgType::NOTIFY_CFG) => "notify",
+        Some(CfgType::ISR_CFG) => "isr",
+        Some(CfgType::DEVICE_CFG) => "device",
+        _ => "bar",
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwright_driver::transport::Registers;
-use ringwright_driver::transport::pci::Region;
+use ringwright_driver::transport::pci::{Bar, Region};
 use ringwright_driver::{Transport, TransportError};
 use ringwright_memory::Area;
 
@@ -91,6 +91,8 @@ pub enum Raw {
 pub struct RawPci {
     /// The configuration space.
     pub config: Box<dyn Registers + Send>,
+    /// The base address registers.
+    pub bars: Vec<Bar>,
     /// Gives the registers of a part of a BAR.
     pub map: MapRegion,
 }
