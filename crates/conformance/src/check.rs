@@ -177,6 +177,24 @@ impl From<Outcome> for Verdict {
 }
 
 impl Check {
+    /// A check of drivers, which a strict device makes: it looks at the driver when `occasion`.
+    pub const fn of_drivers(
+        name: &'static str,
+        clauses: &'static [&'static str],
+        occasion: &'static str,
+        violation: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            clauses,
+            does: occasion,
+            violation,
+            needs: Needs::NOTHING,
+            run: |_| Err(Ended::NotApplicable("it is a check of drivers".into())),
+            mutants: &[],
+        }
+    }
+
     /// The clauses themselves.
     pub fn named(&self) -> impl Iterator<Item = &'static Clause> {
         self.clauses.iter().filter_map(|id| clause(id))

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod device;
+pub mod driver;
 pub mod mutant;
 pub mod raw;
 pub mod report;

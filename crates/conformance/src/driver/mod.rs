@@ -1,0 +1,27 @@
+//! Checks of drivers: a strict device that watches a driver's whole life.
+//!
+//! A [`Driver`] meets a [`Strict`] device in several [`Scenario`]s, in each of which the device does something unusual, or
+//! wrong. All that the driver does is a stream of [`Event`]s, and each [`Rule`] looks at them for one clause. A rule passes
+//! a driver only if it has seen the occasion for which its clause is made.
+
+mod event;
+mod mutant;
+mod past;
+mod rule;
+mod rules;
+mod run;
+mod scenario;
+mod strict;
+mod subject;
+#[cfg(test)]
+mod tests;
+
+pub use event::{Astray, Chain, Descriptor, Event, Look, Place, Suppression};
+pub use mutant::{Hand, Mutant, Slip};
+pub use past::{Past, QueuePast, Steps};
+pub use rule::{Rule, Watch};
+pub use rules::rules;
+pub use run::{Seen, meet, watch};
+pub use scenario::{Act, Completes, SCENARIOS, Scenario, scenario};
+pub use strict::{Model, Shared, Strict, StrictTransport, model, with};
+pub use subject::{Driver, OURS, Seat, Stage, ours};

@@ -1,0 +1,122 @@
+//! Reserved feature bits (chapter 6).
+
+use ringwright_driver::Transport;
+use ringwright_spec::feature::{ACCESS_PLATFORM, SR_IOV, VERSION_1};
+use ringwright_spec::status::Status;
+
+use crate::driver::{Event, Hand, Mutant, Rule, Slip};
+use crate::subject::Bus;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule::new(
+        "feat.version-1",
+        &["drv:feat:reserved-feature-bits:01"],
+        "the device offers VIRTIO_F_VERSION_1, and the driver sets FEATURES_OK or DRIVER_OK",
+        "It has not accepted VIRTIO_F_VERSION_1.",
+        |watch, past, event| {
+            if let Event::StatusWritten(status) = event
+                && past
+                    .adds(*status)
+                    .intersects(Status::FEATURES_OK | Status::DRIVER_OK)
+                && past.offered.contains(VERSION_1)
+            {
+                watch.expect(past.has(VERSION_1), || {
+                    format!("{:?} are accepted", past.features())
+                });
+            }
+        },
+        &[Mutant {
+            name: "VIRTIO_F_VERSION_1 is not accepted",
+            slip: Slip {
+                accept: Some(|hand, features| hand.device.set_driver_features(features - VERSION_1)),
+                ..Slip::NONE
+            },
+            ..Mutant::ALONE
+        }],
+    ),
+    Rule::new(
+        "feat.translated",
+        &["drv:feat:reserved-feature-bits:03"],
+        "VIRTIO_F_ACCESS_PLATFORM is negotiated, and the driver gives the device addresses",
+        "The platform translates an address to nothing.",
+        |watch, past, event| {
+            if past.has(ACCESS_PLATFORM)
+                && let Some(reached) = reached(event)
+            {
+                watch.expect(reached, || format!("{event:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "a descriptor has an address that the platform does not know",
+            scenario: "translated",
+            slip: Slip {
+                notify: Some(|hand, queue, data| astray(hand, queue, data)),
+                ..Slip::NONE
+            },
+            ..Mutant::ALONE
+        }],
+    ),
+    Rule::new(
+        "feat.physical",
+        &["drv:feat:reserved-feature-bits:04"],
+        "VIRTIO_F_ACCESS_PLATFORM is not offered, and the driver gives the device addresses",
+        "There is no memory at an address.",
+        |watch, past, event| {
+            if !past.offered.contains(ACCESS_PLATFORM)
+                && let Some(reached) = reached(event)
+            {
+                watch.expect(reached, || format!("{event:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "a descriptor has an address where there is no memory",
+            slip: Slip {
+                notify: Some(|hand, queue, data| astray(hand, queue, data)),
+                ..Slip::NONE
+            },
+            ..Mutant::ALONE
+        }],
+    ),
+    Rule::new(
+        "feat.sr-iov",
+        &["drv:feat:reserved-feature-bits:09"],
+        "VIRTIO_F_SR_IOV is offered by a device that has no SR-IOV capability",
+        "The driver accepts it.",
+        |watch, past, event| {
+            if let Event::FeaturesAccepted(features) = event
+                && past.offered.contains(SR_IOV)
+                && past.bus != Bus::Pci
+            {
+                watch.expect(!features.contains(SR_IOV), || {
+                    format!("{features:?} are accepted")
+                });
+            }
+        },
+        &[Mutant {
+            name: "VIRTIO_F_SR_IOV is accepted of a device that is on no PCI bus",
+            scenario: "odd-features",
+            slip: Slip {
+                accept: Some(|hand, features| hand.device.set_driver_features(features | SR_IOV)),
+                ..Slip::NONE
+            },
+            also: &["features.known"],
+            ..Mutant::ALONE
+        }],
+    ),
+];
+
+/// Whether the device reaches all that an event is about; `None` if it is not about memory.
+fn reached(event: &Event) -> Option<bool> {
+    match event {
+        Event::QueueFound(_, _, reached) => Some(*reached),
+        Event::Available(_, chain) => Some(chain.descriptors.iter().all(|descriptor| descriptor.reached)),
+        _ => None,
+    }
+}
+
+/// Moves the first element of the last buffer to where there is nothing.
+fn astray(hand: &mut Hand, queue: u16, data: u32) -> Result<(), ringwright_driver::TransportError> {
+    let head = hand.head(queue);
+    hand.write(head, &0xdead_0000_0000u64.to_le_bytes());
+    hand.device.notify(queue, data)
+}

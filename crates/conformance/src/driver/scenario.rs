@@ -1,0 +1,240 @@
+//! What a strict device does on purpose that is unusual, or wrong.
+
+use ringwright_spec::{Features, feature, network};
+
+/// A life that a device gives its driver.
+#[derive(Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What is unusual, in a few words.
+    pub does: &'static str,
+    /// What the driver is to do.
+    pub act: Act,
+    /// What is offered, of what the model of the device type with this id can do.
+    pub offers: fn(Features, u32) -> Features,
+    /// Greatest size of the virtqueues.
+    pub queue_size: u16,
+    /// FEATURES_OK is never set.
+    pub refuses: bool,
+    /// When buffers are used.
+    pub completes: Completes,
+    /// The device asks not to be notified, every other time.
+    pub suppresses: bool,
+    /// There are notifications without a cause.
+    pub spurious: bool,
+    /// The configuration changes under that many reads.
+    pub restless: u32,
+    /// A reset, of the device or a virtqueue, a suspension and a resumption are seen to be complete at the question of this
+    /// number.
+    pub slow: u32,
+    /// Memory is reached at other addresses than its own.
+    pub translates: bool,
+}
+
+/// What a driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Bring the device up, work, and leave it.
+    Work,
+    /// The same twice, also if the first time fails.
+    Twice,
+    /// Leave the device while it has buffers.
+    Leave,
+    /// Suspend the device and let it go on in between.
+    Suspend,
+    /// Reset a virtqueue and enable it again in between.
+    ResetQueue,
+}
+
+/// When a device uses buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completes {
+    /// At once.
+    AtOnce,
+    /// When the driver has waited for a while.
+    Late,
+    /// The one that was available last comes first.
+    Reversed,
+    /// Never.
+    Never,
+}
+
+impl Scenario {
+    const PLAIN: Self = Self {
+        name: "plain",
+        does: "Nothing unusual.",
+        act: Act::Work,
+        offers: |features, _| features,
+        queue_size: 16,
+        refuses: false,
+        completes: Completes::AtOnce,
+        suppresses: false,
+        spurious: false,
+        restless: 0,
+        slow: 0,
+        translates: false,
+    };
+}
+
+/// The scenario of that name.
+pub fn scenario(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+/// Bits that no driver accepts: not described, reserved, or for other transports.
+pub(super) const FOREIGN: Features = Features(
+    feature::RESERVED_BITS.0
+        | feature::SR_IOV.0
+        | feature::UNUSED.0
+        | Features::bit(25).0
+        | Features::bit(26).0
+        | Features::bit(31).0
+        | Features::bit(42).0
+        | Features::bit(50).0
+        | Features::bit(127).0,
+);
+
+/// All scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario::PLAIN,
+    Scenario {
+        name: "events",
+        does: "Event indices are offered.",
+        offers: |features, _| features | feature::EVENT_IDX,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "indirect",
+        does: "Indirect descriptors are offered.",
+        offers: |features, _| features | feature::INDIRECT_DESC,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "in-order",
+        does: "Buffers are used in order, late.",
+        offers: |features, _| features | feature::IN_ORDER,
+        completes: Completes::Late,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "in-order-indirect",
+        does: "Buffers are used in order, and there are indirect descriptors.",
+        offers: |features, _| features | feature::IN_ORDER | feature::INDIRECT_DESC,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "tiny",
+        does: "The virtqueues have four descriptors.",
+        queue_size: 4,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "odd-features",
+        does: "Features are offered that are reserved, not described, or for other transports.",
+        offers: |features, _| features | FOREIGN,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "incomplete",
+        does: "A feature is offered without one that it requires, if the device type has such.",
+        offers: |features, id| match id == network::DEVICE.id {
+            true => features | network::features::GUEST_TSO4 | network::features::CTRL_RX,
+            false => features,
+        },
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "old",
+        does: "VIRTIO_F_VERSION_1 is not offered.",
+        offers: |features, _| features - feature::VERSION_1,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "stubborn",
+        does: "FEATURES_OK is refused, whatever the driver accepts.",
+        act: Act::Twice,
+        refuses: true,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "late",
+        does: "Buffers are used late.",
+        completes: Completes::Late,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "reversed",
+        does: "Buffers are used in reverse order.",
+        completes: Completes::Reversed,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "deaf",
+        does: "No buffer is ever used, and the driver leaves.",
+        act: Act::Leave,
+        completes: Completes::Never,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "suppressing",
+        does: "The device does not want to be notified, now and then.",
+        suppresses: true,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "suppressing-events",
+        does: "The device does not want to be notified of each buffer, with event indices.",
+        offers: |features, _| features | feature::EVENT_IDX,
+        suppresses: true,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "spurious",
+        does: "There are notifications that nothing has caused.",
+        spurious: true,
+        completes: Completes::Late,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "restless",
+        does: "The configuration changes while it is read.",
+        restless: 5,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "slow",
+        does: "A reset takes its time.",
+        slow: 5,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "again",
+        does: "The driver leaves and comes again.",
+        act: Act::Twice,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "queue-reset",
+        does: "Virtqueues can be reset, which takes its time.",
+        act: Act::ResetQueue,
+        offers: |features, _| features | feature::RING_RESET,
+        slow: 3,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "suspend",
+        does: "The device can be suspended, which takes its time.",
+        act: Act::Suspend,
+        offers: |features, _| features | feature::SUSPEND,
+        slow: 3,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "translated",
+        does: "The platform translates addresses.",
+        offers: |features, _| features | feature::ACCESS_PLATFORM,
+        translates: true,
+        ..Scenario::PLAIN
+    },
+];

@@ -1,0 +1,324 @@
+//! What strict devices do with buffers: as little as their drivers can live with.
+
+use std::collections::VecDeque;
+
+use ringwright_memory::Memory;
+use ringwright_spec::block::{self, ReqHead, ReqType};
+use ringwright_spec::data::Le64;
+use ringwright_spec::{DeviceType, Features, console, entropy, feature, network};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::driver::event::{Chain, WRITE};
+
+/// A device type.
+pub trait Model: Send {
+    /// Which it is.
+    fn device(&self) -> &'static DeviceType;
+
+    /// The features of the device type that it can do, and [`feature::VERSION_1`].
+    fn features(&self) -> Features;
+
+    /// How many virtqueues it has.
+    fn queues(&self) -> u16;
+
+    /// Its configuration space.
+    fn config(&mut self) -> &mut Vec<u8>;
+
+    /// Takes a buffer of a virtqueue; says which buffers are to be given back.
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done>;
+
+    /// Forgets the buffers of the virtqueues that were reset; of all if there is no number.
+    fn forget(&mut self, queue: Option<u16>);
+}
+
+/// A buffer that is to be given back.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// Its virtqueue.
+    pub queue: u16,
+    /// Its id.
+    pub id: u16,
+    /// How many bytes were written to it.
+    pub written: u32,
+}
+
+/// The model of a device type; `None` if there is none.
+pub fn model(device: &DeviceType) -> Option<Box<dyn Model>> {
+    match device.id {
+        id if id == block::DEVICE.id => Some(Box::new(Disk::new())),
+        id if id == entropy::DEVICE.id => Some(Box::new(Source(Vec::new()))),
+        id if id == console::DEVICE.id => Some(Box::new(Echo::terminal())),
+        id if id == network::DEVICE.id => Some(Box::new(Echo::card())),
+        _ => None,
+    }
+}
+
+/// The device-readable bytes of a buffer.
+pub(in crate::driver) fn readable(memory: &Memory, chain: &Chain) -> Vec<u8> {
+    let mut all = Vec::new();
+    for element in chain
+        .elements()
+        .filter(|element| !element.has(WRITE) && element.reached)
+    {
+        let mut bytes = vec![0; element.length as usize];
+        let _ = memory.read(element.address, &mut bytes);
+        all.extend(bytes);
+    }
+    all
+}
+
+/// Writes to the device-writable part of a buffer, as much as it holds from `skip` bytes on. How many bytes that was.
+fn fill(memory: &Memory, chain: &Chain, mut skip: u64, mut from: &[u8]) -> u32 {
+    let mut done = 0;
+    for element in chain
+        .elements()
+        .filter(|element| element.has(WRITE) && element.reached)
+    {
+        let length = u64::from(element.length);
+        if skip >= length {
+            skip -= length;
+            continue;
+        }
+        let now = from.len().min((length - skip) as usize);
+        let (bytes, rest) = from.split_at(now);
+        let _ = memory.write(element.address.wrapping_add(skip), bytes);
+        (from, skip, done) = (rest, 0, done + now as u32);
+    }
+    done
+}
+
+/// Bytes of the disk.
+const DISK: usize = 256 << 10;
+
+/// A disk in memory.
+struct Disk {
+    content: Vec<u8>,
+    config: Vec<u8>,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let config = block::Config {
+            capacity: Le64::new(DISK as u64 / block::SECTOR_SIZE),
+            size_max: 4096.into(),
+            seg_max: 4.into(),
+            blk_size: 512.into(),
+            writeback: 1,
+            num_queues: 1.into(),
+            max_discard_sectors: 64.into(),
+            max_discard_seg: 1.into(),
+            discard_sector_alignment: 1.into(),
+            max_write_zeroes_sectors: 64.into(),
+            max_write_zeroes_seg: 1.into(),
+            ..block::Config::default()
+        };
+        Self {
+            content: vec![0; DISK],
+            config: config.as_bytes().to_vec(),
+        }
+    }
+
+    fn range(&mut self, sector: u64, length: usize) -> Option<&mut [u8]> {
+        let start = usize::try_from(sector.checked_mul(block::SECTOR_SIZE)?).ok()?;
+        self.content.get_mut(start..start.checked_add(length)?)
+    }
+
+    fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, block::Status> {
+        let sent = readable(memory, chain);
+        let (head, data) = ReqHead::read_from_prefix(&sent).map_err(|_| block::Status::IOERR)?;
+        let sector = head.sector.get();
+        let room = chain.length(true).saturating_sub(1) as usize;
+        match ReqType(head.r#type.get()) {
+            ReqType::IN => {
+                let from = self.range(sector, room).ok_or(block::Status::IOERR)?;
+                Ok(fill(memory, chain, 0, from))
+            }
+            ReqType::OUT => {
+                let into = self.range(sector, data.len()).ok_or(block::Status::IOERR)?;
+                into.copy_from_slice(data);
+                Ok(0)
+            }
+            ReqType::FLUSH | ReqType::DISCARD | ReqType::WRITE_ZEROES => Ok(0),
+            ReqType::GET_ID => Ok(fill(memory, chain, 0, &[b'r'; block::ID_BYTES])),
+            _ => Err(block::Status::UNSUPP),
+        }
+    }
+}
+
+impl Model for Disk {
+    fn device(&self) -> &'static DeviceType {
+        &block::DEVICE
+    }
+
+    fn features(&self) -> Features {
+        use block::features::*;
+        feature::VERSION_1 | SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH | CONFIG_WCE | DISCARD | WRITE_ZEROES
+    }
+
+    fn queues(&self) -> u16 {
+        1
+    }
+
+    fn config(&mut self) -> &mut Vec<u8> {
+        &mut self.config
+    }
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
+        let (written, status) = match self.request(memory, &chain) {
+            Ok(written) => (written, block::Status::OK),
+            Err(status) => (0, status),
+        };
+        let last = chain.length(true).saturating_sub(1);
+        let status = fill(memory, &chain, last, &[status.0]);
+        let written = match u64::from(written) == last {
+            true => written + status,
+            // Not all before the status was written.
+            false => written,
+        };
+        vec![Done {
+            queue,
+            id: chain.id,
+            written,
+        }]
+    }
+
+    fn forget(&mut self, _: Option<u16>) {}
+}
+
+/// Random bytes, as far as anybody can tell.
+struct Source(Vec<u8>);
+
+impl Model for Source {
+    fn device(&self) -> &'static DeviceType {
+        &entropy::DEVICE
+    }
+
+    fn features(&self) -> Features {
+        feature::VERSION_1
+    }
+
+    fn queues(&self) -> u16 {
+        1
+    }
+
+    fn config(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
+        let bytes: Vec<u8> = (0..chain.length(true).min(64))
+            .map(|byte| (byte * 37 + 11) as u8)
+            .collect();
+        vec![Done {
+            queue,
+            id: chain.id,
+            written: fill(memory, &chain, 0, &bytes),
+        }]
+    }
+
+    fn forget(&mut self, _: Option<u16>) {}
+}
+
+/// A console or a network card: what is sent comes back.
+struct Echo {
+    device: &'static DeviceType,
+    features: Features,
+    config: Vec<u8>,
+    /// Buffers of the first virtqueue, which receives.
+    waiting: VecDeque<Chain>,
+    /// What was sent and has not come back.
+    sent: VecDeque<Vec<u8>>,
+}
+
+impl Echo {
+    fn terminal() -> Self {
+        let config = console::Config {
+            cols: 80.into(),
+            rows: 25.into(),
+            max_nr_ports: 1.into(),
+            ..console::Config::default()
+        };
+        Self {
+            device: &console::DEVICE,
+            features: console::features::SIZE | console::features::EMERG_WRITE,
+            config: config.as_bytes().to_vec(),
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+        }
+    }
+
+    fn card() -> Self {
+        let config = network::Config {
+            mac: [2, 0, 0, 0, 0, 9],
+            status: 1.into(),
+            max_virtqueue_pairs: 1.into(),
+            mtu: 1500.into(),
+            ..network::Config::default()
+        };
+        Self {
+            device: &network::DEVICE,
+            features: network::features::MAC | network::features::STATUS | network::features::MTU,
+            config: config.as_bytes().to_vec(),
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+        }
+    }
+}
+
+impl Model for Echo {
+    fn device(&self) -> &'static DeviceType {
+        self.device
+    }
+
+    fn features(&self) -> Features {
+        self.features | feature::VERSION_1
+    }
+
+    fn queues(&self) -> u16 {
+        2
+    }
+
+    fn config(&mut self) -> &mut Vec<u8> {
+        &mut self.config
+    }
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
+        let mut done = Vec::new();
+        match queue {
+            0 => self.waiting.push_back(chain),
+            _ => {
+                self.sent.push_back(readable(memory, &chain));
+                done.push(Done {
+                    queue,
+                    id: chain.id,
+                    written: 0,
+                });
+            }
+        }
+        while !self.sent.is_empty()
+            && let Some(into) = self.waiting.pop_front()
+            && let Some(mut bytes) = self.sent.pop_front()
+        {
+            if self.device.id == network::DEVICE.id
+                && let Some(num_buffers) = bytes.get_mut(10..12)
+            {
+                num_buffers.copy_from_slice(&[1, 0]);
+            }
+            done.push(Done {
+                queue: 0,
+                id: into.id,
+                written: fill(memory, &into, 0, &bytes),
+            });
+        }
+        done
+    }
+
+    fn forget(&mut self, queue: Option<u16>) {
+        if queue != Some(1) {
+            self.waiting.clear();
+        }
+        if queue != Some(0) {
+            self.sent.clear();
+        }
+    }
+}

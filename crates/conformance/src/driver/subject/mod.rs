@@ -1,0 +1,111 @@
+//! Drivers that are watched.
+
+mod ours;
+mod rings;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringwright_driver::{Options, Transport};
+use ringwright_memory::{Access, Area, Iotlb, Mapping, Memory, Region};
+use ringwright_spec::DeviceType;
+
+use super::mutant::{Slip, SlipTransport};
+use super::rule::Rule;
+use super::scenario::{Act, Scenario};
+use super::strict::{Shared, Strict, StrictTransport, model};
+use crate::subject::{Bus, Trace};
+
+pub use ours::{OURS, ours};
+
+/// A driver that is watched: it meets a strict device once for each scenario.
+pub trait Driver: Send + Sync {
+    /// Its name, for reports.
+    fn name(&self) -> String;
+
+    /// The device type that it is for.
+    fn device(&self) -> &'static DeviceType;
+
+    /// The bus between it and the device.
+    fn bus(&self) -> Bus;
+
+    /// Meets the device of `stage`, and does what the scenario asks for. An error says what has gone wrong with the
+    /// driver, as far as it knows.
+    fn meet(&self, stage: &mut Stage<'_>) -> Result<(), String>;
+}
+
+/// What a driver meets.
+pub struct Stage<'a> {
+    /// What the device does.
+    pub scenario: &'static Scenario,
+    /// What is unusual about the driver's hand.
+    pub(super) slip: &'static Slip,
+    pub(super) rules: &'a [&'static Rule],
+    pub(super) trace: &'a Trace,
+    /// The device, once it was made.
+    pub(super) device: Slot,
+}
+
+/// A place for a device.
+pub(super) type Slot = Arc<Mutex<Option<Shared>>>;
+
+/// Where a driver in this process sits.
+pub struct Seat {
+    /// The bus, as the driver sees it.
+    pub transport: Box<dyn Transport + Send>,
+    /// Memory that the device reaches.
+    pub area: Arc<Area>,
+    /// Waits for the device.
+    pub wait: Box<dyn FnMut() + Send>,
+    /// What the driver is to do.
+    pub act: Act,
+    /// What it may choose.
+    pub options: Options,
+}
+
+/// Bytes of memory of a driver in this process.
+const MEMORY: usize = 4 << 20;
+/// Where that is, for devices, and for devices behind an IOMMU.
+const PHYSICAL: u64 = 0x4000_0000;
+const TRANSLATED: u64 = 0x9_0000_0000;
+
+impl Stage<'_> {
+    /// The strict device of type `device`, for a driver whose memory is `memory`.
+    pub fn device(&mut self, device: &DeviceType, bus: Bus, memory: Arc<Memory>) -> Result<Shared, String> {
+        let model = model(device).ok_or("no model of such a device")?;
+        let rules = self.rules.iter().copied();
+        let strict = Strict::new(model, bus, self.scenario, memory, rules, self.trace);
+        let shared = Arc::new(Mutex::new(strict));
+        *self.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared.clone());
+        Ok(shared)
+    }
+
+    /// A seat for a driver in this process, of a device of type `device`.
+    pub fn seat(&mut self, device: &DeviceType) -> Result<Seat, String> {
+        let mapping = Arc::new(Mapping::memfd("driver", MEMORY).map_err(|error| error.to_string())?);
+        let region = Region::new(PHYSICAL, mapping.clone());
+        let memory = Memory::new(vec![region]).map_err(|error| error.to_string())?;
+        let (memory, address) = match self.scenario.translates {
+            false => (memory, PHYSICAL),
+            true => {
+                let table = Iotlb::new();
+                table.insert(TRANSLATED, MEMORY as u64, PHYSICAL, Access::ReadWrite);
+                (memory.with_translation(Arc::new(table)), TRANSLATED)
+            }
+        };
+        let memory = Arc::new(memory);
+        let area = Area::from_region(Region::new(address, mapping)).ok_or("no memory for the driver")?;
+        let device = self.device(device, Bus::Direct, memory.clone())?;
+        let transport = SlipTransport::new(StrictTransport::new(&device), self.slip, memory);
+        let waiting = transport.clone();
+        Ok(Seat {
+            transport: Box::new(transport),
+            area,
+            wait: Box::new(move || waiting.wait()),
+            act: self.scenario.act,
+            options: Options {
+                indirect: 4,
+                ..Options::default()
+            },
+        })
+    }
+}

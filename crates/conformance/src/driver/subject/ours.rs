@@ -1,0 +1,174 @@
+//! Our own drivers, in this process.
+
+use ringwright_driver::block::{Block, Request};
+use ringwright_driver::console::Console;
+use ringwright_driver::entropy::Entropy;
+use ringwright_driver::network::{Network, Sent};
+use ringwright_memory::Buffer;
+use ringwright_spec::block::ID_BYTES;
+use ringwright_spec::{DeviceType, block, console, entropy, network};
+
+use super::{Driver, Seat, Stage, rings};
+use crate::driver::scenario::Act;
+use crate::subject::Bus;
+
+/// Our drivers: those of the device types, and our initialization and rings alone, which do what no such driver does.
+pub const OURS: &[&str] = &["rings", "block", "network", "console", "entropy"];
+
+/// How often a driver waits for something before it gives up.
+const PATIENCE: usize = 50;
+
+/// Our driver of that name; `None` if there is none.
+pub fn ours(name: &str) -> Option<Ours> {
+    let (device, live): (_, Live) = match name {
+        "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),
+        "block" => (&block::DEVICE, disk),
+        "network" => (&network::DEVICE, card),
+        "console" => (&console::DEVICE, terminal),
+        "entropy" => (&entropy::DEVICE, source),
+        _ => return None,
+    };
+    Some(Ours {
+        name: format!("our {name}"),
+        device,
+        live,
+    })
+}
+
+type Live = fn(&mut Seat) -> Result<(), String>;
+
+/// One of our drivers, without a bus.
+pub struct Ours {
+    name: String,
+    device: &'static DeviceType,
+    live: Live,
+}
+
+impl Driver for Ours {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn device(&self) -> &'static DeviceType {
+        self.device
+    }
+
+    fn bus(&self) -> Bus {
+        Bus::Direct
+    }
+
+    fn meet(&self, stage: &mut Stage<'_>) -> Result<(), String> {
+        let mut seat = stage.seat(self.device)?;
+        let first = (self.live)(&mut seat);
+        match seat.act {
+            Act::Twice => (self.live)(&mut seat),
+            _ => first,
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn disk(seat: &mut Seat) -> Result<(), String> {
+    let mut disk = Block::new(&mut *seat.transport, &seat.area, 1, seat.options).map_err(text)?;
+    let buffer = |content: u8| -> Result<Buffer, String> {
+        let buffer = seat.area.allocate(4096, 16).ok_or("no memory")?;
+        // It has just been made of this length.
+        let _ = buffer.write(0, &[content; 4096]);
+        Ok(buffer)
+    };
+    let mut requests = Vec::new();
+    for round in 0..10 {
+        requests.push(Request::write(8 * round, buffer(round as u8 + 1)?));
+        requests.push(Request::read(8 * round, buffer(0)?));
+    }
+    if disk.geometry().flush {
+        requests.push(Request::flush());
+    }
+    requests.push(Request::get_id(
+        seat.area.allocate(ID_BYTES, 16).ok_or("no memory")?,
+    ));
+    for request in requests {
+        disk.submit(0, request, 0)
+            .map_err(|refused| text(refused.reason))?;
+        disk.publish(0).map_err(text)?;
+        if seat.act == Act::Leave {
+            return Ok(());
+        }
+        until(&mut seat.wait, || {
+            let completion = disk.poll(0).map_err(text)?;
+            completion.map_or(Ok(false), |completion| {
+                completion.result.map(|()| true).map_err(text)
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn card(seat: &mut Seat) -> Result<(), String> {
+    let mut card = Network::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
+    card.link_up().map_err(text)?;
+    let mut frame = [0; 1600];
+    for round in 0..20u8 {
+        if card.send(&[round; 60]).map_err(text)? != Sent::Queued {
+            return Err("the virtqueue is full".into());
+        }
+        card.publish().map_err(text)?;
+        if seat.act == Act::Leave {
+            return Ok(());
+        }
+        until(&mut seat.wait, || {
+            card.receive(&mut frame).map(|got| got.is_some()).map_err(text)
+        })?;
+    }
+    Ok(())
+}
+
+fn terminal(seat: &mut Seat) -> Result<(), String> {
+    let mut terminal = Console::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
+    terminal.size().map_err(text)?;
+    let mut bytes = [0; 64];
+    for _ in 0..20 {
+        terminal.write(b"ringwright\n").map_err(text)?;
+        if seat.act == Act::Leave {
+            return Ok(());
+        }
+        until(&mut seat.wait, || {
+            terminal.read(&mut bytes).map(|got| got != 0).map_err(text)
+        })?;
+    }
+    Ok(())
+}
+
+fn source(seat: &mut Seat) -> Result<(), String> {
+    let mut source = Entropy::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
+    for _ in 0..20 {
+        let buffer = seat.area.allocate(32, 16).ok_or("no memory")?;
+        if source.request(buffer).map_err(text)?.is_err() {
+            return Err("the virtqueue is full".into());
+        }
+        if seat.act == Act::Leave {
+            return Ok(());
+        }
+        until(&mut seat.wait, || {
+            source.poll().map(|got| got.is_some()).map_err(text)
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until `done`, as long as a device may take.
+fn until(
+    wait: &mut (dyn FnMut() + Send),
+    mut done: impl FnMut() -> Result<bool, String>,
+) -> Result<(), String> {
+    for _ in 0..PATIENCE {
+        if done()? {
+            return Ok(());
+        }
+        wait();
+    }
+    Err("the device does not answer".into())
+}

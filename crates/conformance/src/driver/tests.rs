@@ -1,0 +1,109 @@
+//! Our own drivers hold, and each mutant is caught by its rule and by no unrelated one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::{Verdict, clause};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[test]
+fn our_drivers_break_nothing() {
+    let rules: Vec<_> = rules().collect();
+    let scenarios: Vec<_> = SCENARIOS.iter().collect();
+    for name in OURS {
+        let driver: Arc<dyn Driver> = Arc::new(ours(name).unwrap());
+        let records = watch(&driver, &rules, &scenarios, DEADLINE, |scenario, ended| {
+            let may_fail = matches!(scenario.name, "old" | "stubborn");
+            assert_eq!(ended.is_err(), may_fail, "{name}, {}: {ended:?}", scenario.name);
+        });
+        for record in &records {
+            let blamed = matches!(record.verdict, Verdict::Fail { .. } | Verdict::Advice { .. });
+            assert!(
+                !blamed,
+                "{name}: {}: {:?}\n{}",
+                record.check.name,
+                record.verdict,
+                tail(&record.trace)
+            );
+        }
+        let passed = records
+            .iter()
+            .filter(|record| record.verdict == Verdict::Pass)
+            .count();
+        assert!(passed >= 20, "{name}: only {passed} rules pass it");
+    }
+}
+
+#[test]
+fn every_rule_passes_one_of_our_drivers() {
+    let rules: Vec<_> = rules().collect();
+    let scenarios: Vec<_> = SCENARIOS.iter().collect();
+    let mut waiting: BTreeSet<_> = rules.iter().map(|rule| rule.check.name).collect();
+    for name in OURS {
+        let driver: Arc<dyn Driver> = Arc::new(ours(name).unwrap());
+        for record in watch(&driver, &rules, &scenarios, DEADLINE, |_, _| {}) {
+            if record.verdict == Verdict::Pass {
+                waiting.remove(record.check.name);
+            }
+        }
+    }
+    assert!(waiting.is_empty(), "never come to: {waiting:?}");
+}
+
+#[test]
+fn every_mutant_is_caught_by_its_rule_and_no_unrelated_one() {
+    let all: Vec<_> = rules().collect();
+    let mut wrong = Vec::new();
+    for rule in rules() {
+        for mutant in rule.mutants {
+            let driver: Arc<dyn Driver> = Arc::new(ours(mutant.driver).unwrap());
+            let scenario = scenario(mutant.scenario).unwrap();
+            let seen = meet(&driver, &all, scenario, &mutant.slip, DEADLINE);
+            let (mut caught, mut blamed) = (false, Vec::new());
+            for (other, watch) in &seen.watches {
+                let own = other.check.name == rule.check.name;
+                caught |= own && watch.is_broken();
+                if !own && watch.is_broken() && !mutant.also.contains(&other.check.name) {
+                    blamed.push(format!("{}: {:?}", other.check.name, other.verdict(watch)));
+                }
+            }
+            if !caught || !blamed.is_empty() {
+                wrong.push(format!(
+                    "{}: {}: caught: {caught}, blamed by {blamed:?}, {:?}\n    {}",
+                    rule.check.name,
+                    mutant.name,
+                    seen.ended,
+                    tail(&seen.trace)
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn rules_are_in_order() {
+    let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for rule in rules() {
+        assert!(
+            names.insert(rule.check.name),
+            "{} is there twice",
+            rule.check.name
+        );
+        assert!(ids.insert(rule.clause()), "{} has two rules", rule.clause());
+        assert!(clause(rule.clause()).is_some(), "{}: no clause", rule.check.name);
+        assert!(!rule.mutants.is_empty(), "{} has no mutant", rule.check.name);
+    }
+    for rule in rules() {
+        for other in rule.mutants.iter().flat_map(|mutant| mutant.also) {
+            assert!(names.contains(other), "{}: no rule {other}", rule.check.name);
+        }
+    }
+}
+
+fn tail(trace: &[String]) -> String {
+    trace[trace.len().saturating_sub(12)..].join("\n    ")
+}
