@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Check;
+use crate::driver::{self, Rule};
 use crate::registry::{Observed, Side, Strength, clauses};
 
 /// Counts of one scope and side.
@@ -18,13 +19,16 @@ pub struct Coverage {
     pub checked_with_mutant: usize,
 }
 
-/// The counts of every scope and side that has binding clauses, given all checks.
+/// The counts of every scope and side that has binding clauses, given all checks, of devices and of drivers.
 pub fn coverage<'c>(checks: impl IntoIterator<Item = &'c Check>) -> BTreeMap<(&'static str, Side), Coverage> {
     let (mut checked, mut broken) = (BTreeSet::<&str>::new(), BTreeSet::<&str>::new());
     for check in checks {
         checked.extend(check.clauses);
         broken.extend(check.mutants.iter().map(|mutant| mutant.breaks));
     }
+    // The mutants of a rule for drivers all break its clause.
+    let rules = driver::rules().filter(|rule| !rule.mutants.is_empty());
+    broken.extend(rules.map(Rule::clause));
     let mut table: BTreeMap<_, Coverage> = BTreeMap::new();
     for clause in clauses()
         .iter()

@@ -5,6 +5,8 @@
 //! [`Verdict`]. Each check has mutants ([`Mutant`]): lenses before a right device that make it break just that clause, so
 //! that the check is known to see it.
 //!
+//! A [`Driver`](driver::Driver) is watched the other way round, by a strict device and its rules: module [`driver`].
+//!
 //! ```no_run
 //! use std::sync::Arc;
 //! use ringwright_conformance::{RunOptions, Verdict, device, run, subject::VhostUser};

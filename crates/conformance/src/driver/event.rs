@@ -39,7 +39,7 @@ pub enum Event {
     /// A buffer has become available in a virtqueue.
     Available(u16, Chain),
     /// The entries of a buffer that the device has not used yet are not what they were.
-    Altered(u16, String),
+    Altered(u16, Change),
     /// The driver waits for the device, and has done all that it wants to do before.
     Waits,
     /// The driver has ended: by itself, or because it has met an error.
@@ -78,6 +78,15 @@ pub struct Suppression {
     pub flags: u16,
     /// `used_event` or `avail_event`; offset and wrap counter in a packed virtqueue.
     pub event: u16,
+}
+
+/// What has changed where it must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where it has, what was there, and what is now.
+    pub what: String,
+    /// Whether a descriptor of a packed virtqueue was made available once more.
+    pub again: bool,
 }
 
 /// A buffer that a driver has made available.
@@ -141,6 +150,14 @@ impl Chain {
         self.descriptors
             .iter()
             .filter(|descriptor| !descriptor.has(INDIRECT))
+    }
+
+    /// How many descriptors of the ring or table itself it takes.
+    pub fn direct(&self) -> usize {
+        self.descriptors
+            .iter()
+            .filter(|descriptor| !descriptor.indirect)
+            .count()
     }
 
     /// Bytes of the device-readable or of the device-writable part.

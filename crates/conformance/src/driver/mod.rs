@@ -16,11 +16,11 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Astray, Chain, Descriptor, Event, Look, Place, Suppression};
-pub use mutant::{Hand, Mutant, Slip};
+pub use event::{Astray, Chain, Change, Descriptor, Event, Look, Place, Suppression};
+pub use mutant::{Hand, Mutant, Slip, Told};
 pub use past::{Past, QueuePast, Steps};
 pub use rule::{Rule, Watch};
-pub use rules::rules;
+pub use rules::{checks, rules};
 pub use run::{Seen, meet, watch};
 pub use scenario::{Act, Completes, SCENARIOS, Scenario, scenario};
 pub use strict::{Model, Shared, Strict, StrictTransport, model, with};

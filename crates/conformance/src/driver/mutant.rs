@@ -39,13 +39,14 @@ impl Mutant {
     };
 }
 
-type Told = Result<(), TransportError>;
+/// What a transport's call gives.
+pub type Told<R = ()> = Result<R, TransportError>;
 
 /// What the device is told differently. Each part is left out where nothing is different.
 #[derive(Clone, Copy)]
 pub struct Slip {
     /// The status is read.
-    pub status: Option<fn(&mut Hand) -> Result<Status, TransportError>>,
+    pub status: Option<fn(&mut Hand) -> Told<Status>>,
     /// The status is written.
     pub set_status: Option<fn(&mut Hand, Status) -> Told>,
     /// Features are accepted.
@@ -53,11 +54,11 @@ pub struct Slip {
     /// A virtqueue is enabled.
     pub enable_queue: Option<fn(&mut Hand, u16, Layout) -> Told>,
     /// The driver asks whether the reset of a virtqueue is complete.
-    pub queue_is_reset: Option<fn(&mut Hand, u16) -> Result<bool, TransportError>>,
+    pub queue_is_reset: Option<fn(&mut Hand, u16) -> Told<bool>>,
     /// Buffers have been made available, of which the device is to be notified.
     pub notify: Option<fn(&mut Hand, u16, u32) -> Told>,
     /// The configuration atomicity value is read.
-    pub generation: Option<fn(&mut Hand) -> Result<u32, TransportError>>,
+    pub generation: Option<fn(&mut Hand) -> Told<u32>>,
     /// The configuration space is read.
     pub read_config: Option<fn(&mut Hand, usize)>,
     /// An interrupt is taken.
@@ -134,14 +135,27 @@ impl Hand {
         layout.descriptor_area + 16 * u64::from(self.read16(entry))
     }
 
+    /// Address of a descriptor of a packed virtqueue.
+    pub fn slot(&self, queue: u16, slot: u16) -> u64 {
+        let layout = self.layouts.get(&queue);
+        layout.map_or(0, |layout| {
+            layout.descriptor_area + 16 * u64::from(slot % layout.size)
+        })
+    }
+
     /// Address of the indirect table of the buffer that was made available last in a virtqueue.
     pub fn table(&self, queue: u16) -> u64 {
         u64::from_le_bytes(self.read(self.head(queue)))
     }
 
-    /// Changes the flags of the split descriptor at `address`.
+    /// Sets flags of the split descriptor at `address`.
     pub fn flag(&self, address: u64, set: u16) {
         self.write16(address + 12, self.read16(address + 12) | set);
+    }
+
+    /// Sets flags of the packed descriptor at `address`.
+    pub fn flag_packed(&self, address: u64, set: u16) {
+        self.write16(address + 14, self.read16(address + 14) | set);
     }
 }
 

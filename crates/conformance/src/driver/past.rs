@@ -56,8 +56,8 @@ pub struct Steps {
 pub struct QueuePast {
     /// Where it lies.
     pub layout: Layout,
-    /// Buffers that are available and not used.
-    pub exposed: u32,
+    /// Ids of the buffers that are available and not used, and how many descriptors of the ring or table each takes.
+    pub exposed: BTreeMap<u16, usize>,
     /// Its reset was begun, and whether the driver has seen it complete.
     pub reset: Option<bool>,
 }
@@ -110,7 +110,7 @@ impl Past {
 
     /// Buffers that are available and not used, in all virtqueues.
     pub fn exposed(&self) -> u32 {
-        self.queues.values().map(|queue| queue.exposed).sum()
+        self.queues.values().map(|queue| queue.exposed.len() as u32).sum()
     }
 
     /// Takes an event in, after the rules have seen it. What the device makes of it is told by itself.
@@ -145,14 +145,15 @@ impl Past {
             Event::QueueEnabled(index, layout) => {
                 let queue = QueuePast {
                     layout: *layout,
-                    exposed: 0,
+                    exposed: BTreeMap::new(),
                     reset: None,
                 };
                 self.queues.insert(*index, queue);
             }
             Event::QueueReset(index) => {
                 if let Some(queue) = self.queues.get_mut(index) {
-                    (queue.reset, queue.exposed) = (Some(false), 0);
+                    queue.reset = Some(false);
+                    queue.exposed.clear();
                 }
             }
             Event::QueueResetRead(index, true) => {
@@ -160,20 +161,20 @@ impl Past {
                     queue.reset = queue.reset.map(|_| true);
                 }
             }
-            Event::Available(index, _) => {
+            Event::Available(index, chain) => {
                 self.buffers.0 += 1;
                 if let Some(queue) = self.queues.get_mut(index) {
-                    queue.exposed += 1;
+                    queue.exposed.insert(chain.id, chain.direct());
                 }
             }
             _ => {}
         }
     }
 
-    pub(super) fn used(&mut self, index: u16) {
+    pub(super) fn used(&mut self, index: u16, id: u16) {
         self.buffers.1 += 1;
         if let Some(queue) = self.queues.get_mut(&index) {
-            queue.exposed = queue.exposed.saturating_sub(1);
+            queue.exposed.remove(&id);
         }
     }
 }

@@ -237,4 +237,52 @@ pub const SCENARIOS: &[Scenario] = &[
         translates: true,
         ..Scenario::PLAIN
     },
+    Scenario {
+        name: "packed",
+        does: "Packed virtqueues are offered.",
+        offers: |features, _| features | feature::RING_PACKED,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-indirect",
+        does: "Packed virtqueues and indirect descriptors are offered.",
+        offers: |features, _| features | feature::RING_PACKED | feature::INDIRECT_DESC,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-events",
+        does: "Packed virtqueues, and the device does not want to be notified of each buffer.",
+        offers: |features, _| features | feature::RING_PACKED | feature::EVENT_IDX,
+        suppresses: true,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-late",
+        does: "Packed virtqueues, whose buffers are used late.",
+        offers: |features, _| features | feature::RING_PACKED,
+        completes: Completes::Late,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-reversed",
+        does: "Packed virtqueues, whose buffers are used in reverse order.",
+        offers: |features, _| features | feature::RING_PACKED,
+        completes: Completes::Reversed,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-deaf",
+        does: "Packed virtqueues, of which no buffer is ever used.",
+        act: Act::Leave,
+        offers: |features, _| features | feature::RING_PACKED,
+        completes: Completes::Never,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-odd-size",
+        does: "Packed virtqueues of a size that is no power of 2, and notifications with data.",
+        offers: |features, _| features | feature::RING_PACKED | feature::NOTIFICATION_DATA,
+        queue_size: 11,
+        ..Scenario::PLAIN
+    },
 ];

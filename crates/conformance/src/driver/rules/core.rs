@@ -165,7 +165,6 @@ pub(super) const RULES: &[Rule] = &[
                 ..Slip::NONE
             },
             also: &["features.offered"],
-            ..Mutant::ALONE
         }],
     ),
     Rule::new(

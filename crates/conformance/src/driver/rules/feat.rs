@@ -50,7 +50,7 @@ pub(super) const RULES: &[Rule] = &[
             name: "a descriptor has an address that the platform does not know",
             scenario: "translated",
             slip: Slip {
-                notify: Some(|hand, queue, data| astray(hand, queue, data)),
+                notify: Some(astray),
                 ..Slip::NONE
             },
             ..Mutant::ALONE
@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
         &[Mutant {
             name: "a descriptor has an address where there is no memory",
             slip: Slip {
-                notify: Some(|hand, queue, data| astray(hand, queue, data)),
+                notify: Some(astray),
                 ..Slip::NONE
             },
             ..Mutant::ALONE

@@ -184,11 +184,16 @@ pub(super) const RULES: &[Rule] = &[
         "the device does not use a buffer at once",
         "The entries of the buffer change in the meantime.",
         |watch, past, event| match event {
-            Event::Looked(index, _) if past.queues.get(index).is_some_and(|queue| queue.exposed > 0) => {
+            Event::Looked(index, _)
+                if past
+                    .queues
+                    .get(index)
+                    .is_some_and(|queue| !queue.exposed.is_empty()) =>
+            {
                 watch.seen();
             }
             Event::Altered(index, change) if past.is_live() => {
-                watch.broken(format!("virtqueue {index}: {change}"));
+                watch.broken(format!("virtqueue {index}: {}", change.what));
             }
             _ => {}
         },

@@ -3,13 +3,20 @@
 mod core;
 mod feat;
 mod init;
+mod packed;
 mod split;
 
 use super::Rule;
+use crate::check::Check;
 
 /// All rules.
 pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
-    [core::RULES, init::RULES, feat::RULES, split::RULES]
+    [core::RULES, init::RULES, feat::RULES, split::RULES, packed::RULES]
         .into_iter()
         .flatten()
+}
+
+/// The rules as checks, for lists and counts.
+pub fn checks() -> impl Iterator<Item = &'static Check> + Clone {
+    rules().map(|rule| &rule.check)
 }

@@ -6,7 +6,7 @@ use ringwright_spec::{packed, split};
 
 use super::packed::PackedEnd;
 use super::split::SplitEnd;
-use crate::driver::event::{Chain, Descriptor, INDIRECT, Look, Suppression, WRITE};
+use crate::driver::event::{Chain, Change, Descriptor, INDIRECT, Look, Suppression, WRITE};
 
 /// The device end of either format.
 pub(super) trait End: Send {
@@ -30,7 +30,7 @@ pub(super) struct Found {
     /// Buffers that have become available.
     pub chains: Vec<Chain>,
     /// Entries of available buffers that have changed.
-    pub altered: Vec<String>,
+    pub altered: Vec<Change>,
 }
 
 /// The device end of a virtqueue at `layout`.
@@ -127,15 +127,22 @@ impl Kept {
         Self(places.into_iter().map(keep).collect())
     }
 
+    /// Does not look at `address` any more.
+    pub fn forget(&mut self, address: u64) {
+        self.0.retain(|(kept, _)| *kept != address);
+    }
+
     /// What has changed, if anything has; from now on it is what it is now.
-    pub fn change(&mut self, memory: &Memory) -> Option<String> {
+    pub fn change(&mut self, memory: &Memory, packed: bool) -> Option<Change> {
         self.0.iter_mut().find_map(|(address, before)| {
             let mut now = vec![0; before.len()];
             let _ = memory.read(*address, &mut now);
             (now != *before).then(|| {
-                let evidence = format!("at {address:#x} there was {before:02x?}, and now is {now:02x?}");
+                // The high byte of the flags has AVAIL and USED.
+                let again = packed && before.len() == 16 && before[15] != now[15];
+                let what = format!("at {address:#x} there was {before:02x?}, and now is {now:02x?}");
                 *before = now;
-                evidence
+                Change { what, again }
             })
         })
     }

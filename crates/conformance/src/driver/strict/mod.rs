@@ -25,6 +25,7 @@ use super::rule::{Rule, Watch};
 use super::scenario::{Completes, Scenario};
 use crate::subject::{Bus, Trace};
 use end::End;
+pub(super) use model::SEG_MAX;
 pub use model::{Model, model};
 pub use transport::StrictTransport;
 
@@ -336,7 +337,7 @@ impl Strict {
     fn give_back(&mut self, done: model::Done) {
         if let Some(end) = self.ends.get_mut(&done.queue) {
             self.interrupt.queue |= end.give_back(&self.memory, done.id, done.written);
-            self.past.used(done.queue);
+            self.past.used(done.queue, done.id);
             self.trace.note(format_args!("used: {done:?}"));
         }
     }

@@ -87,6 +87,9 @@ fn fill(memory: &Memory, chain: &Chain, mut skip: u64, mut from: &[u8]) -> u32 {
     done
 }
 
+/// Most segments of a request to the disk.
+pub(in crate::driver) const SEG_MAX: u32 = 4;
+
 /// Bytes of the disk.
 const DISK: usize = 256 << 10;
 
@@ -101,7 +104,7 @@ impl Disk {
         let config = block::Config {
             capacity: Le64::new(DISK as u64 / block::SECTOR_SIZE),
             size_max: 4096.into(),
-            seg_max: 4.into(),
+            seg_max: SEG_MAX.into(),
             blk_size: 512.into(),
             writeback: 1,
             num_queues: 1.into(),
@@ -151,8 +154,15 @@ impl Model for Disk {
     }
 
     fn features(&self) -> Features {
-        use block::features::*;
-        feature::VERSION_1 | SIZE_MAX | SEG_MAX | BLK_SIZE | FLUSH | CONFIG_WCE | DISCARD | WRITE_ZEROES
+        use block::features as can;
+        feature::VERSION_1
+            | can::SIZE_MAX
+            | can::SEG_MAX
+            | can::BLK_SIZE
+            | can::FLUSH
+            | can::CONFIG_WCE
+            | can::DISCARD
+            | can::WRITE_ZEROES
     }
 
     fn queues(&self) -> u16 {

@@ -135,7 +135,7 @@ impl End for PackedEnd {
         let altered = self
             .exposed
             .values_mut()
-            .filter_map(|(_, kept)| kept.change(memory))
+            .filter_map(|(_, kept)| kept.change(memory, true))
             .collect();
         let before = self.seen.word();
         let mut chains = Vec::new();
@@ -180,7 +180,14 @@ impl End for PackedEnd {
         write(memory, at.wrapping_add(8), &written.to_le_bytes());
         write(memory, at.wrapping_add(12), &id.to_le_bytes());
         write(memory, at.wrapping_add(14), &flags.0.to_le_bytes());
-        self.used.advance(taken, self.layout.size);
+        for _ in 0..taken {
+            // The place is the driver's again, whoever's descriptor was there.
+            let place = self.entry(self.used.slot);
+            for (_, kept) in self.exposed.values_mut() {
+                kept.forget(place);
+            }
+            self.used.advance(1, self.layout.size);
+        }
         // A notification too many is legal.
         read16(memory, self.layout.driver_area.wrapping_add(2)) != DISABLE
     }

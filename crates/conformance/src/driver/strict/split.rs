@@ -141,7 +141,7 @@ impl End for SplitEnd {
         let altered = self
             .exposed
             .iter_mut()
-            .filter_map(|(_, kept)| kept.change(memory))
+            .filter_map(|(_, kept)| kept.change(memory, false))
             .collect();
         let now = read16(memory, self.available(2));
         let look = Look {
