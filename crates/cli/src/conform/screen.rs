@@ -135,7 +135,7 @@ impl Screen {
                 self.all - report.checks.len()
             )?;
         }
-        if report.count(Word::Fail) > 0 {
+        if report.count(Word::Fail) > 0 && !self.trace {
             writeln!(
                 self.out,
                 "One check with all that it did: the same command with --only NAME --trace"

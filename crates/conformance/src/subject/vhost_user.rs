@@ -1,9 +1,10 @@
 //! Any device behind a vhost-user socket.
 
+use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ringwright_spec::device_type;
@@ -23,8 +24,24 @@ pub struct VhostUser {
 #[derive(Debug, Default)]
 struct Link {
     server: Option<Server>,
-    /// The connection that was made last.
-    last: Option<UnixStream>,
+    /// The connection that was made last, as long as its specimen is there.
+    last: Weak<Connection>,
+}
+
+/// How long a back-end may take to notice that a connection has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection that is over when the back-end says so, too: many have one at a time, and turn a second one away.
+#[derive(Debug)]
+struct Connection(UnixStream);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // One that is over already needs no end, and a back-end that never notices is not waited for.
+        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.0.set_read_timeout(Some(FAREWELL));
+        while let Ok(1..) = self.0.read(&mut [0; 256]) {}
+    }
 }
 
 impl VhostUser {
@@ -70,7 +87,13 @@ impl Subject for VhostUser {
                 source,
             })?,
         };
-        link.last = stream.try_clone().ok();
+        let connection = Arc::new(Connection(stream.try_clone().map_err(|source| {
+            SubjectError::System {
+                what: "a connection".into(),
+                source,
+            }
+        })?));
+        link.last = Arc::downgrade(&connection);
         drop(link);
         let frontend = Frontend::new(stream, self.options.clone())?;
         Ok(Specimen {
@@ -78,7 +101,7 @@ impl Subject for VhostUser {
             transport: Box::new(frontend),
             raw: Raw::Nothing,
             change: None,
-            keep: Box::new(()),
+            keep: Box::new(connection),
         })
     }
 
@@ -93,9 +116,9 @@ impl Subject for VhostUser {
     /// Closes the connection, as many back-ends have one at a time; a server that may be caught in a loop is started again.
     fn give_up(&self) {
         let mut link = self.link();
-        if let Some(stream) = link.last.take() {
-            // One that is closed already needs no closing.
-            let _ = stream.shutdown(Shutdown::Both);
+        if let Some(connection) = link.last.upgrade() {
+            // One that is over already needs no end.
+            let _ = connection.0.shutdown(Shutdown::Both);
         }
         if let Some(server) = &mut link.server {
             server.stop();
