@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringwright_driver::{Interrupt, Transport};
 use ringwright_memory::{Area, Buffer};
 use ringwright_spec::status::Status;
-use ringwright_spec::{Features, feature};
+use ringwright_spec::{Features, device_type, feature};
 
 use crate::check::{Ended, Needs, Outcome};
 use crate::raw::{Queue, Used};
@@ -61,13 +61,26 @@ impl Probe {
         let missing = needs.features - self.offered()?;
         match missing.is_empty() {
             true => Ok(()),
-            false => Err(Ended::NotApplicable(format!("it does not offer {missing:?}"))),
+            false => Err(Ended::NotApplicable(format!(
+                "it does not offer {}",
+                self.names(missing)
+            ))),
         }
     }
 
     /// The device type's id.
     pub fn device_id(&self) -> u32 {
         self.specimen.transport.device_id()
+    }
+
+    /// Features by the document's names for a device of this type.
+    pub fn names(&self, features: Features) -> String {
+        let device = device_type::by_id(self.device_id());
+        let name = |bit| match device.and_then(|device| device.feature(bit)) {
+            Some(feature) => feature.name.to_owned(),
+            None => format!("bit {bit}"),
+        };
+        features.bits().map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// The bus that the specimen is on.
@@ -173,7 +186,10 @@ impl Probe {
         let offered = self.offered()?;
         let missing = features - offered;
         if !missing.is_empty() {
-            return Err(Ended::NotApplicable(format!("it does not offer {missing:?}")));
+            return Err(Ended::NotApplicable(format!(
+                "it does not offer {}",
+                self.names(missing)
+            )));
         }
         let insisted = feature::VERSION_1
             .union(feature::ACCESS_PLATFORM)

@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
         clauses: &["dev:core:device-reset:01"],
         does: "Resets a device that is live.",
         violation: "The device status never reads 0.",
-        needs: Needs::NOTHING,
+        needs: Needs::buses(WITH_STATUS),
         run: reset_status,
         mutants: &[Mutant {
             name: "a bit of the status survives the reset",

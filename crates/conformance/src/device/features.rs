@@ -172,8 +172,9 @@ fn required(probe: &mut Probe) -> Outcome {
     let unmet = feature::unmet(offered, own).or_else(|| feature::unmet(offered, feature::ALL));
     holds(unmet.is_none(), "dev:core:feature-bits:01", || match unmet {
         Some((bit, missing)) => format!(
-            "{} is offered, but nothing of {missing:?}, which it requires",
-            bit.name
+            "{} is offered, which requires one of {}; none is",
+            bit.name,
+            probe.names(missing)
         ),
         None => String::new(),
     })
