@@ -8,6 +8,7 @@ mod conform;
 mod control;
 mod explain;
 mod manual;
+mod sandbox;
 mod serve;
 mod signals;
 mod size;

@@ -3,5 +3,6 @@
 
 pub mod descriptor;
 pub mod lock;
+pub mod refusal;
 pub mod tap;
 pub mod uring;

@@ -20,6 +20,7 @@ use ringwright_device::block::backend::{
 use serde::Deserialize;
 
 use super::devices::parsed;
+use crate::sandbox::Needs;
 use crate::size::size;
 
 /// How long an image that someone else has locked is tried again, and how often.
@@ -267,6 +268,25 @@ impl Block {
     /// What to call the disk.
     pub fn name(&self) -> &str {
         self.image.as_deref().unwrap_or("the disk")
+    }
+
+    /// What the disk needs of the sandbox once it is open.
+    pub fn needs(&self) -> Needs {
+        match self.image.as_deref() {
+            Some(uri) if Address::is_meant(uri) => {
+                let port = uri.parse().ok().and_then(|address: Address| address.port());
+                Needs {
+                    unix: port.is_none(),
+                    ports: port.into_iter().collect(),
+                    ..Needs::default()
+                }
+            }
+            Some(_) => Needs {
+                io_uring: matches!(self.format, None | Some(Format::Raw)) && self.aio != Some(Aio::Threads),
+                ..Needs::default()
+            },
+            None => Needs::default(),
+        }
     }
 
     fn connect(&self, uri: &str) -> anyhow::Result<Arc<dyn Backend>> {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::block::Block;
 use super::endpoint::listen;
+use crate::sandbox::Needs;
 
 /// A device to serve.
 #[derive(Subcommand, Deserialize)]
@@ -93,6 +94,18 @@ impl DeviceOptions {
             Self::Network(options) => options.open()?,
         };
         Ok(Opened { device, disk: None })
+    }
+
+    /// What the device needs of the sandbox once it is open.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Block(options) => options.needs(),
+            Self::Network(Network { stream: Some(_), .. }) => Needs {
+                unix: true,
+                ..Needs::default()
+            },
+            Self::Network(_) | Self::Console(_) | Self::Entropy(_) => Needs::default(),
+        }
     }
 }
 

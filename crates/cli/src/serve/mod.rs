@@ -24,6 +24,7 @@ pub use self::endpoint::{Endpoint, Served, listen_by};
 use self::fleet::Fleet;
 pub use self::protocol::Protocol;
 use crate::control::{Control, beside};
+use crate::sandbox::{self, Needs};
 use crate::signals::{Asked, Signals};
 
 /// How long a device has to complete what it has begun when the program is asked to end.
@@ -58,6 +59,10 @@ pub struct Arguments {
     /// nowhere for --config and --fd. Only this user can connect.
     #[arg(long, global = true, value_name = "PATH")]
     control: Option<PathBuf>,
+    /// Whether the server gives up what its devices do not need, before the first virtual machine: it opens no more files,
+    /// starts no programs and makes no connections. It then leaves its sockets behind when it ends, for the next one to replace.
+    #[arg(long, global = true, value_enum, value_name = "ON|OFF|LOG", default_value_t)]
+    sandbox: sandbox::Mode,
     #[command(subcommand)]
     device: Option<DeviceOptions>,
     #[command(flatten)]
@@ -108,14 +113,16 @@ pub fn run(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let mut fleet = Fleet::default();
     let place = arguments.control_place(&devices);
-    let mut prepared = Vec::new();
+    let (mut prepared, mut needs) = (Vec::new(), Needs::default());
     for (options, endpoint) in devices {
         let Opened { device, disk } = options.open()?;
+        needs.add(options.needs());
         let one = Prepared::new(device, endpoint.endpoint()?)?;
         fleet.add(endpoint.id, one.device_type().name, disk, one.meter())?;
         prepared.push(one);
     }
     let mut control = place.open()?;
+    sandbox::enter(arguments.sandbox, &needs)?;
     let served = prepared.into_iter().map(Prepared::start);
     let served = served.collect::<anyhow::Result<Vec<_>>>()?;
     attend(&signals, &mut control, &fleet)?;

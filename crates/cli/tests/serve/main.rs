@@ -3,5 +3,6 @@
 mod control;
 mod drain;
 mod resize;
+mod sandbox;
 mod several;
 mod support;

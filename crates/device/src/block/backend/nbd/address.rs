@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::handshake::Stream;
@@ -19,6 +20,8 @@ pub struct Address {
     pub(super) place: Place,
     /// Empty for the server's default.
     pub(super) export: String,
+    /// What the host's name stands for, once it was looked up.
+    found: OnceLock<Vec<SocketAddr>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +69,29 @@ impl Address {
             .any(|scheme| text.starts_with(scheme))
     }
 
-    /// Connects. Each try takes at most `timeout`.
+    /// The TCP port of the server; `None` for a Unix socket.
+    pub fn port(&self) -> Option<u16> {
+        match self.place {
+            Place::Tcp { port, .. } => Some(port),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// Connects. The host is looked up the first time only. Each try takes at most `timeout`.
     pub(super) fn connect(&self, timeout: Duration) -> io::Result<Stream> {
         match &self.place {
             Place::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path)?)),
             Place::Tcp { host, port } => {
                 let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    outcome = TcpStream::connect_timeout(&address, timeout);
+                let found = match self.found.get() {
+                    Some(found) => found,
+                    None => {
+                        let found = (host.as_str(), *port).to_socket_addrs()?.collect();
+                        self.found.get_or_init(|| found)
+                    }
+                };
+                for address in found {
+                    outcome = TcpStream::connect_timeout(address, timeout);
                     if outcome.is_ok() {
                         break;
                     }
@@ -137,7 +155,11 @@ impl FromStr for Address {
             "nbds" | "nbds+unix" => return Err(AddressError::Tls(uri.into())),
             _ => return Err(AddressError::Scheme(uri.into())),
         };
-        Ok(Self { place, export })
+        Ok(Self {
+            place,
+            export,
+            found: OnceLock::new(),
+        })
     }
 }
 
@@ -181,6 +203,7 @@ mod tests {
                 port,
             },
             export: export.into(),
+            found: OnceLock::new(),
         }
     }
 

@@ -28,7 +28,16 @@ const SHUTDOWN: u32 = 108;
 /// The lanes' end.
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Thread>,
+}
+
+/// What works on the connection.
+enum Thread {
+    /// It is there for the first lane, and not sooner: a program that makes a sandbox for its threads has made it by then.
+    NotYet(Box<Client>),
+    Runs(JoinHandle<()>),
+    /// It could not be started.
+    Failed,
 }
 
 struct Shared {
@@ -67,13 +76,25 @@ impl Connection {
             to_send: VecDeque::new(),
             away: None,
         };
-        let thread = thread::Builder::new()
-            .name("nbd".into())
-            .spawn(move || client.run())?;
         Ok(Self {
             shared,
-            thread: Some(thread),
+            thread: Mutex::new(Thread::NotYet(Box::new(client))),
         })
+    }
+
+    /// Has the connection worked on from now on.
+    pub fn start(&self) -> io::Result<()> {
+        let mut thread = lock(&self.thread);
+        *thread = match std::mem::replace(&mut *thread, Thread::Failed) {
+            Thread::NotYet(client) => Thread::Runs(
+                thread::Builder::new()
+                    .name("nbd".into())
+                    .spawn(move || client.run())?,
+            ),
+            Thread::Failed => return Err(io::Error::other("the connection's thread could not be started")),
+            runs => runs,
+        };
+        Ok(())
     }
 
     /// Size of the export in bytes.
@@ -104,9 +125,13 @@ impl Crew for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.tell(|inbox| inbox.closed = true);
-        if let Some(thread) = self.thread.take() {
-            // A panic has been reported by the thread itself.
-            let _ = thread.join();
+        match std::mem::replace(&mut *lock(&self.thread), Thread::Failed) {
+            Thread::NotYet(client) => client.end(),
+            Thread::Runs(thread) => {
+                // A panic has been reported by the thread itself.
+                let _ = thread.join();
+            }
+            Thread::Failed => {}
         }
     }
 }

@@ -79,7 +79,8 @@ pub struct Nbd {
 }
 
 impl Nbd {
-    /// Connects to the server, and stays connected.
+    /// Connects to the server, and stays connected. A name is looked up now; when the connection is lost, the server is looked
+    /// for at the addresses that it had, which a program may have made the only ones that it can reach.
     pub fn connect(address: Address, options: NbdOptions) -> Result<Self, NbdError> {
         let failed = |source| NbdError::Connect {
             address: address.to_string(),
@@ -123,6 +124,7 @@ impl Backend for Nbd {
     }
 
     fn lane(self: Arc<Self>, _depth: u16) -> io::Result<Box<dyn Lane>> {
+        self.connection.start()?;
         Ok(Box::new(CrewLane::new(self.connection.clone())?))
     }
 }
