@@ -102,6 +102,13 @@ impl Context {
         self.queue(index)
     }
 
+    /// Whether a worker has taken chains that it has not completed.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        let queue = |index: &u16| self.queues.get(usize::from(*index))?.as_ref();
+        let mut running = self.running.iter().filter_map(queue);
+        running.any(Virtqueue::has_outstanding)
+    }
+
     pub(crate) fn for_each(&mut self, mut each: impl FnMut(&mut Virtqueue)) {
         for position in 0..self.running.len() {
             if let Some(queue) = self.at(position) {

@@ -9,6 +9,7 @@ use ringwright_ring::SetupError;
 
 use crate::kick::Kick;
 use crate::mailbox::{Inbox, Message, SavedGroup};
+use crate::patience::Patience;
 use crate::poller::{Event, Poller};
 use crate::{Context, DeviceError, Outlet, Source, Virtqueue, Worker};
 
@@ -23,7 +24,7 @@ pub(crate) struct EventLoop {
     kicks: Vec<(u16, Arc<Kick>)>,
     inbox: Inbox,
     outlet: Outlet,
-    busy_poll: Duration,
+    patience: Patience,
     suspended: bool,
     /// Sources that wakers have named.
     woken: Vec<Source>,
@@ -49,7 +50,7 @@ impl EventLoop {
             kicks: Vec::new(),
             inbox,
             outlet,
-            busy_poll,
+            patience: Patience::new(busy_poll),
             suspended,
             woken: Vec::new(),
             events: Vec::new(),
@@ -79,10 +80,10 @@ impl EventLoop {
             self.call_woken();
             let worked = self.serve_ready();
             round = round.wrapping_add(1);
-            if worked && !self.busy_poll.is_zero() {
+            if worked && !self.patience.is_zero() {
                 last_work = Instant::now();
             }
-            let polling = worked || (!self.busy_poll.is_zero() && last_work.elapsed() < self.busy_poll);
+            let polling = worked || self.is_patient(last_work);
             if polling && !round.is_multiple_of(ROUNDS_PER_POLL) {
                 std::hint::spin_loop();
                 continue;
@@ -92,7 +93,15 @@ impl EventLoop {
                 tracing::error!(%error, "a device thread ends: it cannot wait for events");
                 return self.outlet.needs_reset("the device cannot wait for events");
             }
+            if !polling {
+                self.patience.slept(last_work.elapsed());
+            }
         }
+    }
+
+    /// Whether to look for work once more before sleeping.
+    fn is_patient(&self, last_work: Instant) -> bool {
+        !self.patience.is_zero() && last_work.elapsed() < self.patience.time(self.context.has_outstanding())
     }
 
     /// Gives every queue that has work one turn. Returns whether any had.

@@ -26,6 +26,7 @@ mod loan;
 mod mailbox;
 mod notify;
 mod outlet;
+mod patience;
 mod poller;
 mod saved;
 #[cfg(test)]

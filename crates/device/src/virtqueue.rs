@@ -9,8 +9,9 @@ use crate::counters::Counters;
 use crate::{Notify, QueueCounters};
 
 /// How many chains a worker gets from one queue in one callback. What it has completed is published after the callback,
-/// so a larger number saves fences and notifications, a smaller one answers the first chains sooner.
-pub(crate) const SHARE: u16 = 32;
+/// so a larger number saves fences and notifications, a smaller one answers the first chains sooner: with half of what is
+/// outstanding, or less, driver and device work at the same time.
+pub(crate) const SHARE: u16 = 16;
 
 /// A running virtqueue: the device end of the ring, and what the framework keeps beside it.
 ///
@@ -139,6 +140,11 @@ impl Virtqueue {
     /// Has [`crate::Worker::queue_ready`] called again soon, because this callback has done its share of something else.
     pub fn revisit(&mut self) {
         self.set_ready();
+    }
+
+    /// Whether the worker has taken chains that it has not completed.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        self.in_flight != 0
     }
 
     /// How many more chains this callback can have.
