@@ -19,11 +19,11 @@ pub struct Args {
 enum Bench {
     /// Instructions and nanoseconds per chain of both ends of a virtqueue, beside virtio-queue and virtio-drivers.
     Ring(Options),
-    /// Requests per second of a null disk over vhost-user and vfio-user, beside qemu-storage-daemon.
-    Block(Options),
+    /// Requests per second, processor time and latency of disks of every kind, beside qemu-storage-daemon.
+    Block(block::Options),
 }
 
-/// What every bench takes.
+/// What the bench of rings takes.
 #[derive(clap::Args)]
 struct Options {
     /// Print the results as a JSON list of records.

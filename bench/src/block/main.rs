@@ -5,41 +5,31 @@
 
 #![forbid(unsafe_code)]
 
+mod disk;
 mod process;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
-use ringwright_driver::block::{Block, Request};
-use ringwright_driver::{Options, Transport};
-use ringwright_memory::{Area, Buffer};
-use ringwright_spec::block::{DEVICE, SECTOR_SIZE};
-use ringwright_spec::{Features, block, feature};
+use ringwright_driver::Transport;
+use ringwright_memory::Area;
+use ringwright_spec::block::DEVICE;
 use ringwright_vfio_user::client::{Client, ClientOptions, Delivery};
 use ringwright_vhost_user::frontend::{Frontend, FrontendOptions};
 use ringwright_vhost_user::message::ProtocolFeatures;
 
+use disk::{Disk, STALLED};
 use process::Process;
 
-/// The features that all disks measured here have in common, so that the same work is asked of each.
-const FEATURES: Features = Features(
-    feature::VERSION_1.0
-        | feature::INDIRECT_DESC.0
-        | feature::EVENT_IDX.0
-        | block::features::SEG_MAX.0
-        | block::features::BLK_SIZE.0
-        | block::features::FLUSH.0,
-);
-/// Request virtqueues driven.
-const QUEUES: u16 = 1;
-/// Descriptors of a request with its data in one piece: header, data, status.
-const CHAIN: u16 = 3;
-/// How long a disk may do nothing.
-const STALLED: Duration = Duration::from_secs(10);
+/// Bytes of memory for all but the buffers.
+const MEMORY: usize = 4 << 20;
+/// How long a disk is left alone before its process is looked at.
+const IDLE: Duration = Duration::from_millis(300);
 
 /// What to ask of which disk.
 #[derive(Parser)]
@@ -53,15 +43,27 @@ struct Args {
     /// The process that serves it.
     #[arg(long)]
     pid: u32,
-    /// What to ask for, at random places.
+    /// What to ask for.
     #[arg(long)]
     operation: Operation,
+    /// Where.
+    #[arg(long)]
+    places: Places,
     /// Bytes of each request.
     #[arg(long)]
     bytes: u32,
-    /// Requests outstanding at any time.
+    /// Request virtqueues.
+    #[arg(long)]
+    queues: u16,
+    /// Requests outstanding in each of them at any time.
     #[arg(long)]
     depth: u16,
+    /// Have requests in flight tracked, where the disk can do that.
+    #[arg(long)]
+    tracked: bool,
+    /// Ask for nothing, and only say how much memory the process has.
+    #[arg(long)]
+    idle: bool,
     /// Milliseconds before the measurement.
     #[arg(long)]
     warm_up: u64,
@@ -82,21 +84,39 @@ enum Operation {
     Write,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Places {
+    Random,
+    Sequential,
+}
+
+impl Args {
+    /// Bytes of memory for everything that is shared with the disk.
+    fn memory(&self) -> usize {
+        MEMORY + self.bytes as usize * usize::from(self.depth) * usize::from(self.queues)
+    }
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     match args.protocol {
         Protocol::VhostUser => {
             let mut options = FrontendOptions::new(DEVICE.id);
-            // Likewise: not every back-end tracks what is in flight.
-            options.protocol_features = options
-                .protocol_features
-                .without(ProtocolFeatures::INFLIGHT_SHMFD);
+            options.memory = args.memory();
+            if !args.tracked {
+                let features = options.protocol_features;
+                options.protocol_features = features.without(ProtocolFeatures::INFLIGHT_SHMFD);
+            }
             let frontend = Frontend::connect(&args.socket, options)?;
             let area = frontend.area().clone();
             measure(&args, frontend, &area)
         }
         Protocol::VfioUser => {
-            let client = Client::connect(&args.socket, ClientOptions::default())?;
+            let options = ClientOptions {
+                memory: args.memory(),
+                ..ClientOptions::default()
+            };
+            let client = Client::connect(&args.socket, options)?;
             let (transport, _) = client.virtio(Delivery::Polling)?;
             measure(&args, transport, client.area())
         }
@@ -106,6 +126,14 @@ fn main() -> Result<()> {
 fn measure(args: &Args, transport: impl Transport, area: &Arc<Area>) -> Result<()> {
     let process = Process(args.pid);
     let mut disk = Disk::open(args, transport, area)?;
+    if args.idle {
+        thread::sleep(IDLE);
+        println!(
+            "{}",
+            serde_json::json!({ "resident_bytes": process.resident_bytes()? })
+        );
+        return Ok(());
+    }
     // From 1 ns to 10 s, to three digits.
     let mut latencies = Histogram::<u64>::new_with_bounds(1, STALLED.as_nanos() as u64, 3)?;
     disk.run(Duration::from_millis(args.warm_up), &mut latencies)?;
@@ -117,7 +145,6 @@ fn measure(args: &Args, transport: impl Transport, area: &Arc<Area>) -> Result<(
     let cpu = process.cpu()?.saturating_sub(cpu_before);
     let microseconds = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
     let record = serde_json::json!({
-        "queues": QUEUES,
         "requests_per_second": requests as f64 / elapsed.as_secs_f64(),
         "cpu_seconds_per_million_requests": cpu.as_secs_f64() * 1e6 / requests as f64,
         "p50_us": microseconds(0.5),
@@ -127,117 +154,4 @@ fn measure(args: &Args, transport: impl Transport, area: &Arc<Area>) -> Result<(
     });
     println!("{record}");
     Ok(())
-}
-
-/// A disk with requests outstanding.
-struct Disk<T: Transport> {
-    driver: Block<T>,
-    operation: Operation,
-    /// Blocks of the requests' size that the disk has.
-    blocks: u64,
-    sectors_per_block: u64,
-    random: u64,
-    /// When each request was submitted, by tag.
-    submitted: Vec<Instant>,
-    /// Finished requests that are to be submitted again.
-    finished: Vec<(u64, Buffer)>,
-}
-
-impl<T: Transport> Disk<T> {
-    /// Brings the disk up, and makes a buffer for each request.
-    fn open(args: &Args, transport: T, area: &Arc<Area>) -> Result<Self> {
-        ensure!(
-            args.depth != 0 && args.bytes != 0 && u64::from(args.bytes).is_multiple_of(SECTOR_SIZE),
-            "a depth and whole sectors are needed"
-        );
-        let options = Options {
-            accept: FEATURES,
-            indirect: CHAIN,
-            ..Options::default()
-        };
-        let mut driver = Block::new(transport, area, QUEUES, options)?;
-        driver.disable_notifications(0);
-        let sectors_per_block = u64::from(args.bytes) / SECTOR_SIZE;
-        let blocks = driver.geometry().capacity / sectors_per_block;
-        ensure!(blocks != 0, "the disk is smaller than one request");
-        let finished = (0..u64::from(args.depth))
-            .map(|tag| Some((tag, area.allocate(args.bytes as usize, 4096)?)))
-            .collect::<Option<_>>()
-            .context("no memory for the buffers")?;
-        Ok(Self {
-            driver,
-            operation: args.operation,
-            blocks,
-            sectors_per_block,
-            random: 0x9e37_79b9_7f4a_7c15,
-            submitted: vec![Instant::now(); args.depth.into()],
-            finished,
-        })
-    }
-
-    /// Keeps all requests outstanding for `time`, then waits for the last. Gives the number of requests finished.
-    fn run(&mut self, time: Duration, latencies: &mut Histogram<u64>) -> Result<u64> {
-        let start = Instant::now();
-        let mut now = start;
-        let mut requests = 0;
-        while now - start < time {
-            self.submit_finished(now)?;
-            now = self.collect(latencies)?;
-            requests += self.finished.len() as u64;
-        }
-        let last = self.submitted.len() - self.finished.len();
-        while self.finished.len() != self.submitted.len() {
-            self.collect(latencies)?;
-        }
-        Ok(requests + last as u64)
-    }
-
-    /// Submits every finished request again, at a random place.
-    fn submit_finished(&mut self, now: Instant) -> Result<()> {
-        for (tag, buffer) in self.finished.drain(..) {
-            // Knuth's MMIX generator; its high bits are the random ones.
-            self.random = self
-                .random
-                .wrapping_mul(6364136223846793005)
-                .wrapping_add(1442695040888963407);
-            let sector = (self.random >> 33) % self.blocks * self.sectors_per_block;
-            let request = match self.operation {
-                Operation::Read => Request::read(sector, buffer),
-                Operation::Write => Request::write(sector, buffer),
-            };
-            self.driver.submit(0, request, tag)?;
-            self.submitted[tag as usize] = now;
-        }
-        Ok(self.driver.publish(0)?)
-    }
-
-    /// Waits until at least one request is finished, takes all that are, and gives the time at which they were.
-    fn collect(&mut self, latencies: &mut Histogram<u64>) -> Result<Instant> {
-        let before = self.finished.len();
-        let mut spins = 0_u32;
-        while self.finished.len() == before {
-            let (finished, mut failed) = (&mut self.finished, Ok(()));
-            self.driver
-                .poll_all(0, u16::MAX, |done| match (done.result, done.data.into_buffer()) {
-                    (Ok(()), Some(buffer)) => finished.push((done.tag, buffer)),
-                    (Ok(()), None) => failed = Err(anyhow!("a request lost its buffer")),
-                    (Err(error), _) => failed = Err(error.into()),
-                })?;
-            failed?;
-            std::hint::spin_loop();
-            spins = spins.wrapping_add(1);
-            if spins.is_multiple_of(1 << 20) {
-                let oldest = self.submitted.iter().min().context("no requests")?;
-                ensure!(
-                    oldest.elapsed() < STALLED,
-                    "the disk does nothing for {STALLED:?}"
-                );
-            }
-        }
-        let now = Instant::now();
-        for (tag, _) in &self.finished[before..] {
-            latencies.saturating_record((now - self.submitted[*tag as usize]).as_nanos() as u64);
-        }
-        Ok(now)
-    }
 }

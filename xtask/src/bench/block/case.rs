@@ -1,0 +1,167 @@
+//! What is measured: which disk, served by whom, asked for what.
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+/// Our own, over vhost-user.
+pub const RINGWRIGHT: &str = "ringwright";
+/// Our own, where the requests in flight are tracked.
+pub const TRACKED: &str = "ringwright, tracked";
+/// Our own as a PCI function, over vfio-user.
+pub const VFIO_USER: &str = "ringwright, vfio-user";
+/// The other.
+pub const QEMU: &str = "qemu-storage-daemon";
+
+/// Requests outstanding in all.
+const DEPTHS: [u16; 3] = [1, 32, 128];
+const QUEUES: [u16; 2] = [1, 2];
+const OPERATIONS: [&str; 2] = ["read", "write"];
+const RANDOM: (&str, u32) = ("random", 4096);
+const SEQUENTIAL: (&str, u32) = ("sequential", 128 * 1024);
+
+/// What is behind a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Content {
+    /// Nothing: data are neither read nor written.
+    Null,
+    /// Memory. The other program has none to offer, and serves a file in a file system that is in memory.
+    Memory,
+    /// A raw file, all of it in the page cache.
+    Cached,
+    /// The same, past the page cache.
+    Direct,
+}
+
+impl Content {
+    pub const ALL: [Self; 4] = [Self::Null, Self::Memory, Self::Cached, Self::Direct];
+
+    /// As in the records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Memory => "memory",
+            Self::Cached => "cached",
+            Self::Direct => "direct",
+        }
+    }
+
+    /// As in headings.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Null => "Null disk",
+            Self::Memory => "Disk in memory",
+            Self::Cached => "Raw file in the page cache",
+            Self::Direct => "Raw file past the page cache",
+        }
+    }
+
+    /// Least ratio of our requests per second to the other's.
+    pub fn target(self) -> f64 {
+        match self {
+            Self::Null | Self::Memory => 2.0,
+            Self::Cached => 1.3,
+            Self::Direct => 1.0,
+        }
+    }
+
+    /// Bytes of the disk.
+    pub fn capacity(self) -> u64 {
+        match self {
+            Self::Null => 1 << 30,
+            _ => 256 << 20,
+        }
+    }
+
+    /// Who serves it.
+    fn subjects(self) -> &'static [&'static str] {
+        match self {
+            Self::Null => &[RINGWRIGHT, TRACKED, VFIO_USER, QEMU],
+            _ => &[RINGWRIGHT, QEMU],
+        }
+    }
+
+    /// What is asked of it, those who are compared one after the other.
+    pub fn cases(self, quick: bool) -> Vec<Case> {
+        let (kinds, queues): (&[_], &[_]) = match quick {
+            true => (&[RANDOM], &QUEUES[..1]),
+            false => (&[RANDOM, SEQUENTIAL], &QUEUES),
+        };
+        let mut cases = Vec::new();
+        for &queues in queues {
+            for &(places, bytes) in kinds {
+                for operation in OPERATIONS {
+                    for depth in DEPTHS {
+                        cases.extend(self.subjects().iter().map(|subject| Case {
+                            content: self,
+                            subject,
+                            operation,
+                            places,
+                            bytes,
+                            depth,
+                            queues,
+                        }));
+                    }
+                }
+            }
+        }
+        cases
+    }
+}
+
+/// One of the things measured.
+pub struct Case {
+    pub content: Content,
+    pub subject: &'static str,
+    pub operation: &'static str,
+    pub places: &'static str,
+    pub bytes: u32,
+    pub depth: u16,
+    pub queues: u16,
+}
+
+impl Case {
+    /// Ours, asked for nothing.
+    pub fn idle() -> Self {
+        Self {
+            content: Content::Null,
+            subject: RINGWRIGHT,
+            operation: OPERATIONS[0],
+            places: RANDOM.0,
+            bytes: RANDOM.1,
+            depth: 1,
+            queues: 1,
+        }
+    }
+
+    /// Requests outstanding in each queue: at least one.
+    pub fn depth_of_queue(&self) -> u16 {
+        (self.depth / self.queues).max(1)
+    }
+
+    /// How the disk is served.
+    pub fn protocol(&self) -> &'static str {
+        match self.subject {
+            VFIO_USER => "vfio-user",
+            _ => "vhost-user",
+        }
+    }
+
+    /// Whether the requests in flight are tracked.
+    pub fn tracked(&self) -> bool {
+        self.subject == TRACKED
+    }
+
+    /// Its record, with no results yet.
+    pub fn record(&self) -> Value {
+        json!({
+            "bench": "block",
+            "subject": self.subject,
+            "content": self.content.name(),
+            "operation": self.operation,
+            "places": self.places,
+            "bytes": self.bytes,
+            "depth": self.depth,
+            "queues": self.queues,
+        })
+    }
+}
