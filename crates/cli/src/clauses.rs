@@ -70,10 +70,10 @@ struct Row {
 
 /// Lists, to standard output.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let checks: Vec<&Check> = conform::checks().collect();
+    let (checks, caught): (Vec<&Check>, _) = (conform::checks().collect(), conform::caught());
     let entries: Vec<Entry> = clauses()
         .iter()
-        .map(|clause| (clause, entry(clause, &checks)))
+        .map(|clause| (clause, entry(clause, &checks, caught.contains(clause.id))))
         .filter(|(clause, entry)| arguments.include(clause, entry))
         .map(|(_, entry)| entry)
         .collect();
@@ -105,9 +105,8 @@ impl Arguments {
     }
 }
 
-fn entry(clause: &Clause, checks: &[&'static Check]) -> Entry {
-    let own = || checks.iter().filter(|check| check.clauses.contains(&clause.id));
-    let mut mutants = own().flat_map(|check| check.mutants);
+fn entry(clause: &Clause, checks: &[&'static Check], with_mutant: bool) -> Entry {
+    let own = checks.iter().filter(|check| check.clauses.contains(&clause.id));
     Entry {
         id: clause.id,
         scope: clause.scope(),
@@ -124,8 +123,8 @@ fn entry(clause: &Clause, checks: &[&'static Check]) -> Entry {
             Observed::Never => "never",
         },
         says: clause.says,
-        checks: own().map(|check| check.name).collect(),
-        with_mutant: mutants.any(|mutant| mutant.breaks == clause.id),
+        checks: own.map(|check| check.name).collect(),
+        with_mutant,
     }
 }
 

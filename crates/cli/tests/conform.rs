@@ -274,3 +274,39 @@ fn clauses_are_listed_and_counted() {
         );
     }
 }
+
+#[test]
+fn a_driver_is_watched_and_its_mutant_is_caught() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = ringwright(
+            folder.path(),
+            &[&["conform", "driver", "ours", "rings"], arguments].concat(),
+        );
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = run(&["--json", "-"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["side"]), (Some(0), &Value::from("driver")));
+    let passed = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["verdict"] == "pass");
+    assert!(passed.count() > 40, "{out}");
+
+    let (code, out) = run(&[
+        "--mutant",
+        "ACKNOWLEDGE is never set",
+        "--only",
+        "status.steps",
+        "--trace",
+    ]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("drv:core:device-status-field:01"), "{out}");
+
+    // Without a feature to require another one there is no occasion.
+    let (code, out) = run(&["--scenario", "plain", "--only", "features.valid", "--verbose"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("it has never come to this"), "{out}");
+}

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check of the project, one step after the other.
 
+mod conform;
 mod features;
 mod guests;
 mod no_std;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::{features, guests, no_std};
+use super::{conform, features, guests, no_std};
 use crate::command::{cargo, find, run};
 use crate::deny;
 use crate::setup::Peers;
@@ -70,6 +70,12 @@ pub const STEPS: &[Step] = &[
         what: "unit, integration and documentation tests, with the peers",
         quick: true,
         run: |peers| quiet(peers.announce(cargo().args(["test", "--workspace"]))),
+    },
+    Step {
+        name: "conform",
+        what: "the conformance suite finds nothing broken: our devices over vhost-user, on every bus, and our drivers",
+        quick: false,
+        run: |_| conform::check(),
     },
     Step {
         name: "guests",

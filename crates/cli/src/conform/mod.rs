@@ -1,24 +1,21 @@
 //! `ringwright conform`: what an implementation makes of the document, clause by clause.
 
 mod compare;
+mod device;
+mod driver;
 mod options;
 mod screen;
-mod subjects;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
 use ringwright_conformance::report::{Report, Word};
-use ringwright_conformance::{Check, RunOptions, Side, Subject, device, run as run_checks};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tempfile::TempDir;
+use ringwright_conformance::{Check, device as of_devices, driver as of_drivers};
 
 use self::options::Options;
 use self::screen::Screen;
-use self::subjects::DeviceSubject;
 
 /// Nothing is broken.
 const HOLDS: u8 = 0;
@@ -57,29 +54,30 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
-    Device(Box<DeviceArguments>),
+    Device(Box<device::Arguments>),
+    Driver(Box<driver::Arguments>),
     Compare(compare::Arguments),
 }
 
-/// Check a device.
-#[derive(Args)]
-#[command(arg_required_else_help = true)]
-struct DeviceArguments {
-    #[command(subcommand)]
-    subject: Option<DeviceSubject>,
-    #[command(flatten)]
-    options: Options,
+/// All checks there are, of devices and of drivers.
+pub fn checks() -> impl Iterator<Item = &'static Check> {
+    of_devices::checks().chain(of_drivers::checks())
 }
 
-/// All checks there are.
-pub fn checks() -> impl Iterator<Item = &'static Check> {
-    device::checks()
+/// The ids of all clauses that a mutant breaks, and is caught.
+pub fn caught() -> BTreeSet<&'static str> {
+    let devices = of_devices::checks()
+        .flat_map(|check| check.mutants)
+        .map(|mutant| mutant.breaks);
+    let rules = of_drivers::rules().filter(|rule| !rule.mutants.is_empty());
+    devices.chain(rules.map(|rule| rule.clause())).collect()
 }
 
 /// Runs checks, or compares what came of them. All that keeps them from being run is an exit code of its own.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let outcome = match arguments.what {
-        What::Device(arguments) => check_device(*arguments),
+        What::Device(arguments) => device::run(*arguments),
+        What::Driver(arguments) => driver::run(*arguments),
         What::Compare(arguments) => compare::run(&arguments),
     };
     match outcome {
@@ -91,66 +89,23 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn check_device(arguments: DeviceArguments) -> anyhow::Result<u8> {
-    let DeviceArguments { subject, options } = arguments;
-    let chosen = options.select(device::checks())?;
-    let mut screen = Screen::new(&options);
-    if options.list {
-        chosen.iter().try_for_each(|check| screen.describe(check))?;
-        return Ok(HOLDS);
-    }
-    let Some(subject) = subject else {
-        anyhow::bail!("say which device to check: `ringwright conform device --help` lists the kinds");
-    };
-    let folder = TempDir::with_prefix("ringwright-conform-")?;
-    let subject = subject.open(folder.path())?;
-    examine(subject, Side::Device, &chosen, &options, &mut screen)
-}
-
-/// Runs the checks, tells of each, and writes the reports.
-fn examine(
-    subject: Arc<dyn Subject>,
-    side: Side,
-    checks: &[&'static Check],
+/// Sums up and writes the reports. What it comes to is an exit code.
+fn conclude(
+    mut report: Report,
+    start: Instant,
     options: &Options,
     screen: &mut Screen,
 ) -> anyhow::Result<u8> {
-    let run = options.run();
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, run.stop.clone())?;
-    }
-    let name = options.label.clone().unwrap_or_else(|| subject.name());
-    let bus = subject.bus().to_string();
-    screen.begin(&name, checks)?;
-    let start = Instant::now();
-    let (mut failure, progress) = (None, &mut *screen);
-    let tell = |record: &_| {
-        if let Err(error) = progress.tell(record) {
-            failure.get_or_insert(error);
-            run.stop.store(true, Ordering::Relaxed);
-        }
-    };
-    let records = run_checks(subject, checks, &run, tell)?;
-    if let Some(error) = failure {
-        return Err(error.into());
-    }
-    let mut report = Report::new(name, bus, side, &records);
     report.command = Some(command_line(std::env::args().skip(1)));
     report.seconds = start.elapsed().as_secs_f64();
-    report.complete = records.len() == checks.len();
     screen.finish(&report)?;
-    options.write_reports(report.clone())?;
-    Ok(exit_code(&report, &run))
-}
-
-fn exit_code(report: &Report, run: &RunOptions) -> u8 {
-    if run.stop.load(Ordering::Relaxed) {
-        return STOPPED;
-    }
-    match report.count(Word::Fail) {
+    let code = match report.count(Word::Fail) {
+        _ if !report.complete => STOPPED,
         0 => HOLDS,
         _ => BROKEN,
-    }
+    };
+    options.write_reports(report)?;
+    Ok(code)
 }
 
 /// These arguments, as a shell takes them.

@@ -25,18 +25,9 @@ pub struct Options {
     /// Say what each check does, which clauses it is about, and which mutants it has caught; run none.
     #[arg(long, global = true)]
     pub list: bool,
-    /// Begin the checks in another order, the same for the same number.
-    #[arg(long, global = true, value_name = "N")]
-    seed: Option<u64>,
-    /// Seconds that a check may take.
+    /// Seconds that a check may take, or a driver in one scenario.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
     deadline: u64,
-    /// Milliseconds that the subject may take for what it has to do.
-    #[arg(long, global = true, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    patience: u64,
-    /// How many checks run at a time, where the subject allows it; as many as there are processors, if not given.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: Option<u16>,
     /// Show everything that each check did and saw, line by line.
     #[arg(long, global = true)]
     pub trace: bool,
@@ -57,6 +48,34 @@ pub struct Options {
     html: Option<PathBuf>,
 }
 
+/// How checks of devices are run.
+#[derive(Args)]
+pub struct Pace {
+    /// Begin the checks in another order, the same for the same number.
+    #[arg(long, global = true, value_name = "N")]
+    seed: Option<u64>,
+    /// Milliseconds that the subject may take for what it has to do.
+    #[arg(long, global = true, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    patience: u64,
+    /// How many checks run at a time, where the subject allows it; as many as there are processors, if not given.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+}
+
+impl Pace {
+    /// The same for the runner.
+    pub fn run(&self, deadline: Duration) -> RunOptions {
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        RunOptions {
+            deadline,
+            patience: Duration::from_millis(self.patience),
+            jobs: self.jobs.map_or_else(processors, usize::from),
+            seed: self.seed,
+            stop: Arc::default(),
+        }
+    }
+}
+
 impl Options {
     /// Those of `checks` that are wanted; there is at least one.
     pub fn select(
@@ -74,16 +93,9 @@ impl Options {
         Ok(chosen)
     }
 
-    /// How the checks are run.
-    pub fn run(&self) -> RunOptions {
-        let processors = || thread::available_parallelism().map_or(1, usize::from);
-        RunOptions {
-            deadline: Duration::from_secs(self.deadline),
-            patience: Duration::from_millis(self.patience),
-            jobs: self.jobs.map_or_else(processors, usize::from),
-            seed: self.seed,
-            stop: Arc::default(),
-        }
+    /// How long each check may take.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline)
     }
 
     /// Whether standard output is a report's.

@@ -38,13 +38,13 @@ impl Screen {
         }
     }
 
-    /// Says what a check is, for a list.
-    pub fn describe(&mut self, check: &Check) -> io::Result<()> {
+    /// Says what a check is, and which mutants it catches, for a list.
+    pub fn describe<'m>(&mut self, check: &Check, mutants: impl Iterator<Item = &'m str>) -> io::Result<()> {
         let name = self.bold(check.name);
         writeln!(self.out, "{name}  {}", check.clauses.join(", "))?;
         writeln!(self.out, "    {}\n    Violation: {}", check.does, check.violation)?;
-        for mutant in check.mutants {
-            writeln!(self.out, "    Mutant: {}", mutant.name)?;
+        for mutant in mutants {
+            writeln!(self.out, "    Mutant: {mutant}")?;
         }
         Ok(())
     }

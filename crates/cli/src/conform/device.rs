@@ -1,19 +1,95 @@
-//! What can be checked.
+//! `ringwright conform device`: what a device makes of the document.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use ringwright_conformance::report::Report;
 use ringwright_conformance::subject::{self, OURS, Server, VhostUser, ours};
-use ringwright_conformance::{Check, Mutant, Subject, device};
+use ringwright_conformance::{Check, Mutant, Side, Subject, device, fits, run as run_checks};
 use ringwright_spec::device_type;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tempfile::TempDir;
+
+use super::options::{Options, Pace};
+use super::screen::Screen;
+use super::{HOLDS, conclude};
+
+/// Check a device.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    subject: Option<DeviceSubject>,
+    #[command(flatten)]
+    options: Options,
+    #[command(flatten)]
+    pace: Pace,
+}
 
 /// A device to check.
 #[derive(Subcommand)]
-pub enum DeviceSubject {
+enum DeviceSubject {
     VhostUser(VhostUserSubject),
     Ours(OurSubject),
+}
+
+/// Checks the device.
+pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let Arguments {
+        subject,
+        options,
+        pace,
+    } = arguments;
+    let chosen = options.select(device::checks())?;
+    let mut screen = Screen::new(&options);
+    if options.list {
+        for check in chosen {
+            screen.describe(check, check.mutants.iter().map(|mutant| mutant.name))?;
+        }
+        return Ok(HOLDS);
+    }
+    let Some(subject) = subject else {
+        bail!("say which device to check: `ringwright conform device --help` lists the kinds");
+    };
+    let folder = TempDir::with_prefix("ringwright-conform-")?;
+    let subject = subject.open(folder.path())?;
+    examine(subject, &chosen, &options, &pace, &mut screen)
+}
+
+/// Runs the checks, tells of each, and writes the reports.
+fn examine(
+    subject: Arc<dyn Subject>,
+    checks: &[&'static Check],
+    options: &Options,
+    pace: &Pace,
+    screen: &mut Screen,
+) -> anyhow::Result<u8> {
+    let run = pace.run(options.deadline());
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, run.stop.clone())?;
+    }
+    let name = options.label.clone().unwrap_or_else(|| subject.name());
+    let bus = subject.bus().to_string();
+    screen.begin(&name, checks)?;
+    let start = Instant::now();
+    let (mut failure, progress) = (None, &mut *screen);
+    let tell = |record: &_| {
+        if let Err(error) = progress.tell(record) {
+            failure.get_or_insert(error);
+            run.stop.store(true, Ordering::Relaxed);
+        }
+    };
+    let records = run_checks(subject, checks, &run, tell)?;
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let mut report = Report::new(name, bus, Side::Device, &records);
+    report.complete = records.len() == checks.len();
+    conclude(report, start, options, screen)
 }
 
 /// A device of any program, behind a vhost-user socket.
@@ -21,7 +97,7 @@ pub enum DeviceSubject {
 /// The program has to listen there, and to take one connection after another. With --command it is started for the run, and again
 /// when a check has killed it; it ends with the run.
 #[derive(Args)]
-pub struct VhostUserSubject {
+struct VhostUserSubject {
     /// The Unix socket; with --command it may be left out.
     #[arg(required_unless_present = "command")]
     socket: Option<PathBuf>,
@@ -35,7 +111,7 @@ pub struct VhostUserSubject {
 
 /// One of the devices here, in this process.
 #[derive(Args)]
-pub struct OurSubject {
+struct OurSubject {
     /// Which.
     #[arg(value_parser = OURS.to_vec())]
     device: String,
@@ -59,7 +135,7 @@ enum Bus {
 
 impl DeviceSubject {
     /// Makes it; `folder` is there for what it needs.
-    pub fn open(self, folder: &Path) -> anyhow::Result<Arc<dyn Subject>> {
+    fn open(self, folder: &Path) -> anyhow::Result<Arc<dyn Subject>> {
         Ok(match self {
             Self::VhostUser(subject) => Arc::new(subject.open(folder)?),
             Self::Ours(subject) => Arc::new(subject.open()?),
@@ -104,9 +180,7 @@ impl OurSubject {
 /// The one mutant that `pattern` means.
 fn find_mutant(pattern: &str) -> anyhow::Result<(&'static Check, &'static Mutant)> {
     let all = device::checks().flat_map(|check| check.mutants.iter().map(move |mutant| (check, mutant)));
-    let found: Vec<_> = all
-        .filter(|(_, mutant)| ringwright_conformance::fits(pattern, mutant.name))
-        .collect();
+    let found: Vec<_> = all.filter(|(_, mutant)| fits(pattern, mutant.name)).collect();
     match found[..] {
         [one] => Ok(one),
         [] => bail!("there is no mutant `{pattern}`: `ringwright conform device --list` names them"),

@@ -1,0 +1,152 @@
+//! `ringwright conform driver`: what a driver makes of the document.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{anyhow, bail};
+use clap::{Args, Subcommand};
+use ringwright_conformance::driver::{
+    Driver, Mutant, OURS, Rule, SCENARIOS, Scenario, meet, ours, rules, scenario, watch,
+};
+use ringwright_conformance::report::Report;
+use ringwright_conformance::{Record, Side, fits};
+
+use super::options::Options;
+use super::screen::Screen;
+use super::{HOLDS, conclude};
+
+/// Check a driver.
+///
+/// It meets a device that watches everything it does, in one scenario after the other; in each the device does something
+/// unusual, or wrong. A rule passes a driver only if it has seen the occasion that its clause is about.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    subject: Option<DriverSubject>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// A driver to check.
+#[derive(Subcommand)]
+enum DriverSubject {
+    Ours(OurSubject),
+}
+
+/// One of the drivers here, in this process.
+#[derive(Args)]
+struct OurSubject {
+    /// Which; `rings` is our initialization and our rings alone, which do what no driver of a device type does.
+    #[arg(value_parser = OURS.to_vec())]
+    driver: String,
+    /// Only scenarios of this name. `*` stands for anything. May be given more than once.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Let it break a clause, to see the rules catch it: `conform driver --list` names the mutants. `*` stands for anything.
+    #[arg(long, value_name = "NAME", conflicts_with = "scenario")]
+    mutant: Option<String>,
+}
+
+/// Watches the driver.
+pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    let Arguments { subject, options } = arguments;
+    let checks = options.select(rules().map(|rule| &rule.check))?;
+    let chosen: Vec<&'static Rule> = rules()
+        .filter(|rule| checks.iter().any(|check| check.name == rule.check.name))
+        .collect();
+    let mut screen = Screen::new(&options);
+    if options.list {
+        for rule in chosen {
+            screen.describe(&rule.check, rule.mutants.iter().map(|mutant| mutant.name))?;
+        }
+        return Ok(HOLDS);
+    }
+    let Some(DriverSubject::Ours(subject)) = subject else {
+        bail!("say which driver to check: `ringwright conform driver --help` lists the kinds");
+    };
+    let driver = subject.open()?;
+    let name = options.label.clone().unwrap_or_else(|| driver.name());
+    let bus = driver.bus().to_string();
+    screen.begin(&name, &checks)?;
+    let start = Instant::now();
+    let records = match &subject.mutant {
+        Some(wanted) => slip(&driver, &chosen, wanted, &subject.driver, &options)?,
+        None => watch(
+            &driver,
+            &chosen,
+            &subject.scenarios()?,
+            options.deadline(),
+            |_, _| {},
+        ),
+    };
+    records.iter().try_for_each(|record| screen.tell(record))?;
+    conclude(
+        Report::new(name, bus, Side::Driver, &records),
+        start,
+        &options,
+        &mut screen,
+    )
+}
+
+impl OurSubject {
+    fn open(&self) -> anyhow::Result<Arc<dyn Driver>> {
+        let driver = ours(&self.driver).ok_or_else(|| anyhow!("there is no {} driver here", self.driver))?;
+        Ok(Arc::new(driver))
+    }
+
+    fn scenarios(&self) -> anyhow::Result<Vec<&'static Scenario>> {
+        let wanted = |scenario: &&Scenario| {
+            let named = self.scenario.iter().any(|pattern| fits(pattern, scenario.name));
+            named || self.scenario.is_empty()
+        };
+        let chosen: Vec<_> = SCENARIOS.iter().filter(wanted).collect();
+        if chosen.is_empty() {
+            let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+            bail!("no scenario is called so; there are {}", names.join(", "));
+        }
+        Ok(chosen)
+    }
+}
+
+/// The driver meets the device once, as the mutant that `pattern` means.
+fn slip(
+    driver: &Arc<dyn Driver>,
+    rules: &[&'static Rule],
+    pattern: &str,
+    name: &str,
+    options: &Options,
+) -> anyhow::Result<Vec<Record>> {
+    let mutant = find_mutant(pattern)?;
+    if mutant.driver != name {
+        bail!("the mutant `{}` is the driver `{}`", mutant.name, mutant.driver);
+    }
+    let scenario = scenario(mutant.scenario).ok_or_else(|| anyhow!("no scenario {}", mutant.scenario))?;
+    let start = Instant::now();
+    let seen = meet(driver, rules, scenario, &mutant.slip, options.deadline());
+    let record = |(rule, watch): (&'static Rule, _)| Record {
+        check: &rule.check,
+        verdict: rule.verdict(&watch),
+        trace: seen.trace.clone(),
+        took: start.elapsed(),
+    };
+    Ok(seen.watches.into_iter().map(record).collect())
+}
+
+/// The one mutant that `pattern` means.
+fn find_mutant(pattern: &str) -> anyhow::Result<&'static Mutant> {
+    let all = rules().flat_map(|rule| rule.mutants);
+    let found: Vec<_> = all.filter(|mutant| fits(pattern, mutant.name)).collect();
+    match found[..] {
+        [one] => Ok(one),
+        [] => bail!("there is no mutant `{pattern}`: `ringwright conform driver --list` names them"),
+        _ => {
+            let names: Vec<_> = found.iter().map(|mutant| mutant.name).collect();
+            bail!(
+                "{} mutants are called `{pattern}`: {}",
+                found.len(),
+                names.join("; ")
+            )
+        }
+    }
+}
