@@ -1,6 +1,6 @@
 //! What is looked at in every guest, and what there has to be.
 
-use super::cells::Cell;
+use super::cells::{Cell, Engine};
 use super::disks::GROWN_BYTES;
 
 /// Checks of one subject.
@@ -163,6 +163,8 @@ pub fn expected(cell: &Cell, section: &str, check: &str) -> Option<String> {
         ("sysfs", "serial") => "main",
         ("sysfs", "logical and physical block") => "512 4096",
         ("sysfs", "min and opt I/O, alignment") => "8192 65536 0",
+        // Later kernels make it a physical block at least.
+        ("sysfs", "discard max and granularity") if cell.engine == Engine::Uml("6.1") => "536870912 512",
         ("sysfs", "discard max and granularity") => "536870912 4096",
         ("sysfs", "write zeroes max") => "536870912",
         ("sysfs", "read-only") => "0",

@@ -90,8 +90,8 @@ errors() { # what the kernel has said of failed requests of disk $name
     dmesg | grep -v RINGWRIGHT | grep -e "error, dev $name" -e "$name: .*error" | tail -n 1
 }
 
-content() { # checksum of $1 MiB of $dev
-    dd if="$dev" bs=1M count="$1" iflag=direct 2>/dev/null | md5sum | cut -d' ' -f1
+content() { # checrc32 of $1 MiB of $dev, and their length; an md5sum takes ten times as long
+    dd if="$dev" bs=1M count="$1" iflag=direct 2>/dev/null | crc32
 }
 
 zero() { # of $dev, MiB $1 to $1 + 4 are zeroes

@@ -27,16 +27,16 @@ pub struct Host {
     pub findings: Findings,
     /// What was so earlier, by a name.
     noted: HashMap<String, u64>,
-    /// Checksums, by a name.
+    /// Checrc32s, by a name.
     sums: HashMap<String, String>,
     servers: Vec<Server>,
     killer: Option<Killer>,
 }
 
 impl Host {
-    /// Before the guest starts: its disks' images are in `folder`.
-    pub fn new(cell: Cell, folder: &Path, peers: &Path) -> Result<Self> {
-        let mut host = Self {
+    /// For a guest whose disks' images are in `folder`.
+    pub fn new(cell: Cell, folder: &Path, peers: &Path) -> Self {
+        Self {
             cell,
             folder: folder.into(),
             peers: peers.into(),
@@ -45,18 +45,22 @@ impl Host {
             sums: HashMap::new(),
             servers: Vec::new(),
             killer: None,
-        };
+        }
+    }
+
+    /// Before the guest starts: what the images hold is noted, and those that need one get a server.
+    pub fn prepare(&mut self) -> Result<()> {
         for image in ["locked.img", "base.img"] {
-            if host.image(image).exists() {
-                host.sums.insert(image.into(), host.sum(image, None)?);
+            if self.image(image).exists() {
+                self.sums.insert(image.into(), self.sum(image, None)?);
             }
         }
         for name in ["nbd-qemu", "nbd-nbdkit"] {
-            if host.image(&format!("{name}.img")).exists() {
-                host.servers.push(Server::start(name, folder, peers)?);
+            if self.image(&format!("{name}.img")).exists() {
+                self.servers.push(Server::start(name, &self.folder, &self.peers)?);
             }
         }
-        Ok(host)
+        Ok(())
     }
 
     /// What a line of the guest's says.
@@ -257,18 +261,17 @@ impl Host {
         let mut file = File::open(self.image(image))?;
         let bytes = bytes.unwrap_or(file.seek(SeekFrom::End(0))?);
         file.rewind()?;
-        let mut md5sum = Command::new(self.peers.join("guest/x86_64/busybox"));
-        let mut md5sum = md5sum
-            .arg("md5sum")
+        let mut crc32 = Command::new(self.peers.join("guest/x86_64/busybox"));
+        let mut crc32 = crc32
+            .arg("crc32")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut input = md5sum.stdin.take().context("no input")?;
+        let mut input = crc32.stdin.take().context("no input")?;
         std::io::copy(&mut file.take(bytes), &mut input)?;
         drop(input);
-        let sum = md5sum.wait_with_output()?;
-        let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
-        Ok(sum.split(' ').next().unwrap_or_default().to_owned())
+        let sum = crc32.wait_with_output()?;
+        Ok(String::from_utf8_lossy(&sum.stdout).trim().to_owned())
     }
 
     fn image(&self, name: &str) -> PathBuf {

@@ -158,16 +158,27 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Lets the guest use the disks. What goes wrong on the way is a finding, unless somebody wants all this to end.
     fn run(&self) -> Result<Findings> {
-        let sections = self.options.sections();
         let folder = tempfile::Builder::new().prefix("ringwright-matrix-").tempdir()?;
-        let names: Vec<_> = sections
-            .iter()
-            .map(|section| section.name)
+        let mut host = Host::new(self.cell, folder.path(), self.peers);
+        let used = self.use_disks(&mut host, folder.path());
+        self.interrupted.check()?;
+        if let Err(error) = used {
+            host.findings.hold(GUEST, "end", false, format!("{error:#}"));
+        }
+        let mut findings = std::mem::take(&mut host.findings);
+        findings.complete(&self.cell, &self.options.sections());
+        Ok(findings)
+    }
+
+    fn use_disks(&self, host: &mut Host, folder: &Path) -> Result<()> {
+        let sections = self.options.sections();
+        let names = sections.iter().map(|section| section.name);
+        let names: Vec<_> = names
             .filter(|name| *name != GUEST && self.cell.leaves_out(name).is_none())
             .collect();
-        let disks = disks::make(&self.cell, &names, folder.path(), self.peers)?;
-        let initrd = initramfs::build(self.cell.engine, folder.path(), self.peers)?;
-        let mut host = Host::new(self.cell, folder.path(), self.peers)?;
+        let disks = disks::make(&self.cell, &names, folder, self.peers)?;
+        let initrd = initramfs::build(self.cell.engine, folder, self.peers)?;
+        host.prepare()?;
         // The embedded machine interprets every instruction.
         let megabytes = if self.cell.engine == Engine::Machine {
             16
@@ -185,18 +196,12 @@ impl Attempt<'_> {
             disks: &disks,
             initrd: &initrd,
             append: &append,
-            folder: folder.path(),
+            folder,
             peers: self.peers,
             ringwright: self.ringwright,
         };
-        let attended = Guest::start(&setting).and_then(|guest| self.attend(guest, &mut host));
-        self.interrupted.check()?;
-        if let Err(error) = attended.and_then(|()| host.finish()) {
-            host.findings.hold(GUEST, "end", false, format!("{error:#}"));
-        }
-        let mut findings = std::mem::take(&mut host.findings);
-        findings.complete(&self.cell, &sections);
-        Ok(findings)
+        self.attend(Guest::start(&setting)?, host)?;
+        host.finish()
     }
 
     /// Listens to the guest until it has ended.
