@@ -81,6 +81,7 @@ impl Engine {
             format!("guest/{processor}/busybox"),
             format!("disk-tools/{processor}/fio"),
         ];
+        needed.extend(["qemu-img", "qemu-nbd", "nbdkit"].map(|program| format!("bin/{program}")));
         needed.extend(self.program().map(|program| format!("bin/{program}")));
         needed.into_iter().find(|part| !peers.join(part).exists())
     }
