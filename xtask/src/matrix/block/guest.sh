@@ -106,7 +106,7 @@ fill() { # MiB $1 to $1 + 4 of $dev
 # Random reads and writes of many sizes, several at a time, verified.
 mix() {
     t fio --name=mix --rw=randrw --rwmixread=40 --ioengine=libaio --direct=1 --iodepth=16 --verify=crc32c --verify_fatal=1 \
-        --thread --group_reporting --numjobs="$jobs" --output=/tmp/fio "$@" || { cat /tmp/fio; return 1; }
+        --thread --group_reporting --numjobs="$jobs" --output=/tmp/fio "$@" 2>&1 || { grep -e verify -e error /tmp/fio | tail -n 3; return 1; }
     grep -o 'WRITE: .*io=[^,]*' /tmp/fio | sed 's/.*io=//'
 }
 sizes=4k/40:8k/20:16k/15:32k/10:64k/10:256k/5

@@ -126,7 +126,11 @@ fn run_cells(peers: &Peers, options: &Options) -> Result<()> {
                     ringwright: &ringwright,
                     interrupted: &interrupted,
                 };
-                let findings = attempt.run()?;
+                let findings = attempt.run();
+                if interrupted.check().is_err() {
+                    break;
+                }
+                let findings = findings?;
                 for failure in findings.failures() {
                     eprintln!(
                         "  {}: {}: FAIL: {}",
@@ -138,11 +142,15 @@ fn run_cells(peers: &Peers, options: &Options) -> Result<()> {
         };
         rows.push(Row { cell, state });
     }
-    ensure!(!rows.is_empty(), "no cell has such a name");
+    if rows.is_empty() {
+        interrupted.check()?;
+        bail!("no cell has such a name");
+    }
     match options.json {
         true => table::print_json(&rows)?,
         false => table::print(&rows, &options.sections()),
     }
+    interrupted.check()?;
     table::verdict(&rows)
 }
 

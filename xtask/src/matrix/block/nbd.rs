@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -97,18 +97,18 @@ fn launch(name: &str, image: &Path, socket: &Path, log: &Path, peers: &Path) -> 
     Ok(process)
 }
 
-/// Kills a server again and again, each time after it was written to.
+/// Kills a server again and again, each time after it was written to. The server ends with this.
 pub struct Killer {
     stop: Arc<AtomicBool>,
-    kills: Arc<Mutex<u32>>,
-    thread: JoinHandle<Result<Server>>,
+    kills: Arc<AtomicU32>,
+    thread: Option<JoinHandle<Result<Server>>>,
 }
 
 impl Killer {
     /// Starts; when there were kills enough `enough` is called, once.
     pub fn start(mut server: Server, enough: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let kills = Arc::new(Mutex::new(0));
+        let kills = Arc::new(AtomicU32::new(0));
         let (stopped, counted) = (stop.clone(), kills.clone());
         let thread = thread::spawn(move || {
             for number in 0..KILLS {
@@ -127,18 +127,33 @@ impl Killer {
                 // Somewhere in the middle of what comes now.
                 thread::sleep(NAP * 7 * number);
                 server.restart()?;
-                *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                counted.fetch_add(1, Ordering::Relaxed);
             }
             enough()?;
             Ok(server)
         });
-        Self { stop, kills, thread }
+        Self {
+            stop,
+            kills,
+            thread: Some(thread),
+        }
     }
 
     /// Ends it. Gives the number of kills, and the server, which runs.
-    pub fn stop(self) -> Result<(u32, Server)> {
+    pub fn stop(mut self) -> Result<(u32, Server)> {
         self.stop.store(true, Ordering::Relaxed);
-        let server = self.thread.join().ok().context("the killer has panicked")??;
-        Ok((*self.kills.lock().unwrap_or_else(PoisonError::into_inner), server))
+        let thread = self.thread.take().context("it was stopped already")?;
+        let server = thread.join().ok().context("the killer has panicked")??;
+        Ok((self.kills.load(Ordering::Relaxed), server))
+    }
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Whatever became of it, the server has ended then.
+            let _ = thread.join();
+        }
     }
 }
