@@ -78,6 +78,11 @@ impl Channels {
         self.lock().subchannel(id).map(see)
     }
 
+    /// DIAGNOSE, with the 16 general registers as the guest has them.
+    pub fn diagnose(&self, registers: &mut [u64; 16]) {
+        self.lock().diagnose(registers);
+    }
+
     /// Waits until an interruption is pending, of any kind and any subchannel, and takes it as a processor does. `false`
     /// if none came within `timeout`.
     pub fn wait(&self, timeout: Duration) -> bool {
@@ -123,7 +128,7 @@ impl ChannelSubsystem for Channels {
     fn notify(&mut self, id: u32, data: u64, cookie: u64) -> Result<u64, TransportError> {
         let mut registers = [0; 16];
         registers[1..5].copy_from_slice(&[DIAGNOSE_NOTIFY, id.into(), data, cookie]);
-        self.lock().diagnose(&mut registers);
+        self.diagnose(&mut registers);
         Ok(registers[2])
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of devices, by the chapters of the document.
 
 mod basic;
+mod ccw;
 mod features;
 mod mmio;
 mod packed;
@@ -30,6 +31,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         packed::CHECKS,
         suspend::CHECKS,
         mmio::CHECKS,
+        ccw::CHECKS,
     ]
     .into_iter()
     .chain(pci::CHECKS)

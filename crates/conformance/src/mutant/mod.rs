@@ -4,6 +4,7 @@
 //! after the device has worked. What a check sees through it is what it would see of a device that is built wrong, and the
 //! device's code has no switch for it.
 
+mod channels;
 mod registers;
 mod transport;
 
@@ -13,11 +14,14 @@ use std::sync::Arc;
 use ringwright_driver::Interrupt;
 use ringwright_memory::{Memory, Width};
 use ringwright_ring::Layout;
+use ringwright_spec::ccw::channel::Irb;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature, split};
 
 use crate::raw::Capabilities;
 
+pub(crate) use channels::LensChannels;
+pub use channels::{Feigned, Program};
 pub(crate) use registers::LensRegisters;
 pub(crate) use transport::LensTransport;
 
@@ -77,6 +81,12 @@ pub struct Lens {
     pub read: Option<SeeRegister>,
     /// A register that is written; `None` if it does not reach the device.
     pub write: Option<HearRegister>,
+    /// A channel program that is started; how it ends if it does not reach the device.
+    pub command: Option<fn(&mut Program) -> Option<Feigned>>,
+    /// A channel program that has ended.
+    pub ended: Option<fn(&mut Program, &mut Irb)>,
+    /// Whether a hypercall with these general registers reaches the device.
+    pub diagnose: Option<fn(&[u64; 16]) -> bool>,
 }
 
 /// Offset and bytes of a write to the configuration space; whether it reaches the device.
@@ -123,6 +133,9 @@ impl Lens {
         write_config: None,
         read: None,
         write: None,
+        command: None,
+        ended: None,
+        diagnose: None,
     };
 }
 

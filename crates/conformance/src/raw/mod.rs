@@ -3,6 +3,7 @@
 //! The driver end of `ringwright_ring` cannot break a rule, and hides what the device writes. Here a check has the memory
 //! of the three parts in its hands. Integers are little-endian.
 
+mod ccw;
 mod packed;
 mod pci;
 mod split;
@@ -15,6 +16,7 @@ use ringwright_memory::{Area, Buffer};
 use ringwright_ring::Layout;
 use ringwright_spec::split::DescFlags;
 
+pub use ccw::{Diagnose, ProgramEnd, RawCcw};
 pub use packed::{Packed, PackedDesc};
 pub use pci::{Capabilities, Structure};
 pub use split::{Split, SplitDesc};

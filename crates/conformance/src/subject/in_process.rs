@@ -13,8 +13,8 @@ use ringwright_memory::{Area, Memory};
 use ringwright_spec::pci::CfgType;
 
 use super::{Bus, Made, Raw, RawPci, Specimen, Subject, SubjectError, Trace, Traced};
-use crate::mutant::{Lens, LensRegisters, LensTransport, Shadow};
-use crate::raw::Capabilities;
+use crate::mutant::{Lens, LensChannels, LensRegisters, LensTransport, Shadow};
+use crate::raw::{Capabilities, RawCcw};
 
 /// Bytes of memory for rings and buffers.
 const MEMORY: usize = 4 << 20;
@@ -156,12 +156,27 @@ impl InProcess {
         let id = channels.attach(device, options)?;
         let area: Arc<Area> = channels.area().clone();
         let memory = channels.memory().clone();
-        let transport = Ccw::probe(channels, id, &area, CcwOptions::default())?;
+        let diagnose = {
+            let (channels, lens) = (channels.clone(), self.lens);
+            move |registers: &mut [u64; 16]| {
+                if lens
+                    .and_then(|lens| lens.diagnose)
+                    .is_none_or(|hear| hear(registers))
+                {
+                    channels.diagnose(registers);
+                }
+            }
+        };
+        let channels = LensChannels::new(channels, self.lens, memory.clone());
+        let transport = Ccw::probe(channels.clone(), id, &area, CcwOptions::default())?;
         let transport = transport.ok_or(SubjectError::NoDevice(Bus::Ccw))?;
+        let raw = RawCcw::new(Box::new(channels), id, &area);
+        let raw = raw.map(|raw| raw.with_diagnose(Box::new(diagnose)));
+        let raw = raw.map_or(Raw::Nothing, Raw::Ccw);
         Ok(Specimen {
             transport: self.transport(transport, memory),
             area,
-            raw: Raw::Nothing,
+            raw,
             change,
             keep,
         })

@@ -2,6 +2,7 @@
 
 mod in_process;
 mod ours;
+mod qemu;
 mod server;
 mod trace;
 mod vhost_user;
@@ -16,8 +17,11 @@ use ringwright_driver::transport::pci::{Bar, Region};
 use ringwright_driver::{Transport, TransportError};
 use ringwright_memory::Area;
 
+use crate::raw::RawCcw;
+
 pub use in_process::InProcess;
 pub use ours::{Made, OURS, ours};
+pub use qemu::{QEMU, Qemu};
 pub use server::Server;
 pub use trace::{Trace, Traced};
 pub use vhost_user::VhostUser;
@@ -85,6 +89,8 @@ pub enum Raw {
     Mmio(Box<dyn Registers + Send>),
     /// Those of a PCI function.
     Pci(RawPci),
+    /// A subchannel, which takes programs.
+    Ccw(RawCcw),
 }
 
 /// A PCI function: its configuration space, and its BARs.
@@ -126,6 +132,9 @@ pub enum SubjectError {
         /// What it did instead.
         what: String,
     },
+    /// QEMU does not start, or has ended.
+    #[error(transparent)]
+    Qemu(#[from] ringwright_qtest::QtestError),
     /// There is no device.
     #[error("there is no virtio device on {0}")]
     NoDevice(Bus),

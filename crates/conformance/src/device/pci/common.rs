@@ -517,11 +517,12 @@ fn queue_size(probe: &mut Probe) -> Outcome {
             || format!("queue_size of virtqueue {queue} is {size}"),
         )?;
     }
-    for queue in [0x1fff, 0x7fff, 0xffff]
-        .into_iter()
-        .filter(|queue| *queue >= queues)
-    {
+    for queue in [queues, 0x101, 0x3ff, 0x1fff, 0xffff] {
         common.write16(QUEUE_SELECT, queue)?;
+        // Where it is not taken, the current queue_select is another.
+        if queue < queues || common.read16(QUEUE_SELECT)? != queue {
+            continue;
+        }
         let size = common.read16(QUEUE_SIZE)?;
         holds(
             size == 0,

@@ -5,6 +5,7 @@ use ringwright_spec::Features;
 use ringwright_spec::pci::common_cfg::{CONFIG_MSIX_VECTOR, QUEUE_MSIX_VECTOR, QUEUE_SELECT};
 use ringwright_spec::pci::header::{self, msix, status};
 use ringwright_spec::pci::{CfgType, Isr, MSI_NO_VECTOR};
+use ringwright_spec::status::Status;
 
 use crate::check::{Check, Ended, Outcome};
 use crate::live::Live;
@@ -276,7 +277,13 @@ fn disturb(probe: &mut Probe, live: &mut Live) -> Outcome {
         let index = ring.available_index();
         ring.set_available_index(index.wrapping_add(size + 1));
     }
-    probe.notify(live.queue())
+    probe.notify(live.queue())?;
+    match probe.wait(|probe| Ok(probe.status()?.contains(Status::DEVICE_NEEDS_RESET)))? {
+        true => Ok(()),
+        false => Err(Ended::Inconclusive(
+            "nothing makes the device send a configuration change notification".into(),
+        )),
+    }
 }
 
 fn isr(probe: &mut Probe) -> Outcome {
