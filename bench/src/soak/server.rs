@@ -17,6 +17,8 @@ use crate::model::Random;
 /// How long a process lives, in milliseconds.
 const LEAST: u64 = 50;
 const MOST: u64 = 500;
+/// How long a disk may take to be written to again.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One process after the other, the last of which stays.
 pub struct Server {
@@ -53,7 +55,8 @@ impl Server {
         })
     }
 
-    /// Kills the process, and starts another one, `kills` times from now on.
+    /// Kills the process, and starts another one, `kills` times from now on. One lives for 50 to 500 milliseconds from the
+    /// moment on in which the disk is written to again.
     pub fn kill_again_and_again(&self, kills: u32, seed: u64) {
         let shared = self.shared.clone();
         shared.killing.store(true, SeqCst);
@@ -63,7 +66,7 @@ impl Server {
             while outcome.is_ok() && shared.killing.load(SeqCst) && shared.kills.load(SeqCst) < kills {
                 // Not to be woken up: the time is what it is all about.
                 thread::sleep(Duration::from_millis(LEAST + random.below(MOST - LEAST + 1)));
-                outcome = shared.replace();
+                outcome = shared.replace().and_then(|()| shared.wait_for_work());
                 shared.kills.fetch_add(1, SeqCst);
             }
             shared.killing.store(false, SeqCst);
@@ -146,6 +149,24 @@ impl Shared {
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null());
         *process = Some(Ended(command.spawn().context("starting a server")?));
+        Ok(())
+    }
+
+    /// Waits until the image has been written to twice: the first time may be the last write of the process that was killed.
+    fn wait_for_work(&self) -> Result<()> {
+        let modified = || std::fs::metadata(&self.image)?.modified();
+        let deadline = Instant::now() + PATIENCE;
+        let (mut last, mut writes) = (modified()?, 0);
+        while writes < 2 && self.killing.load(SeqCst) {
+            if Instant::now() > deadline {
+                bail!("nothing is written to the disk after a server was killed");
+            }
+            // Nobody tells of it.
+            thread::sleep(Duration::from_millis(2));
+            let now = modified()?;
+            writes += u32::from(now != last);
+            last = now;
+        }
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::program;
 use crate::setup::{self, Scope};
 
-/// Kills through our front-end for each one through QEMU, where a guest on an emulated processor has to keep up.
+/// Kills through our front-end for each one through QEMU in a short run, where a guest on an emulated processor has to keep up.
 const KILLS_PER_GUEST_KILL: u32 = 10;
 /// Kills through our front-end for each move of a guest.
 const KILLS_PER_MOVE: u32 = 250;
@@ -19,9 +19,12 @@ const KILLS_PER_MOVE: u32 = 250;
 /// The command line of `cargo xtask soak block`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How often to kill the server with our front-end, over all formats of virtqueues; a tenth as often with QEMU.
+    /// How often to kill the server with our front-end, and as often with QEMU, over all formats of virtqueues.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
+    /// Spare QEMU most of the kills.
+    #[arg(long)]
+    short: bool,
     /// Number of the sequence of requests, and of the times between kills.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -38,6 +41,7 @@ impl Args {
     pub fn short() -> Self {
         Self {
             kills: 80,
+            short: true,
             seed: 1,
             only: None,
             json: false,
@@ -80,10 +84,11 @@ impl Load {
     }
 
     /// How often to kill, or move, in each format.
-    fn times(self, kills: u32) -> u32 {
+    fn times(self, args: &Args) -> u32 {
+        let kills = args.kills;
         let all = match self {
-            Self::Frontend => kills,
-            Self::Guest => kills.div_ceil(KILLS_PER_GUEST_KILL),
+            Self::Guest if args.short => kills.div_ceil(KILLS_PER_GUEST_KILL),
+            Self::Frontend | Self::Guest => kills,
             Self::Migration => kills.div_ceil(KILLS_PER_MOVE),
         };
         all.div_ceil(self.formats().len() as u32)
@@ -99,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
     for load in loads.filter(|load| args.only.is_none_or(|only| only == *load)) {
         for format in load.formats() {
             let name = [&[load.name()], *format].concat().join(" ");
-            eprintln!("{name}: {} times", load.times(args.kills));
+            eprintln!("{name}: {} times", load.times(args));
             let mut record = one(&client, &server, args, load, format)
                 .with_context(|| format!("{name}, --seed {}", args.seed))?;
             if let Some(fields) = record.as_object_mut() {
@@ -124,7 +129,7 @@ fn one(client: &Path, server: &Path, args: &Args, load: Load, format: &[&str]) -
     command.arg(load.name()).args(format);
     command.arg("--server").arg(server);
     command.arg("--folder").arg(folder.path());
-    command.args(["--kills", &load.times(args.kills).to_string()]);
+    command.args(["--kills", &load.times(args).to_string()]);
     command.args(["--seed", &args.seed.to_string()]);
     if load != Load::Frontend {
         let peers = setup::peers(Scope::Engines)?;
