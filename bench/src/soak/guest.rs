@@ -64,7 +64,7 @@ pub fn moved(args: &Args) -> Result<Value> {
     let begin = |number: u32| -> Result<_> {
         let socket = folder.join(format!("disk-{number}.sock"));
         // For a moment there are two, of which one serves a guest that has stopped.
-        let options = vec!["--locking", "off"];
+        let options = ["--locking", "off"].map(String::from).to_vec();
         let server = Server::start(&common.server, &image, socket.clone(), options)?;
         drop(server.connect(PATIENCE)?);
         Ok((server, socket))

@@ -3,11 +3,16 @@
 
 #![forbid(unsafe_code)]
 
+mod fault;
 mod guest;
 mod load;
 mod machine;
 mod model;
+mod power;
 mod server;
+mod store;
+mod trouble;
+mod zoned;
 
 use std::path::PathBuf;
 
@@ -22,6 +27,12 @@ const QUEUES: u16 = 2;
 enum Load {
     /// Through our own front-end and driver.
     Frontend(load::Args),
+    /// Through these, on a zoned disk.
+    Zoned(zoned::Args),
+    /// Through these, on storage that is at fault now and then.
+    Fault(fault::Args),
+    /// Through these, on storage that loses power.
+    Power(power::Args),
     /// Through QEMU, by Linux.
     Guest(guest::Args),
     /// Through QEMU, by Linux, which moves from one QEMU and server to others.
@@ -51,6 +62,9 @@ struct Common {
 fn main() -> Result<()> {
     let record = match Load::parse() {
         Load::Frontend(args) => load::run(&args)?,
+        Load::Zoned(args) => zoned::run(&args)?,
+        Load::Fault(args) => fault::run(&args)?,
+        Load::Power(args) => power::run(&args)?,
         Load::Guest(args) => guest::killed(&args)?,
         Load::Migration(args) => guest::moved(&args)?,
     };

@@ -30,7 +30,7 @@ struct Shared {
     program: PathBuf,
     image: PathBuf,
     socket: PathBuf,
-    options: Vec<&'static str>,
+    options: Vec<String>,
     process: Mutex<Option<Ended>>,
     kills: AtomicU32,
     killing: AtomicBool,
@@ -38,7 +38,7 @@ struct Shared {
 
 impl Server {
     /// Starts `program` on `image`, with more options.
-    pub fn start(program: &Path, image: &Path, socket: PathBuf, options: Vec<&'static str>) -> Result<Self> {
+    pub fn start(program: &Path, image: &Path, socket: PathBuf, options: Vec<String>) -> Result<Self> {
         let shared = Shared {
             program: program.into(),
             image: image.into(),
@@ -97,6 +97,29 @@ impl Server {
                 Err(_) => thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// Kills the process once, and starts another one.
+    pub fn kill_once(&self) -> Result<()> {
+        self.shared.replace()?;
+        self.shared.kills.fetch_add(1, SeqCst);
+        Ok(())
+    }
+
+    /// The process is to die, and nothing else happens until it has, but what `meanwhile` does.
+    pub fn power_off(&self, meanwhile: impl FnOnce()) {
+        let mut process = self.shared.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ended(child)) = &mut *process {
+            // Fails only if it is dead already.
+            let _ = child.kill();
+        }
+        meanwhile();
+        *process = None;
+    }
+
+    /// Starts a process, if there is none; else kills that first.
+    pub fn start_again(&self) -> Result<()> {
+        self.shared.replace()
     }
 
     /// Kills the last process, and says how many were before it.

@@ -124,6 +124,8 @@ pub struct Frontend {
     in_flight: Option<InFlight>,
     /// Whether the back-end is to log what it writes.
     logging: bool,
+    /// What the driver has written to the configuration space in this session, and where, the newest last.
+    config_written: Vec<(usize, Vec<u8>)>,
 }
 
 impl Frontend {
@@ -166,6 +168,7 @@ impl Frontend {
             area,
             in_flight: None,
             logging: false,
+            config_written: Vec::new(),
         })
     }
 
@@ -315,6 +318,20 @@ impl Frontend {
         }
         interrupt.config |= std::mem::take(&mut self.dialogue.config_changed);
         Ok(interrupt)
+    }
+
+    /// Writes to the configuration space.
+    fn tell_config(&mut self, offset: usize, data: &[u8]) -> Result<(), FrontendError> {
+        for (start, chunk) in (offset..).step_by(CONFIG_CHUNK).zip(data.chunks(CONFIG_CHUNK)) {
+            let head = Config {
+                offset: start as u32,
+                size: chunk.len() as u32,
+                flags: Config::WRITABLE,
+            };
+            let payload = [head.as_bytes(), chunk].concat();
+            self.dialogue.tell(Request::SET_CONFIG, payload.as_slice(), &[])?;
+        }
+        Ok(())
     }
 
     /// Reads from the configuration space. QEMU's back-ends ignore where a read begins and always give the start of the

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use common::raw::Raw;
 use common::*;
 use ringwright_device::{Context, Description, Device, DeviceError, QueueDescription, Session, Worker};
-use ringwright_driver::block::{Block, Request as BlockRequest};
+use ringwright_driver::block::{Block, CacheMode, Request as BlockRequest};
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::{Options, Transport};
 use ringwright_ring::InflightRegion;
@@ -161,11 +161,19 @@ fn a_disk_goes_on_with_another_process() {
         let frontend = server.frontend(BLOCK);
         let area = frontend.area().clone();
         let mut disk = Block::new(frontend, &area, 2, accepting(format)).unwrap();
-        for queue in [0, 1, 0] {
+        for (queue, mode) in [
+            (0, CacheMode::WriteBack),
+            (1, CacheMode::WriteThrough),
+            (0, CacheMode::WriteThrough),
+            (1, CacheMode::WriteBack),
+        ] {
             check_disk(&mut disk, queue, 0, 100);
+            assert!(disk.set_cache_mode(mode).unwrap());
             server = Server::start(memory_disk(1, 2));
             let stream = server.stream();
             disk.session().transport().reconnect(stream).unwrap();
+            // The driver has switched it, and knows nothing of another process.
+            assert_eq!(disk.cache_mode().unwrap(), mode);
         }
         // Another memory disk is empty, which shows who answers.
         let found = perform(

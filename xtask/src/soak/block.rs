@@ -1,5 +1,5 @@
 //! `cargo xtask soak block`: the disk of `ringwright serve block`, whose process is killed by SIGKILL every 50 to 500
-//! milliseconds under a verifying load; and a guest that moves under such a load.
+//! milliseconds under a verifying load; a guest that moves under such a load; and storage that fails and loses power under it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,8 +13,12 @@ use crate::setup::{self, Scope};
 
 /// Kills through our front-end for each one through QEMU in a short run, where a guest on an emulated processor has to keep up.
 const KILLS_PER_GUEST_KILL: u32 = 10;
+/// Kills through our front-end for each of a zoned disk's server.
+const KILLS_PER_ZONED_KILL: u32 = 2;
 /// Kills through our front-end for each move of a guest.
 const KILLS_PER_MOVE: u32 = 250;
+/// Kills through our front-end for each on storage that is at fault, and for each loss of power.
+const KILLS_PER_FAULT: u32 = 10;
 
 /// The command line of `cargo xtask soak block`.
 #[derive(clap::Args)]
@@ -53,20 +57,36 @@ impl Args {
 enum Load {
     /// Through our own front-end and driver, with the server killed.
     Frontend,
+    /// Through these, on a zoned disk.
+    Zoned,
     /// Through QEMU, by Linux, with the server killed.
     Guest,
     /// Through QEMU, by Linux, which moves between two servers.
     Migration,
+    /// Through our own front-end and driver, on storage that is at fault now and then.
+    Fault,
+    /// Through these, on storage that loses power.
+    Power,
 }
 
 impl Load {
-    const ALL: [Self; 3] = [Self::Frontend, Self::Guest, Self::Migration];
+    const ALL: [Self; 6] = [
+        Self::Frontend,
+        Self::Zoned,
+        Self::Guest,
+        Self::Migration,
+        Self::Fault,
+        Self::Power,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Frontend => "frontend",
+            Self::Zoned => "zoned",
             Self::Guest => "guest",
             Self::Migration => "migration",
+            Self::Fault => "fault",
+            Self::Power => "power",
         }
     }
 
@@ -79,7 +99,15 @@ impl Load {
                 &["--packed", "--direct"],
                 &["--packed", "--in-order"],
             ],
-            Self::Guest | Self::Migration => &[&[], &["--packed"]],
+            Self::Zoned | Self::Guest | Self::Migration => &[&[], &["--packed"]],
+            Self::Fault => &[
+                &["full"],
+                &["full", "--packed"],
+                &["errors"],
+                &["errors", "--packed"],
+                &["vanishing"],
+            ],
+            Self::Power => &[&[], &["--direct"], &["--packed", "--direct"], &["--qcow2"]],
         }
     }
 
@@ -89,7 +117,9 @@ impl Load {
         let all = match self {
             Self::Guest if args.short => kills.div_ceil(KILLS_PER_GUEST_KILL),
             Self::Frontend | Self::Guest => kills,
+            Self::Zoned => kills.div_ceil(KILLS_PER_ZONED_KILL),
             Self::Migration => kills.div_ceil(KILLS_PER_MOVE),
+            Self::Fault | Self::Power => kills.div_ceil(KILLS_PER_FAULT),
         };
         all.div_ceil(self.formats().len() as u32)
     }
@@ -125,19 +155,30 @@ pub fn run(args: &Args) -> Result<()> {
 /// Runs one load on one format.
 fn one(client: &Path, server: &Path, args: &Args, load: Load, format: &[&str]) -> Result<Value> {
     let folder = tempfile::tempdir()?;
-    let mut command = Command::new(client);
+    let mut command = match load {
+        Load::Fault | Load::Power => mounting(client),
+        Load::Frontend | Load::Zoned | Load::Guest | Load::Migration => Command::new(client),
+    };
     command.arg(load.name()).args(format);
     command.arg("--server").arg(server);
     command.arg("--folder").arg(folder.path());
     command.args(["--kills", &load.times(args).to_string()]);
     command.args(["--seed", &args.seed.to_string()]);
-    if load != Load::Frontend {
+    if !matches!(load, Load::Frontend | Load::Zoned) {
         let peers = setup::peers(Scope::Engines)?;
-        let file = |path: &str| peers.folder().join(path);
-        command.arg("--qemu").arg(file("bin/qemu-system-x86_64"));
-        command.arg("--kernel").arg(file("kernels/x86_64/vmlinuz"));
-        command.arg("--modules").arg(file("kernels/x86_64/modules"));
-        command.arg("--busybox").arg(file("guest/x86_64/busybox"));
+        let parts: &[(&str, &str)] = match load {
+            Load::Fault => &[("--qemu-nbd", "bin/qemu-nbd")],
+            Load::Power => &[("--qemu-img", "bin/qemu-img")],
+            _ => &[
+                ("--qemu", "bin/qemu-system-x86_64"),
+                ("--kernel", "kernels/x86_64/vmlinuz"),
+                ("--modules", "kernels/x86_64/modules"),
+                ("--busybox", "guest/x86_64/busybox"),
+            ],
+        };
+        for (option, file) in parts {
+            command.arg(option).arg(peers.folder().join(file));
+        }
     }
     let output = command
         .stdin(Stdio::null())
@@ -148,6 +189,16 @@ fn one(client: &Path, server: &Path, args: &Args, load: Load, format: &[&str]) -
         bail!("the load ended with {}", output.status);
     }
     serde_json::from_slice(&output.stdout).context("what the load says")
+}
+
+/// A program that may mount file systems, which nobody else sees.
+fn mounting(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--mount", "--"]).arg(program);
+    command
 }
 
 /// What happened, in words.

@@ -54,6 +54,10 @@ impl Frontend {
             self.dialogue
                 .tell(Request::SET_STATUS, &u64::from(self.status.0), &[])?;
         }
+        // What the driver has switched there is as it was before anything goes on.
+        for (offset, data) in self.config_written.clone() {
+            self.tell_config(offset, &data)?;
+        }
         for index in 0..self.queues() {
             self.set_up_again(index)?;
         }

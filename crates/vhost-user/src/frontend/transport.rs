@@ -8,9 +8,8 @@ use ringwright_ring::Layout;
 use ringwright_spec::Features;
 use ringwright_spec::status::Status;
 
-use super::{CONFIG_CHUNK, Frontend, FrontendError};
-use crate::message::{Config, LOG_ALL, PROTOCOL_FEATURES, ProtocolFeatures, Request};
-use zerocopy::IntoBytes;
+use super::{Frontend, FrontendError};
+use crate::message::{LOG_ALL, PROTOCOL_FEATURES, ProtocolFeatures, Request};
 
 impl Transport for Frontend {
     fn device_id(&self) -> u32 {
@@ -46,6 +45,7 @@ impl Transport for Frontend {
             self.stop_all()?;
             self.in_flight = None;
             self.logging = false;
+            self.config_written.clear();
         }
         if self.protocol.contains(ProtocolFeatures::STATUS) {
             self.dialogue
@@ -101,18 +101,10 @@ impl Transport for Frontend {
 
     fn write_config(&mut self, offset: usize, _width: Width, data: &[u8]) -> Result<(), TransportError> {
         self.need_config(offset, data.len())?;
-        for (start, chunk) in (offset..).step_by(CONFIG_CHUNK).zip(data.chunks(CONFIG_CHUNK)) {
-            let head = Config {
-                offset: start as u32,
-                size: chunk.len() as u32,
-                flags: Config::WRITABLE,
-            };
-            self.dialogue.tell(
-                Request::SET_CONFIG,
-                [head.as_bytes(), chunk].concat().as_slice(),
-                &[],
-            )?;
-        }
+        self.tell_config(offset, data)?;
+        let written = &mut self.config_written;
+        written.retain(|(place, older)| (*place, older.len()) != (offset, data.len()));
+        written.push((offset, data.to_vec()));
         Ok(())
     }
 

@@ -223,11 +223,15 @@ impl Blocking for Content {
                 false
             }
         };
-        match stable {
-            // The first writes what is only in our memory yet, the second makes it stable.
-            true => self.shared(|image| image.flush().and_then(|()| image.sync())),
-            false => Ok(()),
-        }
+        self.shared(|image| {
+            // Where things are in the image is only in our memory yet. What is completed has to be there for the process after
+            // this one, however this one ends.
+            image.flush()?;
+            match stable {
+                true => image.sync(),
+                false => Ok(()),
+            }
+        })
     }
 }
 

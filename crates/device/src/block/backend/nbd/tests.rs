@@ -392,6 +392,67 @@ fn replies_that_come_together_each_go_to_their_place() {
     server.join().unwrap();
 }
 
+/// On each connection a command is sent anew, so that an answer to it is none before that.
+#[test]
+fn an_answer_to_what_was_sent_on_an_earlier_connection_is_none() {
+    const LONG: usize = MIB;
+    let place = Place::new();
+    let listener = UnixListener::bind(place.path("socket")).unwrap();
+    let server = thread::spawn(move || {
+        let take = |stream: &mut UnixStream| {
+            let mut command = [0; 28];
+            stream.read_exact(&mut command).unwrap();
+            let length = u32::from_be_bytes(command[24..].try_into().unwrap());
+            let mut data = vec![0; length as usize];
+            stream.read_exact(&mut data).unwrap();
+            (command, data[0])
+        };
+        // Both commands come, and no answer goes.
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let (first, second) = (take(&mut stream), take(&mut stream));
+        drop(stream);
+        // The first one's data are more than fit into the socket, so that the second one was not sent again yet.
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let mut begun = [0; 28];
+        stream.read_exact(&mut begun).unwrap();
+        assert_eq!(begun[8..16], first.0[8..16]);
+        let answer = |command: &[u8; 28]| [&[0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0], &command[8..16]].concat();
+        stream.write_all(&answer(&second.0)).unwrap();
+        // The client leaves: it reads no further, and neither does it send the rest.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(rest.len() < LONG, "{}", rest.len());
+        drop(stream);
+        // Each comes once.
+        let (mut stream, _) = listener.accept().unwrap();
+        export(&mut stream, SIZE as u64);
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            let (command, byte) = take(&mut stream);
+            found.push(byte);
+            stream.write_all(&answer(&command)).unwrap();
+        }
+        found.sort_unstable();
+        let mut command = [0; 28];
+        stream.read_exact(&mut command).unwrap();
+        // The client takes its leave, and nothing else.
+        (found, command[7])
+    });
+    let mut bench = bench(place.connect(options(DEADLINE)));
+    let mut queue = bench.start(0, 128);
+    for byte in [1, 2] {
+        queue.add(&[&head(ReqType::OUT, 0), &vec![byte; LONG]], &[1]);
+    }
+    queue.publish();
+    for _ in 0..2 {
+        assert_eq!(parts(queue.wait()).0, Status::OK);
+    }
+    drop((queue, bench));
+    assert_eq!(server.join().unwrap(), (vec![1, 2], 2));
+}
+
 #[test]
 fn what_the_server_cannot_do_fails_and_only_that() {
     let place = Place::new();
