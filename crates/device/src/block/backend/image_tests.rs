@@ -87,6 +87,39 @@ fn whole(queue: &mut Queue, size: usize) -> Vec<u8> {
         .collect()
 }
 
+/// Whoever takes the place of a server that is killed finds all that was completed, flushed or not.
+#[test]
+fn what_is_completed_is_in_the_file() {
+    let Some(folder) = Folder::new() else { return };
+    let image = folder.path("image");
+    folder.img(&["create", "-q", "-f", "qcow2", &image, "8M"]);
+    let mut bench = bench(Image::open(&image, options(ImageFormat::Qcow2, false)).unwrap());
+    let mut queue = bench.start(0, 128);
+    let mut expected = vec![0; SIZE];
+    let mut check = |expected: &[u8]| {
+        let copy = folder.path("copy");
+        fs::copy(&image, &copy).unwrap();
+        folder.img(&["check", "-f", "qcow2", &copy]);
+        assert!(folder.content(&copy, "qcow2") == expected);
+    };
+    for (sector, length) in [(1, 512), (1000, 65536), (9000, 4096)] {
+        let data = pattern(length, sector);
+        expected[sector * 512..][..length].copy_from_slice(&data);
+        assert_eq!(write(&mut queue, sector as u64, &data), Status::OK);
+        check(&expected);
+    }
+    for unmap in [0, 1] {
+        let zeroes = ranges(&[(1000 + 64 * u64::from(unmap), 64, unmap)]);
+        assert_eq!(
+            request(&mut queue, ReqType::WRITE_ZEROES, 0, &zeroes, 0).0,
+            Status::OK
+        );
+        expected[(1000 + 64 * unmap as usize) * 512..][..64 * 512].fill(0);
+        check(&expected);
+    }
+    drop((queue, bench));
+}
+
 #[test]
 fn a_qcow2_image_over_a_raw_one_is_read_and_written_as_by_qemu() {
     let Some(folder) = Folder::new() else { return };
