@@ -2,7 +2,7 @@
 //! twice, and a write not find the write pointer behind itself. A zone that is full is looked at as a whole: its write
 //! pointer is behind what came back, and every sector has the stamp of the request that was told to have gone there.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ringwright_driver::block::{Block, BlockError, Completion, Request, read_report};

@@ -81,6 +81,12 @@ impl Virtqueue {
         }
     }
 
+    /// Whether the next chain was taken before, by a device in another process, which has not given it back: what is asked for
+    /// in it may have been done.
+    pub fn repeats(&self) -> bool {
+        self.ring.repeats()
+    }
+
     /// Gives a chain back to the driver, `written` bytes of its device-writable part written from its beginning
     /// (`dev:split:the-virtqueue-used-ring:02`).
     pub fn complete(&mut self, token: Token, written: u32) {

@@ -169,6 +169,12 @@ impl DeviceQueue {
         Ok(count)
     }
 
+    /// Whether the next buffer to be taken is one that a device end before this one had taken, as [`track`](Self::track) has
+    /// found.
+    pub fn repeats(&self) -> bool {
+        self.core.next_again().is_some()
+    }
+
     /// Whether the virtqueue at `layout` could be set up in `memory`: its parts are there, aligned and long enough.
     pub fn check(layout: &Layout, packed: bool, memory: &Memory) -> Result<(), SetupError> {
         layout.check(packed)?;

@@ -22,6 +22,9 @@ mod settings_tests;
 #[cfg(test)]
 mod tests;
 mod zone_file;
+mod zone_journal;
+#[cfg(test)]
+mod zone_journal_tests;
 mod zoned;
 #[cfg(test)]
 mod zoned_tests;
@@ -178,7 +181,7 @@ impl Block {
                 let (file, zones) = match &zoned.state {
                     None => (None, Zones::new(shape)),
                     Some(path) => {
-                        let (file, zones) = ZoneFile::open(path, shape)?;
+                        let (file, zones) = ZoneFile::open(path, shape, options.queues, options.queue_size)?;
                         (Some(file), zones)
                     }
                 };

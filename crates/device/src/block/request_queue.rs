@@ -11,7 +11,8 @@ use super::backend::{Backend, Lane, Request};
 use super::counters::{Counted, Counters, Tally};
 use super::flight::Flights;
 use super::request::{Failure, Outcome, Terms, Work, answer, data_of};
-use super::zoned::ZonedDisk;
+use super::zone_file;
+use super::zoned::{Given, ZonedDisk};
 use crate::{Context, DeviceError, Interest, Source, Virtqueue, Worker};
 
 /// The lane has completed something.
@@ -149,28 +150,54 @@ impl RequestQueue {
     #[cold]
     fn take_one_by_one(&mut self, queue: &mut Virtqueue) -> Result<(), DeviceError> {
         let memory = queue.memory().clone();
+        let repeated = queue.repeats();
+        if !repeated && let Some(zoned) = &self.zoned {
+            // What was completed before is published by now.
+            zoned.begin(self.index);
+        }
         while let Some(chain) = queue.pop() {
             let writable = chain.writable();
             let outcome = match data_of(writable) {
-                Some(to_driver) => self.perform(&chain, to_driver, &memory),
+                Some(to_driver) => self.perform(&chain, repeated, to_driver, &memory),
                 None => Ok(0),
             };
             let written = self.answer(writable, self.counted(&chain), outcome);
             let token = chain.into_token();
             queue.complete(token, written);
+            if repeated && !queue.repeats() {
+                // These are published before others are begun.
+                queue.revisit();
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Carries out one request, however long it takes. `to_driver` is its device-writable data.
-    fn perform(&mut self, chain: &Chain<'_>, to_driver: Slices<'_>, memory: &Arc<Memory>) -> Outcome {
+    /// Carries out one request, however long it takes. `to_driver` is its device-writable data; `repeated` says that it was in
+    /// flight when the process before this one ended.
+    fn perform(
+        &mut self,
+        chain: &Chain<'_>,
+        repeated: bool,
+        to_driver: Slices<'_>,
+        memory: &Arc<Memory>,
+    ) -> Outcome {
         let asked = self.terms.take_apart(chain.readable())?;
         let (lane, id) = (&mut self.lane, chain.id());
         let mut perform = |request: Request<'_>| carry_out(&mut **lane, id, &request, memory);
-        if let Some(zoned) = &self.zoned
-            && let Some(outcome) = zoned.carry_out(&self.terms, &asked, to_driver, &mut perform)
-        {
-            return outcome;
+        if let Some(zoned) = &self.zoned {
+            let given = Given {
+                terms: &self.terms,
+                asked,
+                chain: zone_file::Chain {
+                    queue: self.index,
+                    id,
+                    repeated,
+                },
+            };
+            if let Some(outcome) = zoned.carry_out(&given, to_driver, &mut perform) {
+                return outcome;
+            }
         }
         self.many.clear();
         match self.terms.understand(&asked, to_driver, &mut self.many)? {

@@ -1,7 +1,9 @@
 //! The requests of a zoned disk (section 5.2.6): what [`Zones`] admits is carried out on the content.
 //!
 //! They are carried out one after the other on each queue, because a write is where its zone's write pointer is only after
-//! the one before it. The zones are locked while they are looked at and changed, not while data are transferred.
+//! the one before it. The zones are locked while they are looked at and changed, not while data are transferred. What they
+//! become is written down before the data, with the request that it is for, so that none has its effect twice when another
+//! process is given it once more.
 
 use std::io;
 use std::ops::Range;
@@ -15,11 +17,20 @@ use zerocopy::IntoBytes;
 
 use super::backend::Request;
 use super::request::{Asked, Failure, Outcome, Terms};
-use super::zone_file::ZoneFile;
+use super::zone_file::{Chain, ZoneFile};
+use super::zone_journal::{Effect, Stage};
 use super::zones::{Piece, Shape, Zone, Zones};
 
 /// Carries a request to the backend out, however long that takes.
 pub(super) type Perform<'a> = dyn FnMut(Request<'_>) -> io::Result<()> + 'a;
+
+/// A request to a zoned disk.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub terms: &'a Terms,
+    pub asked: Asked<'a>,
+    pub chain: Chain,
+}
 
 /// The zones of a disk, shared by its queues.
 #[derive(Debug)]
@@ -45,35 +56,43 @@ impl ZonedDisk {
     pub fn put(&self, index: usize, zone: Zone) -> bool {
         let mut zones = self.zones();
         let done = zones.put(index, zone).is_some();
-        if let Err(error) = self.keep(&mut zones) {
+        let kept = match &self.file {
+            Some(file) if done => file.put_from_outside(index, zone),
+            _ => Ok(()),
+        };
+        zones.take_changed().for_each(drop);
+        if let Err(error) = kept {
             tracing::warn!(%error, "the state of zone {index} is not kept");
         }
         done
     }
 
-    fn zones(&self) -> MutexGuard<'_, Zones> {
+    /// The zones.
+    pub fn zones(&self) -> MutexGuard<'_, Zones> {
         self.zones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver has the answers to everything that was taken from `queue` before.
+    pub fn begin(&self, queue: u16) {
+        if let Some(file) = &self.file {
+            file.begin(queue);
+        }
     }
 
     /// Carries out a request; `None` if zones make no difference to it.
     pub fn carry_out(
         &self,
-        terms: &Terms,
-        asked: &Asked<'_>,
+        given: &Given<'_>,
         to_driver: Slices<'_>,
         perform: &mut Perform<'_>,
     ) -> Option<Outcome> {
-        let Asked {
-            kind,
-            sector,
-            to_device,
-        } = *asked;
-        let outcome = match kind {
-            ReqType::IN => self.read(terms, sector, to_driver, perform),
-            ReqType::OUT => self.write(terms, sector, to_device, perform),
+        let Given { terms, asked, .. } = given;
+        let outcome = match asked.kind {
+            ReqType::IN => self.read(given, to_driver, perform),
+            ReqType::OUT => self.write(given, perform),
             ReqType::FLUSH => self.flush(perform),
             ReqType::SECURE_ERASE if terms.features.contains(features::SECURE_ERASE) => {
-                self.erase(terms, to_device, perform)
+                self.erase(given, perform)
             }
             ReqType::ZONE_APPEND
             | ReqType::ZONE_REPORT
@@ -84,15 +103,16 @@ impl ZonedDisk {
             | ReqType::ZONE_RESET_ALL
                 if terms.features.contains(features::ZONED) =>
             {
-                self.manage(terms, asked, to_driver, perform)
+                self.manage(given, to_driver, perform)
             }
             _ => return None,
         };
         Some(outcome.map_err(|failure| in_terms(failure, terms.features)))
     }
 
-    fn read(&self, terms: &Terms, sector: u64, into: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
-        let mut offset = terms.offset(sector, into.len() as u64)?;
+    fn read(&self, given: &Given<'_>, into: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
+        let sector = given.asked.sector;
+        let mut offset = given.terms.offset(sector, into.len() as u64)?;
         let sectors = into.len() as u64 / SECTOR_SIZE;
         if sectors == 0 {
             return Ok(0);
@@ -116,110 +136,123 @@ impl ZonedDisk {
         Ok(at)
     }
 
-    fn write(&self, terms: &Terms, sector: u64, from: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
-        terms.refuse_read_only()?;
-        terms.offset(sector, from.len() as u64)?;
-        let sectors = from.len() as u64 / SECTOR_SIZE;
+    fn write(&self, given: &Given<'_>, perform: &mut Perform<'_>) -> Outcome {
+        let Asked {
+            sector, to_device, ..
+        } = given.asked;
+        given.terms.refuse_read_only()?;
+        given.terms.offset(sector, to_device.len() as u64)?;
+        let sectors = to_device.len() as u64 / SECTOR_SIZE;
         if sectors == 0 {
             return Ok(0);
         }
-        self.zones().write(sector, sectors)?;
-        self.transfer(terms, sector, from, perform)?;
+        self.transfer(given, perform, |zones| {
+            zones.write(sector, sectors)?;
+            Ok(sector)
+        })?;
         Ok(0)
     }
 
-    fn append(
-        &self,
-        terms: &Terms,
-        asked: &Asked<'_>,
-        to_driver: Slices<'_>,
-        perform: &mut Perform<'_>,
-    ) -> Outcome {
+    fn append(&self, given: &Given<'_>, to_driver: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
         /// The sector comes before the status, which is not among this data.
         const SECTOR: usize = size_of::<ReqZaTail>() - 1;
-        terms.refuse_read_only()?;
+        given.terms.refuse_read_only()?;
         let Some(place) = to_driver.len().checked_sub(SECTOR) else {
             return Err(Failure::Refused("an append without room for its sector"));
         };
-        let from = asked.to_device;
+        let from = given.asked.to_device;
         if !(from.len() as u64).is_multiple_of(SECTOR_SIZE) {
             return Err(Failure::Refused("its data is no multiple of 512 bytes"));
         }
-        let sector = self
-            .zones()
-            .append(asked.sector, from.len() as u64 / SECTOR_SIZE)?;
-        self.transfer(terms, sector, from, perform)?;
+        let sector = self.transfer(given, perform, |zones| {
+            zones.append(given.asked.sector, from.len() as u64 / SECTOR_SIZE)
+        })?;
         // dev:blk:device-operation:27
         to_driver.fill(0, place, 0).map_err(short)?;
         to_driver.write(place, &sector.to_le_bytes()).map_err(short)?;
         Ok(to_driver.len())
     }
 
-    /// Writes the data of a write that the zones have admitted; keeps what has become of them after that, so that a request
-    /// that is repeated by another process finds the zone as it was.
+    /// Writes the data of a request to the sector that `admit` finds for them, and gives that. If the process before this one
+    /// has found one, it is that, and if it has written them, nothing is left to be done.
     fn transfer(
         &self,
-        terms: &Terms,
-        sector: u64,
-        from: Slices<'_>,
+        given: &Given<'_>,
         perform: &mut Perform<'_>,
-    ) -> Result<(), Failure> {
-        let offset = sector * SECTOR_SIZE;
-        let stable = terms.write_through();
-        let result = perform(Request::Write { offset, from, stable });
-        let mut zones = self.zones();
-        if result.is_err() {
-            zones.retract(sector, from.len() as u64 / SECTOR_SIZE);
+        admit: impl FnOnce(&mut Zones) -> Result<u64, Status>,
+    ) -> Result<u64, Failure> {
+        let from = given.asked.to_device;
+        let sectors = from.len() as u64 / SECTOR_SIZE;
+        let (sector, stage) = match self.effect(given.chain)? {
+            Some(Effect { sector, stage, .. }) => (sector, stage),
+            None => {
+                let mut zones = self.zones();
+                let sector = admit(&mut zones)?;
+                if let Err(error) = self.record(&mut zones, given.chain, sector, Stage::Begun) {
+                    zones.retract(sector, sectors);
+                    return Err(error.into());
+                }
+                (sector, Stage::Begun)
+            }
+        };
+        let stable = given.terms.write_through();
+        if stage == Stage::Begun {
+            let offset = given.terms.offset(sector, from.len() as u64)?;
+            if let Err(error) = perform(Request::Write { offset, from, stable }) {
+                let mut zones = self.zones();
+                zones.retract(sector, sectors);
+                self.record(&mut zones, given.chain, sector, Stage::Undone)?;
+                return Err(error.into());
+            }
+            if let Some(file) = &self.file {
+                file.finish(given.chain)?;
+            }
+        } else if stable {
+            perform(Request::Flush)?;
         }
-        self.keep(&mut zones)?;
-        drop(zones);
-        if stable && result.is_ok() {
+        if stable {
             self.flush_file()?;
         }
-        Ok(result?)
+        Ok(sector)
     }
 
     /// What is about zones alone.
-    fn manage(
-        &self,
-        terms: &Terms,
-        asked: &Asked<'_>,
-        to_driver: Slices<'_>,
-        perform: &mut Perform<'_>,
-    ) -> Outcome {
-        let sector = asked.sector;
-        match asked.kind {
+    fn manage(&self, given: &Given<'_>, to_driver: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
+        let sector = given.asked.sector;
+        match given.asked.kind {
             ReqType::ZONE_REPORT => return self.report(sector, to_driver),
-            ReqType::ZONE_APPEND => return self.append(terms, asked, to_driver, perform),
-            _ => terms.refuse_read_only()?,
+            ReqType::ZONE_APPEND => return self.append(given, to_driver, perform),
+            _ => given.terms.refuse_read_only()?,
         }
-        let mut zones = self.zones();
-        let mut unneeded = Vec::new();
-        match asked.kind {
-            ReqType::ZONE_OPEN => zones.open(sector)?,
-            ReqType::ZONE_CLOSE => zones.close(sector)?,
-            ReqType::ZONE_FINISH => zones.finish(sector)?,
-            ReqType::ZONE_RESET => unneeded.push(zones.reset(sector)?),
-            // The zones that are in another state are left alone.
-            _ => {
-                let shape = *zones.shape();
-                for index in 0..shape.count() {
-                    if zones.can_be_reset(index) {
-                        unneeded.push(zones.reset(shape.sectors(index).start)?);
+        if self.effect(given.chain)?.is_none() {
+            let mut zones = self.zones();
+            let mut unneeded = Vec::new();
+            match given.asked.kind {
+                ReqType::ZONE_OPEN => zones.open(sector)?,
+                ReqType::ZONE_CLOSE => zones.close(sector)?,
+                ReqType::ZONE_FINISH => zones.finish(sector)?,
+                ReqType::ZONE_RESET => unneeded.push(zones.reset(sector)?),
+                // The zones that are in another state are left alone.
+                _ => {
+                    let shape = *zones.shape();
+                    for index in 0..shape.count() {
+                        if zones.can_be_reset(index) {
+                            unneeded.push(zones.reset(shape.sectors(index).start)?);
+                        }
                     }
                 }
             }
-        }
-        self.keep(&mut zones)?;
-        drop(zones);
-        if terms.write_through() {
-            self.flush_file()?;
-        }
-        for sectors in unneeded {
-            // Nobody is hurt if they stay.
-            if let Err(error) = deallocate(sectors, true, perform) {
-                tracing::debug!(%error, "the sectors of a zone that was reset stay allocated");
+            self.record(&mut zones, given.chain, sector, Stage::Done)?;
+            // Nobody writes to the zones meanwhile.
+            for sectors in unneeded {
+                // Nobody is hurt if they stay.
+                if let Err(error) = deallocate(sectors, true, perform) {
+                    tracing::debug!(%error, "the sectors of a zone that was reset stay allocated");
+                }
             }
+        }
+        if given.terms.write_through() {
+            self.flush_file()?;
         }
         Ok(0)
     }
@@ -245,9 +278,10 @@ impl ZonedDisk {
     }
 
     /// A secure erasure resets its zones (`dev:blk:device-operation:39`), after their sectors have been overwritten.
-    fn erase(&self, terms: &Terms, data: Slices<'_>, perform: &mut Perform<'_>) -> Outcome {
+    fn erase(&self, given: &Given<'_>, perform: &mut Perform<'_>) -> Outcome {
+        let terms = given.terms;
         let mut ranges = Vec::new();
-        terms.each_range(data, terms.erase, |sector, sectors, _| {
+        terms.each_range(given.asked.to_device, terms.erase, |sector, sectors, _| {
             ranges.push((sector, sectors))
         })?;
         let shape = self.shape();
@@ -260,12 +294,17 @@ impl ZonedDisk {
         if ranges.iter().any(ragged) {
             return Err(Failure::Refused("a secure erasure is of whole zones"));
         }
-        for (sector, sectors) in ranges {
-            for first in (sector..sector + sectors).step_by(zone as usize) {
-                let erased = self.zones().reset(first)?;
+        if self.effect(given.chain)?.is_none() {
+            // Nobody writes to the zones meanwhile.
+            let mut zones = self.zones();
+            let zone_starts = ranges
+                .into_iter()
+                .flat_map(|(sector, sectors)| (sector..sector + sectors).step_by(zone as usize));
+            for first in zone_starts {
+                let erased = zones.reset(first)?;
                 deallocate(erased, false, perform)?;
-                self.keep(&mut self.zones())?;
             }
+            self.record(&mut zones, given.chain, 0, Stage::Done)?;
         }
         if terms.write_through() {
             self.flush(perform)?;
@@ -284,14 +323,18 @@ impl ZonedDisk {
         self.file.as_ref().map_or(Ok(()), ZoneFile::flush)
     }
 
-    /// Writes down what has changed.
-    fn keep(&self, zones: &mut Zones) -> io::Result<()> {
-        for (index, zone) in zones.take_changed() {
-            if let Some(file) = &self.file {
-                file.put(index, zone)?;
-            }
+    /// What a request had done when the process before this one ended.
+    pub fn effect(&self, chain: Chain) -> io::Result<Option<Effect>> {
+        self.file.as_ref().map_or(Ok(None), |file| file.effect(chain))
+    }
+
+    /// Writes down what has changed by a request.
+    fn record(&self, zones: &mut Zones, chain: Chain, sector: u64, stage: Stage) -> io::Result<()> {
+        let changed: Vec<(usize, Zone)> = zones.take_changed().collect();
+        match &self.file {
+            Some(file) => file.record(chain, &changed, sector, stage),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Zone {
 }
 
 /// The zones of a disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Zones {
     shape: Shape,
     zones: Vec<Zone>,

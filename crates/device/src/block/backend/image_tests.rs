@@ -96,7 +96,7 @@ fn what_is_completed_is_in_the_file() {
     let mut bench = bench(Image::open(&image, options(ImageFormat::Qcow2, false)).unwrap());
     let mut queue = bench.start(0, 128);
     let mut expected = vec![0; SIZE];
-    let mut check = |expected: &[u8]| {
+    let check = |expected: &[u8]| {
         let copy = folder.path("copy");
         fs::copy(&image, &copy).unwrap();
         folder.img(&["check", "-f", "qcow2", &copy]);
