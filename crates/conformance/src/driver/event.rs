@@ -1,5 +1,7 @@
 //! What a driver does, as its device sees it.
 
+use ringwright_driver::TransportError;
+use ringwright_driver::transport::Registers;
 use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
@@ -40,10 +42,25 @@ pub enum Event {
     Available(u16, Chain),
     /// The entries of a buffer that the device has not used yet are not what they were.
     Altered(u16, Change),
+    /// The driver has accessed a register of the bus; what that means comes after it if it is written, before it if it is read.
+    Accessed(Access),
     /// The driver waits for the device, and has done all that it wants to do before.
     Waits,
     /// The driver has ended: by itself, or because it has met an error.
     Ends(Result<(), String>),
+}
+
+/// An access to a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whether it is written.
+    pub write: bool,
+    /// Its offset.
+    pub offset: u64,
+    /// Width of the access.
+    pub width: Width,
+    /// What is read or written.
+    pub value: u32,
 }
 
 /// A part of the configuration space, and how it is accessed.
@@ -136,6 +153,26 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 /// `VIRTQ_DESC_F_INDIRECT`.
 pub const INDIRECT: u16 = 4;
+
+impl Access {
+    /// Makes it, and gives what was read.
+    pub fn make(self, registers: &mut dyn Registers) -> Result<u32, TransportError> {
+        match self.write {
+            true => registers.write(self.offset, self.width, self.value).map(|()| 0),
+            false => registers.read(self.offset, self.width),
+        }
+    }
+
+    /// Whether it reads the register at `offset`.
+    pub fn reads(&self, offset: u64) -> bool {
+        !self.write && self.offset == offset
+    }
+
+    /// Whether it writes the register at `offset`.
+    pub fn writes(&self, offset: u64) -> bool {
+        self.write && self.offset == offset
+    }
+}
 
 impl Descriptor {
     /// Whether it has one of these flags.

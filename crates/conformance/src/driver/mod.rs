@@ -16,12 +16,12 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Astray, Chain, Change, Descriptor, Event, Look, Place, Suppression};
-pub use mutant::{Hand, Mutant, Slip, Told};
+pub use event::{Access, Astray, Chain, Change, Descriptor, Event, Look, Place, Suppression};
+pub use mutant::{Hand, Mutant, Slip, SlipAccess, Told};
 pub use past::{Past, QueuePast, Steps};
 pub use rule::{Rule, Watch};
 pub use rules::{checks, rules};
 pub use run::{Seen, meet, watch};
-pub use scenario::{Act, Completes, SCENARIOS, Scenario, scenario};
-pub use strict::{Model, Shared, Strict, StrictTransport, model, with};
+pub use scenario::{Act, Completes, Identity, SCENARIOS, Scenario, scenario};
+pub use strict::{Line, Model, Shared, Strict, StrictMmio, StrictTransport, model, with};
 pub use subject::{Driver, OURS, Seat, Stage, ours};

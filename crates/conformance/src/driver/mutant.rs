@@ -6,13 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ringwright_driver::transport::Registers;
 use ringwright_driver::{Interrupt, Transport, TransportError};
 use ringwright_memory::{Memory, Width};
 use ringwright_ring::Layout;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, split};
 
+use super::event::Access;
 use super::strict::{StrictTransport, with};
+use crate::subject::Bus;
 
 /// A driver that breaks just one clause.
 pub struct Mutant {
@@ -24,6 +27,8 @@ pub struct Mutant {
     pub slip: Slip,
     /// The driver that is right but for that, by its name among [`OURS`](super::OURS).
     pub driver: &'static str,
+    /// The bus that it is on.
+    pub bus: Bus,
     /// Names of other rules that cannot but see it, too.
     pub also: &'static [&'static str],
 }
@@ -35,6 +40,7 @@ impl Mutant {
         scenario: "plain",
         slip: Slip::NONE,
         driver: "rings",
+        bus: Bus::Direct,
         also: &[],
     };
 }
@@ -65,7 +71,12 @@ pub struct Slip {
     pub interrupt: Option<fn(&mut Hand, Interrupt)>,
     /// The driver waits.
     pub waits: Option<fn(&mut Hand)>,
+    /// A register of a bus is accessed; there is no hand then.
+    pub registers: Option<SlipAccess>,
 }
+
+/// Makes an access to the registers, or others instead. `note` is what a slip wants to remember.
+pub type SlipAccess = fn(registers: &mut dyn Registers, note: &mut u64, access: Access) -> Told<u32>;
 
 impl Slip {
     /// Nothing is different.
@@ -80,7 +91,53 @@ impl Slip {
         read_config: None,
         interrupt: None,
         waits: None,
+        registers: None,
     };
+}
+
+/// Registers through a hand that may slip.
+pub(super) struct SlipRegisters<R> {
+    registers: R,
+    slip: Option<SlipAccess>,
+    note: u64,
+}
+
+impl<R: Registers> SlipRegisters<R> {
+    pub fn new(registers: R, slip: Option<SlipAccess>) -> Self {
+        Self {
+            registers,
+            slip,
+            note: 0,
+        }
+    }
+
+    fn access(&mut self, access: Access) -> Told<u32> {
+        match self.slip {
+            Some(slip) => slip(&mut self.registers, &mut self.note, access),
+            None => access.make(&mut self.registers),
+        }
+    }
+}
+
+impl<R: Registers> Registers for SlipRegisters<R> {
+    fn read(&mut self, offset: u64, width: Width) -> Told<u32> {
+        self.access(Access {
+            write: false,
+            offset,
+            width,
+            value: 0,
+        })
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u32) -> Told {
+        let access = Access {
+            write: true,
+            offset,
+            width,
+            value,
+        };
+        self.access(access).map(drop)
+    }
 }
 
 /// The hand that slips: what it holds, and knows.

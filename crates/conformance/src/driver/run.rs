@@ -38,7 +38,11 @@ pub fn watch(
         .iter()
         .map(|rule| (*rule, Watch::default(), Vec::new()))
         .collect();
-    for scenario in scenarios {
+    let bus = driver.bus();
+    for scenario in scenarios
+        .iter()
+        .filter(|scenario| scenario.bus.is_none_or(|own| own == bus))
+    {
         let seen = meet(driver, rules, scenario, &Slip::NONE, deadline);
         progress(scenario, &seen.ended);
         for ((rule, sum, trace), (_, watch)) in sums.iter_mut().zip(seen.watches) {

@@ -2,6 +2,8 @@
 
 use ringwright_spec::{Features, feature, network};
 
+use crate::subject::Bus;
+
 /// A life that a device gives its driver.
 #[derive(Debug)]
 pub struct Scenario {
@@ -30,6 +32,23 @@ pub struct Scenario {
     pub slow: u32,
     /// Memory is reached at other addresses than its own.
     pub translates: bool,
+    /// What the registers say that it is.
+    pub identity: Identity,
+    /// The bus that it is for; any if there is none.
+    pub bus: Option<Bus>,
+}
+
+/// What a device says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// What it is.
+    True,
+    /// No virtio device: MagicValue is wrong.
+    Magic,
+    /// A virtio device of another version.
+    Version,
+    /// A placeholder without a device.
+    Nobody,
 }
 
 /// What a driver is to do.
@@ -74,6 +93,8 @@ impl Scenario {
         restless: 0,
         slow: 0,
         translates: false,
+        identity: Identity::True,
+        bus: None,
     };
 }
 
@@ -283,6 +304,27 @@ pub const SCENARIOS: &[Scenario] = &[
         does: "Packed virtqueues of a size that is no power of 2, and notifications with data.",
         offers: |features, _| features | feature::RING_PACKED | feature::NOTIFICATION_DATA,
         queue_size: 11,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "magic",
+        does: "MagicValue is wrong.",
+        identity: Identity::Magic,
+        bus: Some(Bus::Mmio),
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "version",
+        does: "Version is 3.",
+        identity: Identity::Version,
+        bus: Some(Bus::Mmio),
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "nobody",
+        does: "There is no device: DeviceID is 0.",
+        identity: Identity::Nobody,
+        bus: Some(Bus::Mmio),
         ..Scenario::PLAIN
     },
 ];

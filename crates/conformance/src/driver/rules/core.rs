@@ -165,6 +165,7 @@ pub(super) const RULES: &[Rule] = &[
                 ..Slip::NONE
             },
             also: &["features.offered"],
+            ..Mutant::ALONE
         }],
     ),
     Rule::new(

@@ -416,7 +416,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// What an event is too early for, if it is.
-fn too_early(past: &Past, event: &Event) -> Option<String> {
+pub(super) fn too_early(past: &Past, event: &Event) -> Option<String> {
     let lacks = match event {
         Event::StatusWritten(Status::NONE) => None,
         Event::StatusWritten(status) => {

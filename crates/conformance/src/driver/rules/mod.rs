@@ -3,6 +3,7 @@
 mod core;
 mod feat;
 mod init;
+mod mmio;
 mod packed;
 mod split;
 
@@ -11,9 +12,16 @@ use crate::check::Check;
 
 /// All rules.
 pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
-    [core::RULES, init::RULES, feat::RULES, split::RULES, packed::RULES]
-        .into_iter()
-        .flatten()
+    [
+        core::RULES,
+        init::RULES,
+        feat::RULES,
+        split::RULES,
+        packed::RULES,
+        mmio::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rules as checks, for lists and counts.

@@ -5,6 +5,7 @@
 //! in the order in which the driver has done it.
 
 mod end;
+mod mmio;
 mod model;
 mod packed;
 mod split;
@@ -25,6 +26,7 @@ use super::rule::{Rule, Watch};
 use super::scenario::{Completes, Scenario};
 use crate::subject::{Bus, Trace};
 use end::End;
+pub use mmio::{Line, StrictMmio};
 pub(super) use model::SEG_MAX;
 pub use model::{Model, model};
 pub use transport::StrictTransport;
@@ -53,6 +55,8 @@ pub struct Strict {
     /// How often the driver has waited.
     turns: u32,
     quiet: bool,
+    /// What stands in the registers of a bus.
+    selected: mmio::Selected,
 }
 
 /// A strict device that its driver and whoever waits for it have in common.
@@ -90,6 +94,7 @@ impl Strict {
             resetting: BTreeMap::new(),
             turns: 0,
             quiet: false,
+            selected: mmio::Selected::default(),
         }
     }
 

@@ -5,14 +5,15 @@ mod rings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ringwright_driver::transport::mmio::Mmio;
 use ringwright_driver::{Options, Transport};
 use ringwright_memory::{Access, Area, Iotlb, Mapping, Memory, Region};
 use ringwright_spec::DeviceType;
 
-use super::mutant::{Slip, SlipTransport};
+use super::mutant::{Slip, SlipRegisters, SlipTransport};
 use super::rule::Rule;
 use super::scenario::{Act, Scenario};
-use super::strict::{Shared, Strict, StrictTransport, model};
+use super::strict::{Shared, Strict, StrictMmio, StrictTransport, model};
 use crate::subject::{Bus, Trace};
 
 pub use ours::{OURS, ours};
@@ -79,8 +80,9 @@ impl Stage<'_> {
         Ok(shared)
     }
 
-    /// A seat for a driver in this process, of a device of type `device`.
-    pub fn seat(&mut self, device: &DeviceType) -> Result<Seat, String> {
+    /// A seat on `bus` for a driver in this process, of a device of type `device`; none if there is no device. An error if
+    /// our transport does not take it.
+    pub fn seat(&mut self, device: &DeviceType, bus: Bus) -> Result<Option<Seat>, String> {
         let mapping = Arc::new(Mapping::memfd("driver", MEMORY).map_err(|error| error.to_string())?);
         let region = Region::new(PHYSICAL, mapping.clone());
         let memory = Memory::new(vec![region]).map_err(|error| error.to_string())?;
@@ -94,18 +96,33 @@ impl Stage<'_> {
         };
         let memory = Arc::new(memory);
         let area = Area::from_region(Region::new(address, mapping)).ok_or("no memory for the driver")?;
-        let device = self.device(device, Bus::Direct, memory.clone())?;
-        let transport = SlipTransport::new(StrictTransport::new(&device), self.slip, memory);
-        let waiting = transport.clone();
-        Ok(Seat {
-            transport: Box::new(transport),
+        let device = self.device(device, bus, memory.clone())?;
+        let (transport, wait): (Option<Box<dyn Transport + Send>>, Box<dyn FnMut() + Send>) = match bus {
+            Bus::Mmio => {
+                let registers = StrictMmio::new(&device, Arc::new(|_| {}));
+                let slipping = SlipRegisters::new(registers.clone(), self.slip.registers);
+                let transport = Mmio::probe(slipping).map_err(|error| error.to_string())?;
+                let transport = transport.map(|transport| Box::new(transport) as Box<dyn Transport + Send>);
+                (transport, Box::new(move || registers.turn()))
+            }
+            _ => {
+                let transport = SlipTransport::new(StrictTransport::new(&device), self.slip, memory);
+                let waiting = transport.clone();
+                (Some(Box::new(transport)), Box::new(move || waiting.wait()))
+            }
+        };
+        let Some(transport) = transport else {
+            return Ok(None);
+        };
+        Ok(Some(Seat {
+            transport,
             area,
-            wait: Box::new(move || waiting.wait()),
+            wait,
             act: self.scenario.act,
             options: Options {
                 indirect: 4,
                 ..Options::default()
             },
-        })
+        }))
     }
 }

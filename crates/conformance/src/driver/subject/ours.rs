@@ -18,8 +18,8 @@ pub const OURS: &[&str] = &["rings", "block", "network", "console", "entropy"];
 /// How often a driver waits for something before it gives up.
 const PATIENCE: usize = 50;
 
-/// Our driver of that name; `None` if there is none.
-pub fn ours(name: &str) -> Option<Ours> {
+/// Our driver of that name on `bus`, which is none or MMIO; `None` if there is none.
+pub fn ours(name: &str, bus: Bus) -> Option<Ours> {
     let (device, live): (_, Live) = match name {
         "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),
         "block" => (&block::DEVICE, disk),
@@ -30,6 +30,7 @@ pub fn ours(name: &str) -> Option<Ours> {
     };
     Some(Ours {
         name: format!("our {name}"),
+        bus,
         device,
         live,
     })
@@ -37,9 +38,10 @@ pub fn ours(name: &str) -> Option<Ours> {
 
 type Live = fn(&mut Seat) -> Result<(), String>;
 
-/// One of our drivers, without a bus.
+/// One of our drivers.
 pub struct Ours {
     name: String,
+    bus: Bus,
     device: &'static DeviceType,
     live: Live,
 }
@@ -54,11 +56,13 @@ impl Driver for Ours {
     }
 
     fn bus(&self) -> Bus {
-        Bus::Direct
+        self.bus
     }
 
     fn meet(&self, stage: &mut Stage<'_>) -> Result<(), String> {
-        let mut seat = stage.seat(self.device)?;
+        let Some(mut seat) = stage.seat(self.device, self.bus)? else {
+            return Ok(());
+        };
         let first = (self.live)(&mut seat);
         match seat.act {
             Act::Twice => (self.live)(&mut seat),
