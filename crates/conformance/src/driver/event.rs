@@ -1,5 +1,7 @@
 //! What a driver does, as its device sees it.
 
+use std::fmt;
+
 use ringwright_driver::TransportError;
 use ringwright_driver::transport::Registers;
 use ringwright_memory::Width;
@@ -115,6 +117,23 @@ pub struct Chain {
     pub descriptors: Vec<Descriptor>,
     /// Why it is no chain, if the device could not follow it to its end.
     pub astray: Option<Astray>,
+    /// The first bytes of its device-readable part.
+    pub sent: Sent,
+}
+
+/// The first bytes that a driver sends, of which a trace shows a few.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Sent(pub Vec<u8>);
+
+impl Sent {
+    /// Bytes that are kept.
+    pub(super) const KEPT: usize = 128;
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x?}", &self.0[..self.0.len().min(32)])
+    }
 }
 
 /// Why a chain has no end.

@@ -172,6 +172,11 @@ impl Hand {
         u16::from_le_bytes(self.read(address))
     }
 
+    /// Reads an address from memory.
+    pub fn read_address(&self, address: u64) -> u64 {
+        u64::from_le_bytes(self.read(address))
+    }
+
     /// Writes memory.
     pub fn write(&self, address: u64, bytes: &[u8]) {
         let _ = self.memory.write(address, bytes);
@@ -202,7 +207,7 @@ impl Hand {
 
     /// Address of the indirect table of the buffer that was made available last in a virtqueue.
     pub fn table(&self, queue: u16) -> u64 {
-        u64::from_le_bytes(self.read(self.head(queue)))
+        self.read_address(self.head(queue))
     }
 
     /// Sets flags of the split descriptor at `address`.

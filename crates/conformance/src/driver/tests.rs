@@ -18,7 +18,7 @@ fn our_drivers_break_nothing() {
     let rules: Vec<_> = rules().collect();
     let scenarios: Vec<_> = SCENARIOS.iter().collect();
     for (name, bus) in all() {
-        let driver: Arc<dyn Driver> = Arc::new(ours(name, bus).unwrap());
+        let driver: Arc<dyn Driver> = Arc::new(ours_on(name, bus).unwrap());
         let records = watch(&driver, &rules, &scenarios, DEADLINE, |scenario, ended| {
             let may_fail = matches!(scenario.name, "old" | "stubborn" | "magic" | "version");
             assert_eq!(ended.is_err(), may_fail, "{name}, {}: {ended:?}", scenario.name);
@@ -50,7 +50,7 @@ fn every_rule_passes_one_of_our_drivers() {
         assert!(waiting.remove(name), "{name}");
     }
     for (name, bus) in all() {
-        let driver: Arc<dyn Driver> = Arc::new(ours(name, bus).unwrap());
+        let driver: Arc<dyn Driver> = Arc::new(ours_on(name, bus).unwrap());
         for record in watch(&driver, &rules, &scenarios, DEADLINE, |_, _| {}) {
             if record.verdict == Verdict::Pass {
                 waiting.remove(record.check.name);
@@ -66,7 +66,7 @@ fn every_mutant_is_caught_by_its_rule_and_no_unrelated_one() {
     let mut wrong = Vec::new();
     for rule in rules() {
         for mutant in rule.mutants {
-            let driver: Arc<dyn Driver> = Arc::new(ours(mutant.driver, mutant.bus).unwrap());
+            let driver: Arc<dyn Driver> = Arc::new(ours_on(mutant.driver, mutant.bus).unwrap());
             let scenario = scenario(mutant.scenario).unwrap();
             let seen = meet(&driver, &all, scenario, &mutant.slip, DEADLINE);
             let (mut caught, mut blamed) = (false, Vec::new());

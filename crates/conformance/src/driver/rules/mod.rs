@@ -1,10 +1,12 @@
 //! The rules, by the part of the document that they are for.
 
+mod block;
 mod core;
 mod feat;
 mod init;
 mod mmio;
 mod packed;
+mod queues;
 mod split;
 
 use super::Rule;

@@ -20,14 +20,14 @@ use ringwright_ring::Layout;
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
-use super::event::{Chain, Event, Place};
+use super::event::{Chain, Event, Place, Sent};
 use super::past::Past;
 use super::rule::{Rule, Watch};
 use super::scenario::{Completes, Scenario};
 use crate::subject::{Bus, Trace};
 use end::End;
 pub use mmio::{Line, StrictMmio};
-pub(super) use model::SEG_MAX;
+pub(super) use model::{DISK, RANGES, SEG_MAX};
 pub use model::{Model, model};
 pub use transport::StrictTransport;
 
@@ -292,7 +292,8 @@ impl Strict {
             self.tell(Event::Altered(index, altered));
         }
         self.tell(Event::Looked(index, found.look));
-        for chain in found.chains {
+        for mut chain in found.chains {
+            chain.sent = Sent(model::readable(&self.memory, &chain, Sent::KEPT));
             self.tell(Event::Available(index, chain.clone()));
             self.pending.push_back((index, chain));
         }

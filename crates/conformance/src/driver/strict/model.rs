@@ -53,14 +53,14 @@ pub fn model(device: &DeviceType) -> Option<Box<dyn Model>> {
     }
 }
 
-/// The device-readable bytes of a buffer.
-pub(in crate::driver) fn readable(memory: &Memory, chain: &Chain) -> Vec<u8> {
+/// The device-readable bytes of a buffer, `most` of them at the most.
+pub(super) fn readable(memory: &Memory, chain: &Chain, most: usize) -> Vec<u8> {
     let mut all = Vec::new();
     for element in chain
         .elements()
         .filter(|element| !element.has(WRITE) && element.reached)
     {
-        let mut bytes = vec![0; element.length as usize];
+        let mut bytes = vec![0; (element.length as usize).min(most - all.len())];
         let _ = memory.read(element.address, &mut bytes);
         all.extend(bytes);
     }
@@ -90,8 +90,14 @@ fn fill(memory: &Memory, chain: &Chain, mut skip: u64, mut from: &[u8]) -> u32 {
 /// Most segments of a request to the disk.
 pub(in crate::driver) const SEG_MAX: u32 = 4;
 
+/// Most bytes of a request that are looked at.
+const MOST: usize = 1 << 20;
+
 /// Bytes of the disk.
-const DISK: usize = 256 << 10;
+pub(in crate::driver) const DISK: usize = 256 << 10;
+
+/// Most ranges of a request.
+pub(in crate::driver) const RANGES: u32 = 1;
 
 /// A disk in memory.
 struct Disk {
@@ -109,10 +115,13 @@ impl Disk {
             writeback: 1,
             num_queues: 1.into(),
             max_discard_sectors: 64.into(),
-            max_discard_seg: 1.into(),
+            max_discard_seg: RANGES.into(),
             discard_sector_alignment: 1.into(),
             max_write_zeroes_sectors: 64.into(),
-            max_write_zeroes_seg: 1.into(),
+            max_write_zeroes_seg: RANGES.into(),
+            max_secure_erase_sectors: 64.into(),
+            max_secure_erase_seg: RANGES.into(),
+            secure_erase_sector_alignment: 1.into(),
             ..block::Config::default()
         };
         Self {
@@ -127,7 +136,7 @@ impl Disk {
     }
 
     fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, block::Status> {
-        let sent = readable(memory, chain);
+        let sent = readable(memory, chain, MOST);
         let (head, data) = ReqHead::read_from_prefix(&sent).map_err(|_| block::Status::IOERR)?;
         let sector = head.sector.get();
         let room = chain.length(true).saturating_sub(1) as usize;
@@ -141,7 +150,7 @@ impl Disk {
                 into.copy_from_slice(data);
                 Ok(0)
             }
-            ReqType::FLUSH | ReqType::DISCARD | ReqType::WRITE_ZEROES => Ok(0),
+            ReqType::FLUSH | ReqType::DISCARD | ReqType::WRITE_ZEROES | ReqType::SECURE_ERASE => Ok(0),
             ReqType::GET_ID => Ok(fill(memory, chain, 0, &[b'r'; block::ID_BYTES])),
             _ => Err(block::Status::UNSUPP),
         }
@@ -163,6 +172,7 @@ impl Model for Disk {
             | can::CONFIG_WCE
             | can::DISCARD
             | can::WRITE_ZEROES
+            | can::SECURE_ERASE
     }
 
     fn queues(&self) -> u16 {
@@ -297,7 +307,7 @@ impl Model for Echo {
         match queue {
             0 => self.waiting.push_back(chain),
             _ => {
-                self.sent.push_back(readable(memory, &chain));
+                self.sent.push_back(readable(memory, &chain, MOST));
                 done.push(Done {
                     queue,
                     id: chain.id,

@@ -7,7 +7,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::packed::DescFlags;
 
 use super::end::{End, Found, Kept, access, reaches, read, read16, table, write};
-use crate::driver::event::{Astray, Chain, Descriptor, INDIRECT, Look, NEXT, Suppression};
+use crate::driver::event::{Astray, Chain, Descriptor, INDIRECT, Look, NEXT, Sent, Suppression};
 use crate::raw::PackedDesc;
 
 /// `RING_EVENT_FLAGS_DISABLE` and `RING_EVENT_FLAGS_DESC`.
@@ -81,6 +81,7 @@ impl PackedEnd {
             id: first.next,
             descriptors: Vec::new(),
             astray: None,
+            sent: Sent::default(),
         };
         let (mut at, mut places) = (self.seen, Vec::new());
         for _ in 0..self.layout.size {

@@ -5,7 +5,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::split;
 
 use super::end::{End, Found, Kept, access, reaches, read, read16, table, write};
-use crate::driver::event::{Astray, Chain, Descriptor, INDIRECT, Look, NEXT, Suppression};
+use crate::driver::event::{Astray, Chain, Descriptor, INDIRECT, Look, NEXT, Sent, Suppression};
 use crate::raw::SplitDesc;
 
 pub(super) struct SplitEnd {
@@ -58,6 +58,7 @@ impl SplitEnd {
             id: head,
             descriptors: Vec::new(),
             astray: None,
+            sent: Sent::default(),
         };
         let mut index = head;
         for _ in 0..=self.layout.size {

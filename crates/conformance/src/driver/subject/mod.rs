@@ -16,7 +16,7 @@ use super::scenario::{Act, Scenario};
 use super::strict::{Shared, Strict, StrictMmio, StrictTransport, model};
 use crate::subject::{Bus, Trace};
 
-pub use ours::{OURS, ours};
+pub use ours::{OURS, ours, ours_on};
 
 /// A driver that is watched: it meets a strict device once for each scenario.
 pub trait Driver: Send + Sync {
@@ -56,12 +56,15 @@ pub struct Seat {
     /// Memory that the device reaches.
     pub area: Arc<Area>,
     /// Waits for the device.
-    pub wait: Box<dyn FnMut() + Send>,
+    pub wait: Wait,
     /// What the driver is to do.
     pub act: Act,
     /// What it may choose.
     pub options: Options,
 }
+
+/// Waits for a device.
+pub type Wait = Box<dyn FnMut() + Send>;
 
 /// Bytes of memory of a driver in this process.
 const MEMORY: usize = 4 << 20;
@@ -97,22 +100,20 @@ impl Stage<'_> {
         let memory = Arc::new(memory);
         let area = Area::from_region(Region::new(address, mapping)).ok_or("no memory for the driver")?;
         let device = self.device(device, bus, memory.clone())?;
-        let (transport, wait): (Option<Box<dyn Transport + Send>>, Box<dyn FnMut() + Send>) = match bus {
+        let (transport, wait): (Box<dyn Transport + Send>, Wait) = match bus {
             Bus::Mmio => {
                 let registers = StrictMmio::new(&device, Arc::new(|_| {}));
                 let slipping = SlipRegisters::new(registers.clone(), self.slip.registers);
-                let transport = Mmio::probe(slipping).map_err(|error| error.to_string())?;
-                let transport = transport.map(|transport| Box::new(transport) as Box<dyn Transport + Send>);
-                (transport, Box::new(move || registers.turn()))
+                match Mmio::probe(slipping).map_err(|error| error.to_string())? {
+                    Some(transport) => (Box::new(transport), Box::new(move || registers.turn())),
+                    None => return Ok(None),
+                }
             }
             _ => {
                 let transport = SlipTransport::new(StrictTransport::new(&device), self.slip, memory);
                 let waiting = transport.clone();
-                (Some(Box::new(transport)), Box::new(move || waiting.wait()))
+                (Box::new(transport), Box::new(move || waiting.wait()))
             }
-        };
-        let Some(transport) = transport else {
-            return Ok(None);
         };
         Ok(Some(Seat {
             transport,

@@ -1,11 +1,11 @@
 //! Our own drivers, in this process.
 
-use ringwright_driver::block::{Block, Request};
+use ringwright_driver::block::{Block, Range, Ranges, Request};
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::network::{Network, Sent};
 use ringwright_memory::Buffer;
-use ringwright_spec::block::ID_BYTES;
+use ringwright_spec::block::{DiscardWriteZeroes, ID_BYTES};
 use ringwright_spec::{DeviceType, block, console, entropy, network};
 
 use super::{Driver, Seat, Stage, rings};
@@ -18,8 +18,13 @@ pub const OURS: &[&str] = &["rings", "block", "network", "console", "entropy"];
 /// How often a driver waits for something before it gives up.
 const PATIENCE: usize = 50;
 
-/// Our driver of that name on `bus`, which is none or MMIO; `None` if there is none.
-pub fn ours(name: &str, bus: Bus) -> Option<Ours> {
+/// Our driver of that name without a bus; `None` if there is none.
+pub fn ours(name: &str) -> Option<Ours> {
+    ours_on(name, Bus::Direct)
+}
+
+/// Our driver of that name on `bus`, MMIO or none; `None` if there is none.
+pub fn ours_on(name: &str, bus: Bus) -> Option<Ours> {
     let (device, live): (_, Live) = match name {
         "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),
         "block" => (&block::DEVICE, disk),
