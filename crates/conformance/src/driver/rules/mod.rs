@@ -21,6 +21,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         split::RULES,
         packed::RULES,
         mmio::RULES,
+        block::RULES,
+        queues::RULES,
     ]
     .into_iter()
     .flatten()

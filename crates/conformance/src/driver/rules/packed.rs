@@ -171,6 +171,7 @@ pub(super) const RULES: &[Rule] = &[
                 notify: Some(|hand, queue, data| stretched(hand, queue, data, 8)),
                 ..Slip::NONE
             },
+            also: &["blk.whole-sectors"],
             ..Mutant::ALONE
         }],
     ),
@@ -236,6 +237,7 @@ pub(super) const RULES: &[Rule] = &[
                 }),
                 ..Slip::NONE
             },
+            also: &["blk.whole-sectors"],
             ..Mutant::ALONE
         }],
     ),
@@ -338,7 +340,7 @@ pub(super) const RULES: &[Rule] = &[
                 }),
                 ..Slip::NONE
             },
-            also: &["packed.indirect-list"],
+            also: &["blk.whole-sectors", "packed.indirect-list"],
             ..Mutant::ALONE
         }],
     ),
@@ -435,6 +437,7 @@ pub(super) const RULES: &[Rule] = &[
                 }),
                 ..Slip::NONE
             },
+            also: &["blk.whole-sectors"],
             ..Mutant::ALONE
         }],
     ),

@@ -72,6 +72,7 @@ pub(super) const RULES: &[Rule] = &[
                 }),
                 ..Slip::NONE
             },
+            also: &["blk.whole-sectors"],
             ..Mutant::ALONE
         }],
     ),
@@ -200,6 +201,7 @@ pub(super) const RULES: &[Rule] = &[
                 }),
                 ..Slip::NONE
             },
+            also: &["blk.whole-sectors"],
             ..Mutant::ALONE
         }],
     ),
@@ -267,7 +269,7 @@ pub(super) const RULES: &[Rule] = &[
                 ..Slip::NONE
             },
             // The descriptor may be another buffer's.
-            also: &["cleanup.exposed"],
+            also: &["blk.whole-sectors", "cleanup.exposed"],
             ..Mutant::ALONE
         }],
     ),

@@ -96,9 +96,28 @@ fn disk(seat: &mut Seat) -> Result<(), String> {
     if disk.geometry().flush {
         requests.push(Request::flush());
     }
-    requests.push(Request::get_id(
-        seat.area.allocate(ID_BYTES, 16).ok_or("no memory")?,
-    ));
+    let allocate = |length| seat.area.allocate(length, 16).ok_or("no memory");
+    requests.push(Request::get_id(allocate(ID_BYTES)?));
+    let ranges = || -> Result<Ranges, String> {
+        let range = Range {
+            sector: 8,
+            sectors: 8,
+            unmap: false,
+        };
+        let buffer = allocate(size_of::<DiscardWriteZeroes>())?;
+        Ranges::new(buffer, &[range]).map_err(|_| "no range".into())
+    };
+    let geometry = disk.geometry();
+    if geometry.write_zeroes.is_some() {
+        requests.push(Request::write_zeroes(ranges()?));
+    }
+    if geometry.discard.is_some() {
+        requests.push(Request::discard(ranges()?));
+    }
+    if geometry.secure_erase.is_some() {
+        requests.push(Request::secure_erase(ranges()?));
+    }
+    disk.cache_mode().map_err(text)?;
     for request in requests {
         disk.submit(0, request, 0)
             .map_err(|refused| text(refused.reason))?;
