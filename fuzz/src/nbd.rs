@@ -64,7 +64,9 @@ fn use_export(script: &mut Script<'_>, uri: &str, honest: bool) {
             (false, true) => Duration::from_millis(20),
             (false, false) => Duration::ZERO,
         },
+        tls: None,
     };
+    let read_only = options.read_only;
     let nbd = match Nbd::connect(uri.parse().expect("a URI"), options) {
         Ok(nbd) => Arc::new(nbd),
         Err(error) => {
@@ -85,7 +87,7 @@ fn use_export(script: &mut Script<'_>, uri: &str, honest: bool) {
         if script.is_empty() {
             break;
         }
-        client.act(script, options.read_only);
+        client.act(script, read_only);
     }
     if honest {
         client.finish();

@@ -129,8 +129,11 @@ impl Model {
         let Some(index) = self.index(request.sector) else {
             return assert_eq!(request.sectors, 0, "what goes nowhere has no data");
         };
-        let opens = matches!(self.zones[index].state, S::EMPTY | S::CLOSED);
         let writes = matches!(request.kind, Kind::Write | Kind::Append);
+        if writes && request.sectors == 0 {
+            return;
+        }
+        let opens = matches!(self.zones[index].state, S::EMPTY | S::CLOSED);
         let several = self.is_open_to_the_disk(request);
         if opens && !several && (writes || request.kind == Kind::Open) && self.is_open_limit_reached() {
             self.closes_one = true;
@@ -148,7 +151,7 @@ impl Model {
                     sector = u64::from_le_bytes(answer.try_into().expect("eight bytes"));
                     assert_eq!(sector, zone.start + zone.written, "where data were appended");
                 }
-                if zone.kind == REQUIRED && request.sectors != 0 {
+                if zone.kind == REQUIRED {
                     zone.written += request.sectors;
                     if zone.state != S::EOPEN {
                         zone.state = S::IOPEN;
@@ -350,9 +353,10 @@ impl Model {
                 continue;
             }
             assert_eq!((capacity, kind), (zone.capacity, zone.kind));
-            if self.closes_one && zone.state == S::IOPEN && state == S::CLOSED {
+            let closed = if zone.written == 0 { S::EMPTY } else { S::CLOSED };
+            if self.closes_one && zone.state == S::IOPEN && state == closed {
                 self.closes_one = false;
-                zone.state = S::CLOSED;
+                zone.state = closed;
             }
             assert_eq!(state, zone.state, "zone {index}");
             if matches!(state, S::EMPTY | S::IOPEN | S::EOPEN | S::CLOSED) {

@@ -38,7 +38,7 @@ const LOCK_NAP: Duration = Duration::from_millis(20);
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Block {
     /// The image: a file or block device. Or an export of an NBD server: nbd://HOST/EXPORT, nbd://HOST:PORT/EXPORT or
-    /// nbd+unix:///EXPORT?socket=PATH.
+    /// nbd+unix:///EXPORT?socket=PATH; with TLS if it begins with nbds in place of nbd.
     #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
     image: Option<String>,
     /// Instead of an image: a disk of this size that does nothing with the data of any request, for measuring.
@@ -85,6 +85,13 @@ pub struct Block {
     )]
     #[serde(default = "minute")]
     reconnect: u64,
+    /// Speak TLS with an NBD server, by the certificates in this folder: ca-cert.pem, and, if the server asks for it,
+    /// client-cert.pem and client-key.pem. Addresses that begin with nbds: need it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["null", "memory"])]
+    tls_certs: Option<PathBuf>,
+    /// The name that the server's certificate is for; its host if not given, localhost for a Unix socket.
+    #[arg(long, value_name = "NAME", requires = "tls_certs")]
+    tls_hostname: Option<String>,
     /// Most reads and writes in a second, in the long run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit_iops: Option<u64>,
@@ -293,9 +300,14 @@ impl Block {
         if self.format.is_some() || self.direct || self.aio.is_some() {
             bail!("{uri}: --format, --direct and --aio are for images of this host");
         }
+        let tls = self.tls_certs.as_ref().map(|folder| {
+            let name = self.tls_hostname.as_deref();
+            backend::TlsCredentials::load(folder, name)
+        });
         let options = NbdOptions {
             read_only: self.readonly,
             reconnect: Duration::from_secs(self.reconnect),
+            tls: tls.transpose()?,
         };
         Ok(Arc::new(backend::Nbd::connect(uri.parse()?, options)?))
     }

@@ -36,7 +36,7 @@ pub use image_gate::References;
 pub use limited::{Limit, Limited};
 pub use lock::LockError;
 pub use memory::Memory;
-pub use nbd::{Address, AddressError, Nbd, NbdError, NbdOptions};
+pub use nbd::{Address, AddressError, Nbd, NbdError, NbdOptions, TlsCredentials, TlsError};
 pub use null::Null;
 pub use parcel::Parcel;
 

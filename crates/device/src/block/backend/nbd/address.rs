@@ -14,7 +14,8 @@ use super::handshake::Stream;
 /// The port that IANA has assigned to NBD.
 const PORT: u16 = 10809;
 
-/// An export of an NBD server, as a URI says it: `nbd://HOST[:PORT]/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`.
+/// An export of an NBD server, as a URI says it: `nbd://HOST[:PORT]/EXPORT` or `nbd+unix:///EXPORT?socket=PATH`; `nbds` in place
+/// of `nbd` asks for TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub(super) place: Place,
@@ -22,6 +23,8 @@ pub struct Address {
     pub(super) export: String,
     /// What the host's name stands for, once it was looked up.
     found: OnceLock<Vec<SocketAddr>>,
+    /// Only with TLS.
+    pub(super) tls: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +39,6 @@ pub enum AddressError {
     /// It begins with something else.
     #[error("{0}: expected nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH")]
     Scheme(String),
-    /// TLS is not spoken.
-    #[error("{0}: connections with TLS are not supported; let a tunnel or a local proxy do that")]
-    Tls(String),
     /// The host is missing.
     #[error("{0}: expected a host: nbd://HOST[:PORT]/EXPORT")]
     NoHost(String),
@@ -74,6 +74,14 @@ impl Address {
         match self.place {
             Place::Tcp { port, .. } => Some(port),
             Place::Unix(_) => None,
+        }
+    }
+
+    /// The host that the server is on.
+    pub(super) fn host(&self) -> &str {
+        match &self.place {
+            Place::Tcp { host, .. } => host,
+            Place::Unix(_) => "localhost",
         }
     }
 
@@ -119,7 +127,7 @@ impl FromStr for Address {
             return Err(AddressError::TooLong);
         }
         let place = match scheme {
-            "nbd" => {
+            "nbd" | "nbds" => {
                 // The colons of an IPv6 address are in brackets.
                 let (host, port) = match authority.rsplit_once(':') {
                     Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -144,7 +152,7 @@ impl FromStr for Address {
                     port,
                 }
             }
-            "nbd+unix" => {
+            "nbd+unix" | "nbds+unix" => {
                 let socket = query
                     .split('&')
                     .find_map(|pair| pair.strip_prefix("socket="))
@@ -152,25 +160,27 @@ impl FromStr for Address {
                     .ok_or_else(|| AddressError::NoSocket(uri.into()))?;
                 Place::Unix(decoded(socket)?.into())
             }
-            "nbds" | "nbds+unix" => return Err(AddressError::Tls(uri.into())),
             _ => return Err(AddressError::Scheme(uri.into())),
         };
+        let tls = scheme.starts_with("nbds");
         Ok(Self {
             place,
             export,
             found: OnceLock::new(),
+            tls,
         })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, export) = (if self.tls { "nbds" } else { "nbd" }, &self.export);
         match &self.place {
             Place::Tcp { host, port } if host.contains(':') => {
-                write!(f, "nbd://[{host}]:{port}/{}", self.export)
+                write!(f, "{scheme}://[{host}]:{port}/{export}")
             }
-            Place::Tcp { host, port } => write!(f, "nbd://{host}:{port}/{}", self.export),
-            Place::Unix(path) => write!(f, "nbd+unix:///{}?socket={}", self.export, path.display()),
+            Place::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}/{export}"),
+            Place::Unix(path) => write!(f, "{scheme}+unix:///{export}?socket={}", path.display()),
         }
     }
 }
@@ -204,6 +214,7 @@ mod tests {
             },
             export: export.into(),
             found: OnceLock::new(),
+            tls: false,
         }
     }
 
@@ -218,7 +229,19 @@ mod tests {
         ] {
             let address: Address = uri.parse().unwrap();
             assert_eq!(address, expected, "{uri}");
-            assert_eq!(address.to_string().replace("b c", "b%20c").parse(), Ok(expected));
+            assert_eq!(
+                address.to_string().replace("b c", "b%20c").parse().as_ref(),
+                Ok(&expected)
+            );
+            let encrypted: Address = uri.replace("nbd", "nbds").parse().unwrap();
+            assert_eq!(
+                encrypted,
+                Address {
+                    tls: true,
+                    ..expected
+                }
+            );
+            assert!(encrypted.to_string().starts_with("nbds://"));
         }
         let unix: Address = "nbd+unix:///disk?socket=/tmp/a%2Bb".parse().unwrap();
         assert_eq!(
@@ -232,7 +255,7 @@ mod tests {
         for (uri, part) in [
             ("disk.img", "expected nbd://"),
             ("http://host/", "expected nbd://"),
-            ("nbds://host/", "TLS"),
+            ("nbds:///x", "expected a host"),
             ("nbd:///x", "expected a host"),
             ("nbd://host:0/", "no port"),
             ("nbd://host:x/", "no port"),

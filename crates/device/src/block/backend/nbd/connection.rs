@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
+use super::channel::Channel;
 use super::command::Command;
 use super::handshake::Export;
 use super::wire::{Reply, Wire};
@@ -53,12 +54,12 @@ struct Shared {
 struct Inbox {
     jobs: Vec<Job>,
     take_back: Vec<(Arc<Done>, Sender<usize>)>,
-    connected: Option<io::Result<(OwnedFd, Export)>>,
+    connected: Option<io::Result<(Channel, Export)>>,
     closed: bool,
 }
 
 impl Connection {
-    pub fn new(address: Address, socket: OwnedFd, export: Export, options: NbdOptions) -> io::Result<Self> {
+    pub fn new(address: Address, channel: Channel, export: Export, options: NbdOptions) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             inbox: Mutex::default(),
             event: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
@@ -70,7 +71,7 @@ impl Connection {
             address,
             options,
             export,
-            wire: Some(Wire::new(socket)?),
+            wire: Some(Wire::new(channel)),
             slots: Vec::new(),
             free: Vec::new(),
             to_send: VecDeque::new(),
@@ -209,7 +210,7 @@ impl Client {
             let _ = answer.send(self.abandon(&done));
         }
         match inbox.connected {
-            Some(Ok((socket, export))) => self.return_to(socket, export),
+            Some(Ok((channel, export))) => self.return_to(channel, export),
             Some(Err(error)) => {
                 tracing::debug!(%error, "{} is still away", self.address);
                 if let Some(away) = &mut self.away {
@@ -365,9 +366,10 @@ impl Client {
         if away.next_try.is_some_and(|at| now >= at) {
             away.next_try = None;
             let (shared, address) = (self.shared.clone(), self.address.clone());
+            let tls = self.options.tls.clone();
             // Connecting may take a while, in which requests can still be dropped.
             let thread = thread::Builder::new().name("nbd-connect".into()).spawn(move || {
-                let connected = connect(&address);
+                let connected = connect(&address, tls.as_ref());
                 shared.tell(|inbox| inbox.connected = Some(connected));
             });
             if thread.is_err() {
@@ -376,7 +378,7 @@ impl Client {
         }
     }
 
-    fn return_to(&mut self, socket: OwnedFd, export: Export) {
+    fn return_to(&mut self, channel: Channel, export: Export) {
         if self.away.is_none() {
             return;
         }
@@ -387,7 +389,7 @@ impl Client {
                 "its size is no whole number of sectors any more",
             ))
         } else {
-            Wire::new(socket)
+            Ok(Wire::new(channel))
         };
         match usable {
             Ok(wire) => {

@@ -14,6 +14,7 @@ const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 const FIXED_NEWSTYLE: u16 = 1 << 0;
 const NO_ZEROES: u16 = 1 << 1;
 
+const OPT_STARTTLS: u32 = 5;
 const OPT_GO: u32 = 7;
 const REP_ACK: u32 = 1;
 const REP_INFO: u32 = 3;
@@ -67,8 +68,8 @@ impl Export {
     }
 }
 
-/// Asks for the export `name`. After that, the connection takes requests.
-pub(super) fn handshake(stream: &mut (impl Read + Write), name: &str) -> io::Result<Export> {
+/// The server's greeting, and the client's. After that, the connection takes options.
+pub(super) fn greet(stream: &mut (impl Read + Write)) -> io::Result<()> {
     if take(stream).map(u64::from_be_bytes)? != NBDMAGIC {
         return Err(invalid("what answers there does not speak NBD"));
     }
@@ -80,32 +81,32 @@ pub(super) fn handshake(stream: &mut (impl Read + Write), name: &str) -> io::Res
         return Err(invalid("the server speaks an NBD older than the fixed newstyle"));
     }
     let ours = u32::from(flags & (FIXED_NEWSTYLE | NO_ZEROES));
-    let mut request = ours.to_be_bytes().to_vec();
-    request.extend(IHAVEOPT.to_be_bytes());
-    request.extend(OPT_GO.to_be_bytes());
-    request.extend((name.len() as u32 + 8).to_be_bytes());
-    request.extend((name.len() as u32).to_be_bytes());
-    request.extend(name.as_bytes());
-    request.extend(1u16.to_be_bytes());
-    request.extend(INFO_BLOCK_SIZE.to_be_bytes());
-    stream.write_all(&request)?;
+    stream.write_all(&ours.to_be_bytes())
+}
+
+/// Asks for TLS. After that, the connection takes the first message of a TLS handshake.
+pub(super) fn start_tls(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    stream.write_all(&option(OPT_STARTTLS, &[]))?;
+    let (kind, text) = reply(stream, OPT_STARTTLS)?;
+    match kind {
+        REP_ACK => Ok(()),
+        // What came before is not to be read as TLS.
+        kind if kind & REP_ERROR != 0 => Err(refusal(kind & !REP_ERROR, &text, "TLS")),
+        _ => Err(invalid("the server does not say whether it speaks TLS")),
+    }
+}
+
+/// Asks for the export `name`. After that, the connection takes requests.
+pub(super) fn go(stream: &mut (impl Read + Write), name: &str) -> io::Result<Export> {
+    let mut payload = (name.len() as u32).to_be_bytes().to_vec();
+    payload.extend(name.as_bytes());
+    payload.extend(1u16.to_be_bytes());
+    payload.extend(INFO_BLOCK_SIZE.to_be_bytes());
+    stream.write_all(&option(OPT_GO, &payload))?;
 
     let (mut size_and_flags, mut sizes) = (None, None);
     loop {
-        if take(stream).map(u64::from_be_bytes)? != OPTION_REPLY
-            || take(stream).map(u32::from_be_bytes)? != OPT_GO
-        {
-            return Err(invalid(
-                "the server answers something else than what it was asked",
-            ));
-        }
-        let kind = take(stream).map(u32::from_be_bytes)?;
-        let length = take(stream).map(u32::from_be_bytes)?;
-        if length > LONGEST_REPLY {
-            return Err(invalid("the server's answer is longer than any can be"));
-        }
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload)?;
+        let (kind, payload) = reply(stream, OPT_GO)?;
         let mut payload = payload.as_slice();
         match kind {
             REP_ACK => break,
@@ -141,13 +142,37 @@ pub(super) fn handshake(stream: &mut (impl Read + Write), name: &str) -> io::Res
     })
 }
 
+fn option(number: u32, payload: &[u8]) -> Vec<u8> {
+    let (number, length) = (number.to_be_bytes(), (payload.len() as u32).to_be_bytes());
+    [&IHAVEOPT.to_be_bytes()[..], &number, &length, payload].concat()
+}
+
+/// The next reply to an option: its kind and what it carries.
+fn reply(stream: &mut impl Read, option: u32) -> io::Result<(u32, Vec<u8>)> {
+    if take(stream).map(u64::from_be_bytes)? != OPTION_REPLY
+        || take(stream).map(u32::from_be_bytes)? != option
+    {
+        return Err(invalid(
+            "the server answers something else than what it was asked",
+        ));
+    }
+    let kind = take(stream).map(u32::from_be_bytes)?;
+    let length = take(stream).map(u32::from_be_bytes)?;
+    if length > LONGEST_REPLY {
+        return Err(invalid("the server's answer is longer than any can be"));
+    }
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload)?;
+    Ok((kind, payload))
+}
+
 /// What the server says instead of serving the export.
 fn refusal(number: u32, text: &[u8], name: &str) -> io::Error {
     let said = String::from_utf8_lossy(text);
     let reason = match number {
-        1 => "it cannot be asked for an export (the server is too old)".into(),
+        1 => format!("the server does not know what is asked for ({name:?})"),
         2 => "the server does not allow it".into(),
-        5 => "the server wants TLS, which is not supported; let a tunnel or a local proxy do that".into(),
+        5 => "the server wants TLS; pass credentials for it".into(),
         6 => format!("the server has no export named {name:?}"),
         7 => "the server is about to end".into(),
         number => format!("error {number}"),
@@ -244,6 +269,11 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    fn handshake(stream: &mut (impl Read + Write), name: &str) -> io::Result<Export> {
+        greet(stream)?;
+        go(stream, name)
     }
 
     fn reply(kind: u32, payload: &[u8]) -> Vec<u8> {

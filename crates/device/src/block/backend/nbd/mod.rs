@@ -4,11 +4,15 @@
 //! one: no request was answered, so none that was carried out before does harm by being carried out again.
 
 mod address;
+mod channel;
 mod command;
 mod connection;
 mod handshake;
 #[cfg(test)]
 mod tests;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 mod wire;
 
 use std::fmt;
@@ -19,8 +23,10 @@ use std::time::{Duration, Instant};
 use ringwright_spec::block::SECTOR_SIZE;
 
 pub use self::address::{Address, AddressError};
+use self::channel::Channel;
 use self::connection::Connection;
-use self::handshake::{Export, handshake};
+use self::handshake::{Export, go, greet, start_tls};
+pub use self::tls::{TlsCredentials, TlsError};
 use super::crew::CrewLane;
 use super::{Backend, Lane};
 
@@ -28,13 +34,15 @@ use super::{Backend, Lane};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an export is used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NbdOptions {
     /// For reading only, also if the server lets it be written.
     pub read_only: bool,
     /// For how long a server that has gone away is looked for before outstanding requests fail. It is looked for after that,
     /// too.
     pub reconnect: Duration,
+    /// Whom to speak TLS with, and as whom; without these credentials none is spoken.
+    pub tls: Option<TlsCredentials>,
 }
 
 impl Default for NbdOptions {
@@ -42,6 +50,7 @@ impl Default for NbdOptions {
         Self {
             read_only: false,
             reconnect: Duration::from_secs(60),
+            tls: None,
         }
     }
 }
@@ -57,6 +66,11 @@ pub enum NbdError {
         /// What has happened.
         source: io::Error,
     },
+    /// The address asks for TLS.
+    #[error(
+        "{0}: TLS needs credentials: a folder with ca-cert.pem and, if the server asks for it, client-cert.pem and client-key.pem"
+    )]
+    NoCredentials(String),
     /// It may be read, but not written.
     #[error("{0}: the server does not let it be written; serve it read-only")]
     ReadOnly(String),
@@ -86,7 +100,10 @@ impl Nbd {
             address: address.to_string(),
             source,
         };
-        let (socket, export) = connect(&address).map_err(failed)?;
+        if address.tls && options.tls.is_none() {
+            return Err(NbdError::NoCredentials(address.to_string()));
+        }
+        let (channel, export) = connect(&address, options.tls.as_ref()).map_err(failed)?;
         if export.has(Export::READ_ONLY) && !options.read_only {
             return Err(NbdError::ReadOnly(address.to_string()));
         }
@@ -96,10 +113,11 @@ impl Nbd {
                 size: export.size,
             });
         }
-        let connection = Connection::new(address.clone(), socket, export, options).map_err(failed)?;
+        let read_only = options.read_only;
+        let connection = Connection::new(address.clone(), channel, export, options).map_err(failed)?;
         Ok(Self {
             address,
-            read_only: options.read_only,
+            read_only,
             minimum: export.minimum,
             connection: Arc::new(connection),
         })
@@ -138,7 +156,7 @@ impl fmt::Debug for Nbd {
 }
 
 /// A connection that takes requests, and what it is to.
-fn connect(address: &Address) -> io::Result<(std::os::fd::OwnedFd, Export)> {
+fn connect(address: &Address, tls: Option<&TlsCredentials>) -> io::Result<(Channel, Export)> {
     let silence = |error: io::Error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
             io::ErrorKind::TimedOut,
@@ -148,6 +166,14 @@ fn connect(address: &Address) -> io::Result<(std::os::fd::OwnedFd, Export)> {
     };
     let stream = address.connect(PATIENCE).map_err(silence)?;
     let mut stream = stream.until(Instant::now() + PATIENCE);
-    let export = handshake(&mut stream, &address.export).map_err(silence)?;
-    Ok((stream.into_nonblocking()?, export))
+    greet(&mut stream).map_err(silence)?;
+    let Some(tls) = tls else {
+        let export = go(&mut stream, &address.export).map_err(silence)?;
+        return Ok((Channel::Plain(stream.into_nonblocking()?), export));
+    };
+    start_tls(&mut stream).map_err(silence)?;
+    let mut connection = tls.connection(address)?;
+    let mut encrypted = rustls::Stream::new(&mut connection, &mut stream);
+    let export = go(&mut encrypted, &address.export).map_err(silence)?;
+    Ok((Channel::encrypted(stream.into_nonblocking()?, connection), export))
 }

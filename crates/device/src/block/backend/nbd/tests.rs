@@ -82,8 +82,8 @@ impl Drop for Server {
 
 fn options(reconnect: Duration) -> NbdOptions {
     NbdOptions {
-        read_only: false,
         reconnect,
+        ..NbdOptions::default()
     }
 }
 
@@ -167,7 +167,7 @@ fn what_the_server_does_not_let_be_written_is_read_only() {
         read_only: true,
         ..NbdOptions::default()
     };
-    let mut bench = bench(place.connect(read_only));
+    let mut bench = bench(place.connect(read_only.clone()));
     let mut queue = bench.start(0, 128);
     assert_eq!(
         read(&mut queue, 8, 512),

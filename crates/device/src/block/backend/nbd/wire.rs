@@ -1,12 +1,12 @@
-//! Commands and replies on a socket that does not block.
+//! Commands and replies on a channel that does not block.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use ringwright_memory::Slices;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::channel::Channel;
 use super::command::{Command, Data, ZEROES};
 use crate::block::backend::Request;
 use crate::block::backend::bounce::Bounce;
@@ -20,7 +20,7 @@ const REPLY: usize = 16;
 const INPUT: usize = 4096;
 
 pub(super) struct Wire {
-    socket: OwnedFd,
+    channel: Channel,
     /// Commands on their way out, and how much of them is out.
     output: Vec<u8>,
     sent: usize,
@@ -43,9 +43,9 @@ pub(super) struct Reply {
 }
 
 impl Wire {
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            socket,
+    pub fn new(channel: Channel) -> Self {
+        Self {
+            channel,
             output: Vec::new(),
             sent: 0,
             sending: None,
@@ -54,7 +54,7 @@ impl Wire {
             end: 0,
             receiving: None,
             zeroes: None,
-        })
+        }
     }
 
     /// Sends the commands of these slots, as far as the socket takes them. `look_up` gives a slot's command and request, and
@@ -66,9 +66,9 @@ impl Wire {
     ) -> io::Result<()> {
         loop {
             if self.sent < self.output.len() {
-                match send(&self.socket, &self.output[self.sent..], SendFlags::NOSIGNAL) {
+                match self.channel.send(&self.output[self.sent..]) {
                     Ok(count) => self.sent += count,
-                    Err(error) => return unless_later(error.into()),
+                    Err(error) => return unless_later(error),
                 }
                 continue;
             }
@@ -81,9 +81,10 @@ impl Wire {
                             Some(zeroes) => zeroes,
                             None => self.zeroes.insert(Bounce::new(ZEROES)?),
                         };
-                        write_rest(&self.socket, zeroes.part(command.length as usize)?, done)
+                        self.channel
+                            .send_view(zeroes.part(command.length as usize)?, done)
                     }
-                    (_, Some((_, Request::Write { from, .. }))) => write_rest(&self.socket, from, done),
+                    (_, Some((_, Request::Write { from, .. }))) => self.channel.send_view(from, done),
                     _ => Err(io::Error::other("a request without its data")),
                 };
                 match count {
@@ -97,7 +98,7 @@ impl Wire {
                 continue;
             }
             if slots.is_empty() {
-                return Ok(());
+                return self.channel.flush().or_else(unless_later);
             }
             while let Some(index) = slots.pop_front() {
                 let Some((command, _)) = look_up(index) else {
@@ -162,13 +163,14 @@ impl Wire {
 
     /// Whether something is left to send that was begun.
     pub fn wants_to_send(&self) -> bool {
-        self.sent < self.output.len() || self.sending.is_some()
+        self.sent < self.output.len() || self.sending.is_some() || self.channel.wants_to_send()
     }
 
     /// Takes leave, as the protocol asks, if that is possible without waiting.
-    pub fn disconnect(self) {
+    pub fn disconnect(mut self) {
         if !self.wants_to_send() {
-            let _ = send(&self.socket, &Command::disconnect().bytes(0), SendFlags::NOSIGNAL);
+            let _ = self.channel.send(&Command::disconnect().bytes(0));
+            self.channel.close();
         }
     }
 
@@ -185,14 +187,14 @@ impl Wire {
             return Ok(there.len());
         }
         let count = match into {
-            Some(into) => into
-                .part(done, left)
-                .map_err(io::Error::other)?
-                .readv(&self.socket)?,
+            Some(into) => {
+                let rest = into.part(done, left).map_err(io::Error::other)?;
+                self.channel.receive_view(rest)?
+            }
             // Nobody wants them any more.
             None => {
                 let room = self.input.len().min(left);
-                recv(&self.socket, &mut self.input[..room], RecvFlags::empty())?.0
+                self.channel.receive(&mut self.input[..room])?
             }
         };
         match count {
@@ -206,7 +208,7 @@ impl Wire {
         self.input.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        let (count, _) = recv(&self.socket, &mut self.input[self.end..], RecvFlags::empty())?;
+        let count = self.channel.receive(&mut self.input[self.end..])?;
         if count == 0 {
             return Err(closed());
         }
@@ -217,16 +219,7 @@ impl Wire {
 
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-/// Writes what comes after the first `done` bytes of `view`, as far as the socket takes it.
-fn write_rest(socket: &OwnedFd, view: Slices<'_>, done: usize) -> io::Result<usize> {
-    let rest = view.part(done, view.len().saturating_sub(done));
-    match rest.map_err(io::Error::other)?.writev(socket)? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        count => Ok(count),
+        self.channel.as_fd()
     }
 }
 
