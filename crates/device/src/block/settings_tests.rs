@@ -343,7 +343,7 @@ fn a_changed_size_is_looked_at_and_told_in_whole_blocks() {
     assert_eq!(handle.refresh().unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
 
-/// dev:blk:device-operation:15
+/// dev:blk:device-operation:14, dev:blk:device-operation:15
 #[test]
 fn the_wear_of_the_storage() {
     let block = Block::new(Counting::new(None), Options::default()).unwrap();
