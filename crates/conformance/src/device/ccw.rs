@@ -2,7 +2,9 @@
 
 use ringwright_spec::Features;
 use ringwright_spec::ccw::channel::{CcwFlags, DeviceStatus, SubchannelStatus};
-use ringwright_spec::ccw::{Command, RevInfo, Revision, ThinintArea, VqInfoBlock};
+use ringwright_spec::ccw::{
+    Command, RevInfo, Revision, ThinintArea, VqConfigBlock, VqInfoBlock, VqInfoBlockLegacy,
+};
 use ringwright_spec::status::Status;
 use zerocopy::IntoBytes;
 
@@ -139,6 +141,26 @@ pub(super) const CHECKS: &[Check] = &[
                 ..Mutant::ALONE
             },
         ],
+    },
+    Check {
+        name: "ccw.revision-legacy",
+        clauses: &["dev:ccw:setting-the-virtio-revision:03"],
+        does: "Enables the subchannel anew, selects revision 0, and sets up a virtqueue as legacy drivers do.",
+        violation: "Revision 0 is accepted by a device that has no legacy interface.",
+        needs: OVER_CCW,
+        run: revision_legacy,
+        mutants: &[Mutant {
+            name: "a device accepts revision 0, but no legacy virtqueues",
+            breaks: "dev:ccw:setting-the-virtio-revision:03",
+            lens: Lens {
+                command: Some(|program| {
+                    let legacy = usize::from(program.count) == size_of::<VqInfoBlockLegacy>();
+                    feigned_if(program.command == Command::SET_VQ && legacy, Feigned::Rejected)
+                }),
+                ..Lens::CLEAR
+            },
+            ..Mutant::ALONE
+        }],
     },
     Check {
         name: "ccw.revision-command",
@@ -316,6 +338,11 @@ pub(super) const CHECKS: &[Check] = &[
 /// Commands that there are not.
 const UNKNOWN: [Command; 3] = [Command(0x77), Command(0x91), Command(0xf1)];
 
+/// Queue Align of legacy virtqueues.
+const LEGACY_ALIGN: u32 = 4096;
+/// Bytes that a legacy virtqueue of 1024 descriptors takes, and those before its first page.
+const LEGACY_QUEUE: usize = 12 * LEGACY_ALIGN as usize;
+
 fn feigned_if(feigned: bool, end: Feigned) -> Option<Feigned> {
     feigned.then_some(end)
 }
@@ -421,6 +448,35 @@ fn revision(probe: &mut Probe) -> Outcome {
         end.is_rejected(),
         "dev:ccw:setting-the-virtio-revision:05",
         || format!("revision 1 was selected after revision {highest}, which ended with {end:?}"),
+    )
+}
+
+fn revision_legacy(probe: &mut Probe) -> Outcome {
+    enable_anew(probe)?;
+    if !select(probe, Revision::LEGACY.0, 0)?.is_done() {
+        return Ok(());
+    }
+    // It says that it is a transitional device, and has to be one.
+    let mut block = VqConfigBlock::default();
+    let asked = run(probe, Command::READ_VQ_CONF, CcwFlags::NONE, block.as_mut_bytes())?;
+    let memory = probe.buffer(LEGACY_QUEUE, 0)?;
+    let first = memory.segment().address().next_multiple_of(LEGACY_ALIGN.into());
+    let block = VqInfoBlockLegacy {
+        queue: first.into(),
+        align: LEGACY_ALIGN.into(),
+        index: 0.into(),
+        size: block.max_queue_size,
+    };
+    let set = give(probe, Command::SET_VQ, block.as_bytes())?;
+    give(probe, Command::VDEV_RESET, &[])?;
+    holds(
+        asked.is_done() && set.is_done(),
+        "dev:ccw:setting-the-virtio-revision:03",
+        || {
+            format!(
+                "revision 0 was accepted, but READ_VQ_CONF ended with {asked:?}, and a legacy SET_VQ with {set:?}"
+            )
+        },
     )
 }
 
