@@ -43,7 +43,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let words = serve::command_line(std::env::args_os());
+    if let Some(capabilities) = serve::capabilities(&words) {
+        // Whoever asked has gone if this fails.
+        let _ = writeln!(io::stdout(), "{capabilities}");
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::parse_from(words);
     // A device that is served is the user's; a guest's are this program's own affair, and one that is checked is told of in a
     // report.
     let usual = match arguments.command {

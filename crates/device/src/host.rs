@@ -64,6 +64,9 @@ pub struct HostOptions {
     pub masked_features: Features,
     /// Byte order of a guest whose driver uses the legacy interface (section 2.2.3).
     pub legacy_byte_order: ByteOrder,
+    /// The processors that the threads of queue groups run on: that of group 0 on the first, and so on, from the first again
+    /// when there are no more. Wherever the system lets them if empty.
+    pub processors: Vec<usize>,
 }
 
 impl Default for HostOptions {
@@ -74,6 +77,7 @@ impl Default for HostOptions {
             transport_features: Features::NONE,
             masked_features: Features::NONE,
             legacy_byte_order: ByteOrder::NATIVE,
+            processors: Vec::new(),
         }
     }
 }
@@ -455,7 +459,9 @@ impl Host {
         )
         .map_err(HostError::Thread)?;
         let name = format!("{}-{group}", self.description.device_type.name);
-        self.groups.start(group, name, mailbox, event_loop)
+        let processors = &self.options.processors;
+        let processor = processors.get(group % processors.len().max(1)).copied();
+        self.groups.start(group, name, processor, mailbox, event_loop)
     }
 
     /// Ends all threads. Queues that still run stop where they are.

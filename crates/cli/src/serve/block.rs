@@ -39,8 +39,11 @@ const LOCK_NAP: Duration = Duration::from_millis(20);
 pub struct Block {
     /// The image: a file or block device. Or an export of an NBD server: nbd://HOST/EXPORT, nbd://HOST:PORT/EXPORT or
     /// nbd+unix:///EXPORT?socket=PATH; with TLS if it begins with nbds in place of nbd.
-    #[arg(required_unless_present_any = ["null", "memory"], conflicts_with_all = ["null", "memory"])]
+    #[arg(required_unless_present_any = ["null", "memory", "blk_file"], conflicts_with_all = ["null", "memory", "blk_file"])]
     image: Option<String>,
+    /// The image, for programs that call it so.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["null", "memory"])]
+    blk_file: Option<String>,
     /// Instead of an image: a disk of this size that does nothing with the data of any request, for measuring.
     #[arg(long, value_name = "BYTES", value_parser = size, conflicts_with = "memory")]
     #[serde(default, deserialize_with = "size_option")]
@@ -251,7 +254,7 @@ enum Switch {
 impl Block {
     /// Opens what stands behind the disk, and makes the disk.
     pub fn open(&self) -> anyhow::Result<block::Block> {
-        let backend: Arc<dyn Backend> = match (&self.image, self.null, self.memory) {
+        let backend: Arc<dyn Backend> = match (self.image(), self.null, self.memory) {
             (Some(image), None, None) if Address::is_meant(image) => self.connect(image)?,
             (Some(image), None, None) => self.open_image(image.as_ref())?,
             (None, Some(size), None) => Arc::new(backend::Null { capacity: size }),
@@ -274,12 +277,16 @@ impl Block {
 
     /// What to call the disk.
     pub fn name(&self) -> &str {
-        self.image.as_deref().unwrap_or("the disk")
+        self.image().unwrap_or("the disk")
+    }
+
+    fn image(&self) -> Option<&str> {
+        self.image.as_deref().or(self.blk_file.as_deref())
     }
 
     /// What the disk needs of the sandbox once it is open.
     pub fn needs(&self) -> Needs {
-        match self.image.as_deref() {
+        match self.image() {
             Some(uri) if Address::is_meant(uri) => {
                 let port = uri.parse().ok().and_then(|address: Address| address.port());
                 Needs {
@@ -411,7 +418,7 @@ impl Block {
             }
         };
         let beside = || {
-            let image = self.image.as_ref().filter(|image| !Address::is_meant(image))?;
+            let image = self.image().filter(|image| !Address::is_meant(image))?;
             Some(PathBuf::from(format!("{image}.zones")))
         };
         Ok(Some(block::Zoned {

@@ -11,7 +11,7 @@ use super::EndpointArguments;
 use super::devices::DeviceOptions;
 
 /// Options of a device that say where it is served rather than what it is.
-const ENDPOINT: [&str; 6] = ["socket", "fd", "busy-poll", "vfio-user", "split", "id"];
+const ENDPOINT: [&str; 7] = ["socket", "fd", "busy-poll", "vfio-user", "split", "id", "pin"];
 
 /// The devices of the file.
 pub fn read(path: &Path) -> anyhow::Result<Vec<(DeviceOptions, EndpointArguments)>> {

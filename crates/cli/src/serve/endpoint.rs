@@ -88,6 +88,12 @@ impl Endpoint {
         self
     }
 
+    /// With queues that are served on these processors.
+    pub fn on(mut self, processors: Vec<usize>) -> Self {
+        self.settings.processors = processors;
+        self
+    }
+
     /// With threads that look for work for this long before they sleep.
     pub fn busy_poll(mut self, time: Duration) -> Self {
         self.settings.busy_poll = time;

@@ -53,6 +53,12 @@ impl Fleet {
         Ok(())
     }
 
+    /// The ids of all, separated by commas.
+    pub fn names(&self) -> String {
+        let ids: Vec<&str> = self.members.iter().map(|member| member.id.as_str()).collect();
+        ids.join(", ")
+    }
+
     /// Looks at the size of each disk again; virtual machines are told of those that are another now.
     pub fn look_again(&self) {
         self.disks.refresh();

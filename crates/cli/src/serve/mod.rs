@@ -2,11 +2,14 @@
 
 mod block;
 mod config;
+mod conventions;
 mod devices;
 mod disks;
 mod endpoint;
 mod fleet;
+mod processors;
 mod protocol;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,12 +20,15 @@ use clap::Args;
 use ringwright_spec::{Features, feature};
 
 pub use self::block::Block;
+pub use self::conventions::{capabilities, command_line};
 use self::devices::{DeviceOptions, Opened};
 pub use self::disks::Disks;
 use self::endpoint::Prepared;
 pub use self::endpoint::{Endpoint, Served, listen_by};
 use self::fleet::Fleet;
+use self::processors::Processors;
 pub use self::protocol::Protocol;
+use self::systemd::{Notifier, Passed};
 use crate::control::{Control, beside};
 use crate::sandbox::{self, Needs};
 use crate::signals::{Asked, Signals};
@@ -53,7 +59,7 @@ const EXAMPLE: &str = r#"Several devices at once, by `ringwright serve --config 
 #[command(after_help = EXAMPLE, arg_required_else_help = true, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// Serve every device of this TOML file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user", "split", "id"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["socket", "fd", "busy_poll", "vfio_user", "split", "id", "pin"])]
     config: Option<PathBuf>,
     /// Where `ringwright stats` and `ringwright resize` find this server; `off` for nowhere. SOCKET.control if not given, and
     /// nowhere for --config and --fd. Only this user can connect.
@@ -82,7 +88,8 @@ struct EndpointArguments {
         conflicts_with = "fd"
     )]
     socket: Option<PathBuf>,
-    /// Instead of --socket: the number of an open file descriptor, a listening or connected Unix socket.
+    /// Instead of --socket: the number of an open file descriptor, a listening or connected Unix socket. Without both, a socket
+    /// that systemd has passed: the one that is named after the device's --id, else the next.
     #[arg(long, global = true, value_name = "N")]
     fd: Option<i32>,
     /// Serve the device as a whole PCI function over vfio-user, instead of its virtqueues over vhost-user. QEMU takes it by
@@ -101,6 +108,14 @@ struct EndpointArguments {
     /// The device's name for `ringwright stats` and `ringwright resize`; its type, and a number if need be, if not given.
     #[arg(long, global = true, value_name = "NAME")]
     id: Option<String>,
+    /// The processors that the device's queues are served on, like 0-3,5: queue 0 on the first, and so on, from the first again
+    /// when there are no more.
+    #[arg(long, global = true, value_name = "LIST", value_parser = clap::value_parser!(Processors))]
+    pin: Option<Processors>,
+    /// Print what QEMU's conventions for such programs want to know, as JSON, and do nothing else.
+    #[arg(long, global = true)]
+    #[serde(skip)]
+    print_capabilities: bool,
 }
 
 /// Serves until the program is asked to end.
@@ -111,22 +126,26 @@ pub fn run(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
         (None, Some(device)) => vec![(device, std::mem::take(&mut arguments.endpoint))],
         _ => bail!("say what to serve: a device, or --config with a file"),
     };
+    let (mut passed, notifier) = (Passed::look()?, Notifier::connect()?);
     let mut fleet = Fleet::default();
     let place = arguments.control_place(&devices);
     let (mut prepared, mut needs) = (Vec::new(), Needs::default());
     for (options, endpoint) in devices {
         let Opened { device, disk } = options.open()?;
         needs.add(options.needs());
-        let one = Prepared::new(device, endpoint.endpoint()?)?;
+        let one = Prepared::new(device, endpoint.endpoint(&mut passed)?)?;
         fleet.add(endpoint.id, one.device_type().name, disk, one.meter())?;
         prepared.push(one);
     }
+    passed.check()?;
     let mut control = place.open()?;
     sandbox::enter(arguments.sandbox, &needs)?;
     let served = prepared.into_iter().map(Prepared::start);
     let served = served.collect::<anyhow::Result<Vec<_>>>()?;
+    notifier.say(&format!("READY=1\nSTATUS=Serving: {}", fleet.names()));
     attend(&signals, &mut control, &fleet)?;
     tracing::info!("ending");
+    notifier.say("STOPPING=1\nSTATUS=Completing what is outstanding");
     Served::end(served, PATIENCE);
     Ok(ExitCode::SUCCESS)
 }
@@ -186,12 +205,16 @@ impl Arguments {
 }
 
 impl EndpointArguments {
-    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+    /// Where the device is served; at a socket out of `passed` if nothing else was said.
+    fn endpoint(&self, passed: &mut Passed) -> anyhow::Result<Endpoint> {
         let endpoint = match (&self.socket, self.fd) {
             (Some(path), None) => Endpoint::path(path),
             (None, Some(fd)) => Endpoint::inherited(fd)?,
+            (None, None) if let Some(fd) = passed.take(self.id.as_deref()) => Endpoint::inherited(fd)?,
             _ => bail!("say where to serve it: --socket PATH, or --fd N"),
         };
+        let processors = self.pin.clone().unwrap_or_default();
+        processors.check()?;
         let protocol = match self.vfio_user {
             true => Protocol::VfioUser,
             false => Protocol::VhostUser,
@@ -203,6 +226,7 @@ impl EndpointArguments {
         Ok(endpoint
             .over(protocol)
             .without(withheld)
+            .on(processors.0)
             .busy_poll(Duration::from_micros(self.busy_poll)))
     }
 }

@@ -21,12 +21,14 @@ pub enum Protocol {
 }
 
 /// What the user says of a device, whatever the protocol.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How long an idle queue looks for work before it sleeps.
     pub busy_poll: Duration,
     /// Features that are not offered.
     pub masked_features: Features,
+    /// The processors that queues are served on, wherever there is time if empty.
+    pub processors: Vec<usize>,
 }
 
 /// A device that is ready to be served.
@@ -41,11 +43,13 @@ impl Protocol {
         let Settings {
             busy_poll,
             masked_features,
+            processors,
         } = settings;
         Ok(match self {
             Self::VhostUser => {
                 let host = HostOptions {
                     busy_poll,
+                    processors,
                     ..Default::default()
                 };
                 let options = BackendOptions {
@@ -62,6 +66,7 @@ impl Protocol {
                     busy_poll,
                     masked_features,
                     platform_features: feature::ACCESS_PLATFORM,
+                    processors,
                     ..Default::default()
                 };
                 let options = pci::Options {

@@ -1,6 +1,7 @@
 //! The program as a server, and a driver for a disk that it serves.
 
 use std::io::{BufRead, BufReader, Lines};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
@@ -34,7 +35,6 @@ impl Server {
     pub fn run(command: &mut Command, devices: usize) -> Self {
         let mut child = command
             .env("RUST_LOG", "info")
-            .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -143,11 +143,21 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) {
 /// The program under test, in a folder.
 pub fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringwright"));
-    command.current_dir(folder);
+    command.current_dir(folder).stdin(Stdio::null());
     command
 }
 
 /// Runs another command of the program.
 pub fn ringwright(folder: &Path, arguments: &str) -> Output {
     program(folder).args(arguments.split(' ')).output().unwrap()
+}
+
+/// The program with `socket` as its descriptor 3, and LISTEN_PID for it.
+pub fn with_descriptor(folder: &Path, socket: impl Into<OwnedFd>, arguments: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = "LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 </dev/null";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ringwright")]);
+    command.args(arguments.split(' ')).current_dir(folder);
+    command.stdin(socket.into());
+    command
 }

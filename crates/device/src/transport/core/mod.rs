@@ -45,6 +45,8 @@ pub struct Options {
     pub legacy_byte_order: ByteOrder,
     /// What stands between the virtqueues and the driver, if anything.
     pub relay: Option<Arc<dyn Relay>>,
+    /// The processors of the device's threads (see [`HostOptions::processors`]).
+    pub processors: Vec<usize>,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             platform_features: Features::NONE,
             legacy_byte_order: ByteOrder::NATIVE,
             relay: None,
+            processors: Vec::new(),
         }
     }
 }
@@ -119,6 +122,7 @@ impl Core {
             // dev:feat:reserved-feature-bits:01
             masked_features: options.masked_features - feature::VERSION_1,
             legacy_byte_order: options.legacy_byte_order,
+            processors: options.processors.clone(),
         };
         let signal = Arc::new(Signal::new(sink.clone()));
         let host = Host::new(device, host_options, signal.clone())?;
