@@ -82,6 +82,10 @@ fn junit_is_xml_with_a_case_for_each_check() {
         suite.attribute("failures"),
         Some(report.count(Word::Fail).to_string().as_str())
     );
+    assert_eq!(
+        suite.attribute("skipped"),
+        Some(count("skipped").to_string().as_str())
+    );
     let failure = document
         .descendants()
         .find(|node| node.has_tag_name("failure"))
