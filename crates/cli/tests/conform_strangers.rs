@@ -20,18 +20,13 @@ fn peers() -> Option<PathBuf> {
 /// folder of the programs.
 fn conform(device: &str, command: &str) -> Option<(Vec<String>, Vec<String>, usize)> {
     let command = command.replace("PEERS", &peers()?.display().to_string());
+    Some(outcome(&["vhost-user", "--type", device, "--command", &command]))
+}
+
+/// The same of any device.
+fn outcome(subject: &[&str]) -> (Vec<String>, Vec<String>, usize) {
     let output = Command::new(env!("CARGO_BIN_EXE_ringwright"))
-        .args([
-            "conform",
-            "device",
-            "vhost-user",
-            "--type",
-            device,
-            "--json",
-            "-",
-            "--command",
-            &command,
-        ])
+        .args([&["conform", "device", "--json", "-"], subject].concat())
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -46,7 +41,7 @@ fn conform(device: &str, command: &str) -> Option<(Vec<String>, Vec<String>, usi
     };
     let (failed, inconclusive) = (named("fail"), named("inconclusive"));
     assert_eq!(output.status.code(), Some(i32::from(!failed.is_empty())));
-    Some((failed, inconclusive, named("pass").len()))
+    (failed, inconclusive, named("pass").len())
 }
 
 #[test]
@@ -83,4 +78,24 @@ fn passt_has_one_connection_at_a_time_and_ends_when_a_driver_breaks_the_rules() 
     assert_eq!(failed, [""; 0]);
     assert_eq!(inconclusive, ["status.needs-reset"]);
     assert!(passed >= 10, "only {passed}");
+}
+
+#[test]
+fn one_of_qemus_own_devices_is_checked_by_qtest() {
+    let Some(peers) = peers() else {
+        return;
+    };
+    let program = peers.join("qemu-system-x86_64").display().to_string();
+    let (failed, _, passed) = outcome(&[
+        "qemu",
+        "block",
+        "--bus",
+        "pci",
+        "--with",
+        "packed=on",
+        "--program",
+        &program,
+    ]);
+    assert!(failed.contains(&"indirect.after-direct".into()), "{failed:?}");
+    assert!(passed >= 30, "only {passed}");
 }

@@ -33,8 +33,11 @@ pub fn check() -> Result<()> {
             conform(&program, &["device", "ours", device, "--bus", bus])?;
         }
     }
-    for driver in DRIVERS {
-        conform(&program, &["driver", "ours", driver])?;
+    for (driver, bus) in DRIVERS
+        .iter()
+        .flat_map(|driver| ["direct", "mmio"].map(|bus| (driver, bus)))
+    {
+        conform(&program, &["driver", "ours", driver, "--bus", bus])?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ringwright_conformance::report::Report;
-use ringwright_conformance::subject::{self, OURS, Server, VhostUser, ours};
+use ringwright_conformance::subject::{self, OURS, QEMU, Qemu, Server, VhostUser, ours};
 use ringwright_conformance::{Check, Mutant, Side, Subject, device, fits, run as run_checks};
 use ringwright_spec::device_type;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -34,6 +34,7 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum DeviceSubject {
     VhostUser(VhostUserSubject),
+    Qemu(QemuSubject),
     Ours(OurSubject),
 }
 
@@ -109,6 +110,32 @@ struct VhostUserSubject {
     command: Option<String>,
 }
 
+/// One of QEMU's own devices, without a guest: its registers are written by the qtest protocol.
+///
+/// For example: ringwright conform device qemu block --bus pci --with packed=on,queue_reset=on
+#[derive(Args)]
+struct QemuSubject {
+    /// Which.
+    #[arg(value_parser = QEMU.to_vec())]
+    device: String,
+    /// The bus that it is on: of a microvm, or of a Q35.
+    #[arg(long, value_enum, default_value = "pci")]
+    bus: QemuBus,
+    /// More properties of the device, as -device takes them.
+    #[arg(long, value_name = "PROPERTIES")]
+    with: Option<String>,
+    /// QEMU.
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
+    program: PathBuf,
+}
+
+/// Where one of QEMU's devices can be.
+#[derive(Clone, Copy, ValueEnum)]
+enum QemuBus {
+    Mmio,
+    Pci,
+}
+
 /// One of the devices here, in this process.
 #[derive(Args)]
 struct OurSubject {
@@ -138,6 +165,7 @@ impl DeviceSubject {
     fn open(self, folder: &Path) -> anyhow::Result<Arc<dyn Subject>> {
         Ok(match self {
             Self::VhostUser(subject) => Arc::new(subject.open(folder)?),
+            Self::Qemu(subject) => Arc::new(subject.open()?),
             Self::Ours(subject) => Arc::new(subject.open()?),
         })
     }
@@ -150,6 +178,21 @@ impl VhostUserSubject {
         let subject = VhostUser::new(socket, id);
         Ok(match self.command {
             Some(command) => subject.served_by(Server::new(command)),
+            None => subject,
+        })
+    }
+}
+
+impl QemuSubject {
+    fn open(&self) -> anyhow::Result<Qemu> {
+        let bus = match self.bus {
+            QemuBus::Mmio => subject::Bus::Mmio,
+            QemuBus::Pci => subject::Bus::Pci,
+        };
+        let missing = || anyhow!("QEMU's {} device is not known here", self.device);
+        let subject = Qemu::new(&self.program, &self.device, bus).ok_or_else(missing)?;
+        Ok(match &self.with {
+            Some(properties) => subject.with(properties),
             None => subject,
         })
     }

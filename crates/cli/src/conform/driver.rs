@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use ringwright_conformance::driver::{
-    Driver, Mutant, OURS, Rule, SCENARIOS, Scenario, meet, ours, rules, scenario, watch,
+    Driver, Mutant, OURS, Rule, SCENARIOS, Scenario, meet, ours_on, rules, scenario, watch,
 };
 use ringwright_conformance::report::Report;
-use ringwright_conformance::{Record, Side, fits};
+use ringwright_conformance::{Record, Side, fits, subject};
 
 use super::options::Options;
 use super::screen::Screen;
@@ -40,12 +40,23 @@ struct OurSubject {
     /// Which; `rings` is our initialization and our rings alone, which do what no driver of a device type does.
     #[arg(value_parser = OURS.to_vec())]
     driver: String,
+    /// The bus between it and the device.
+    #[arg(long, value_enum, default_value = "direct")]
+    bus: Bus,
     /// Only scenarios of this name. `*` stands for anything. May be given more than once.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Let it break a clause, to see the rules catch it: `conform driver --list` names the mutants. `*` stands for anything.
     #[arg(long, value_name = "NAME", conflicts_with = "scenario")]
     mutant: Option<String>,
+}
+
+/// Where one of our drivers can meet its device.
+#[derive(Clone, Copy, ValueEnum)]
+enum Bus {
+    /// No bus: the device is told by the calls that the driver makes.
+    Direct,
+    Mmio,
 }
 
 /// Watches the driver.
@@ -71,7 +82,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
     screen.begin(&name, &checks)?;
     let start = Instant::now();
     let records = match &subject.mutant {
-        Some(wanted) => slip(&driver, &chosen, wanted, &subject.driver, &options)?,
+        Some(wanted) => slip(&driver, &chosen, wanted, &subject, &options)?,
         None => watch(
             &driver,
             &chosen,
@@ -91,7 +102,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
 
 impl OurSubject {
     fn open(&self) -> anyhow::Result<Arc<dyn Driver>> {
-        let driver = ours(&self.driver).ok_or_else(|| anyhow!("there is no {} driver here", self.driver))?;
+        let bus = match self.bus {
+            Bus::Direct => subject::Bus::Direct,
+            Bus::Mmio => subject::Bus::Mmio,
+        };
+        let missing = || anyhow!("there is no {} driver here", self.driver);
+        let driver = ours_on(&self.driver, bus).ok_or_else(missing)?;
         Ok(Arc::new(driver))
     }
 
@@ -114,12 +130,15 @@ fn slip(
     driver: &Arc<dyn Driver>,
     rules: &[&'static Rule],
     pattern: &str,
-    name: &str,
+    subject: &OurSubject,
     options: &Options,
 ) -> anyhow::Result<Vec<Record>> {
     let mutant = find_mutant(pattern)?;
-    if mutant.driver != name {
-        bail!("the mutant `{}` is the driver `{}`", mutant.name, mutant.driver);
+    if (mutant.driver, mutant.bus) != (subject.driver.as_str(), driver.bus()) {
+        let Mutant {
+            name, driver, bus, ..
+        } = mutant;
+        bail!("the mutant `{name}` is the driver `{driver}` with --bus {bus}");
     }
     let scenario = scenario(mutant.scenario).ok_or_else(|| anyhow!("no scenario {}", mutant.scenario))?;
     let start = Instant::now();
