@@ -149,8 +149,8 @@ fn fill(path: &Path, bytes: u64) -> Result<()> {
     let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     for part in 0..bytes / MIB {
         let word = format!("part {part} of {}\n", path.display());
-        let content = word.as_bytes().iter().cycle().take(MIB as usize).copied();
-        file.write_all(&content.collect::<Vec<u8>>())?;
+        let content = word.repeat(MIB as usize / word.len() + 1);
+        file.write_all(&content.as_bytes()[..MIB as usize])?;
     }
     Ok(file.sync_all()?)
 }

@@ -252,9 +252,10 @@ impl Host {
 
     /// Whether 4 MiB of the disk `main` are zero.
     fn is_zero(&self, mib: u64) -> Result<bool> {
-        let mut content = vec![0; 4 * MIB as usize];
+        let zeroes = vec![0; 4 * MIB as usize];
+        let mut content = zeroes.clone();
         File::open(self.image("main.img"))?.read_exact_at(&mut content, mib * MIB)?;
-        Ok(content.iter().all(|byte| *byte == 0))
+        Ok(content == zeroes)
     }
 
     fn sum(&self, image: &str, bytes: Option<u64>) -> Result<String> {
