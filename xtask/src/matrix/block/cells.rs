@@ -130,3 +130,35 @@ impl fmt::Display for Cell {
         write!(f, ", {}, {} {queues}", self.ring(), self.queues)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_a_cell_needs_and_is_not_there_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let engine = Engine::Uml("6.12");
+        let mut named = Vec::new();
+        while let Some(part) = engine.missing(folder.path()) {
+            fs::create_dir_all(folder.path().join(&part)).expect("part");
+            named.push(part);
+        }
+        for part in [
+            "bin/linux.uml-6.12",
+            "bin/nbdkit",
+            "kernels/uml-6.12/modules",
+            "disk-tools/x86_64/fio",
+        ] {
+            assert!(named.iter().any(|name| name == part), "{part}");
+        }
+    }
+
+    #[test]
+    fn there_are_four_cells_for_each_engine_and_two_of_each_user_mode_linux_are_impossible() {
+        assert_eq!(all().count(), 20);
+        assert_eq!(all().filter(|cell| cell.impossible().is_some()).count(), 4);
+    }
+}

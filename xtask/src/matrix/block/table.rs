@@ -127,3 +127,39 @@ fn to_json(row: &Row) -> Value {
 fn letter(column: usize) -> char {
     char::from(b'A'.saturating_add(u8::try_from(column).unwrap_or(u8::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cells;
+    use super::*;
+
+    fn row(state: State) -> Row {
+        let cell = cells::all().next().expect("a cell");
+        Row { cell, state }
+    }
+
+    fn run(holds: bool) -> Row {
+        let mut findings = Findings::default();
+        findings.hold("sysfs", "serial", holds, "seen");
+        row(State::Run(findings, Duration::ZERO))
+    }
+
+    #[test]
+    fn a_failed_check_is_an_error_and_so_is_a_matrix_that_has_not_run() {
+        assert!(verdict(&[run(true), row(State::Skipped("bin/x".into()))]).is_ok());
+        assert!(verdict(&[run(true), run(false)]).is_err());
+        assert!(
+            verdict(&[
+                row(State::Skipped("bin/x".into())),
+                row(State::NotApplicable("why"))
+            ])
+            .is_err()
+        );
+        let json = to_json(&run(false));
+        assert_eq!(json["checks"][0]["verdict"], "FAIL");
+        assert_eq!(
+            to_json(&row(State::Skipped("bin/x".into())))["skipped"],
+            "no bin/x"
+        );
+    }
+}
