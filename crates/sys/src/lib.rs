@@ -2,6 +2,7 @@
 //! interface, nothing in it but the call.
 
 pub mod descriptor;
+pub mod disk;
 pub mod lock;
 pub mod refusal;
 pub mod tap;

@@ -113,6 +113,9 @@ const OLD_PATHS: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_PATHS: &[c_long] = &[];
 
+/// Of `linux/fs.h`: `_IO(0x12, 119)`.
+const BLKDISCARD: u64 = 0x1277;
+
 /// From now on, no thread makes other system calls.
 pub fn restrict(mode: Mode, needs: &Needs) -> Result<(), Error> {
     let refuse = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
@@ -166,8 +169,8 @@ fn allowed(needs: &Needs) -> Result<Rules, Error> {
         add(libc::SYS_prctl, &[(0, Is::Eq, option as u64)])?;
     }
     add(libc::SYS_sched_setaffinity, &[(0, Is::Eq, 0)])?;
-    // No device's own requests.
-    for request in [libc::FIONBIO, libc::TIOCGSID] {
+    // No device's own requests, but that of disks to discard.
+    for request in [libc::FIONBIO, libc::TIOCGSID, BLKDISCARD] {
         add(libc::SYS_ioctl, &[(1, Is::Eq, request)])?;
     }
     // Of what is open, not of what has a name.

@@ -7,30 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use ringwright_memory::Slices;
 use ringwright_spec::block::SECTOR_SIZE;
 use ringwright_sys::uring::Ring;
-use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags, fallocate, fcntl_setfl, fdatasync,
-    fstat, fstatfs, ftruncate, open, seek, statx,
-};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, fcntl_setfl, fstat, ftruncate, open, seek};
 use rustix::io::Errno;
 
-use super::bounce::Bounce;
 use super::crew::CrewLane;
+use super::file_content::{Cache, Content, cache_of};
 use super::file_lane::FileLane;
 use super::lock::{LockError, lock_image};
-use super::pool::{Blocking, Pool};
-use super::{Backend, Lane, Request};
-
-/// Most bytes of zeroes in one write, where the file system cannot zero a range by itself.
-pub(super) const ZEROES: usize = 64 * 1024;
-
-/// Size of a page of the page cache, or a multiple of it.
-const PAGE: u64 = 4096;
-
-/// The file system whose files are in memory anyway (`TMPFS_MAGIC` of `linux/magic.h`).
-const TMPFS: u64 = 0x0102_1994;
+use super::pool::Pool;
+use super::{Backend, Lane};
 
 /// Keeps a disk's content in a file, byte for byte. Data goes between the file and the driver's memory directly.
 ///
@@ -67,30 +54,6 @@ pub enum Rings {
     Always,
     /// Threads are used.
     Never,
-}
-
-/// The open file, and what is known of it.
-#[derive(Debug)]
-pub(super) struct Content {
-    pub file: OwnedFd,
-    capacity: AtomicU64,
-    /// What the page cache can do for us.
-    pub cache: Cache,
-    /// Why a flush has failed, if one has.
-    flush_error: AtomicI32,
-}
-
-/// Whether and how the page cache is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cache {
-    /// Reading and writing it never waits: the file is in memory.
-    IsTheFile,
-    /// It says whether reading would wait. Writing to it waits only when far too much has not been written back.
-    Telling,
-    /// It does not say.
-    Silent,
-    /// It is not used. Offsets and lengths are to be multiples of the one, addresses of the other.
-    Bypassed { offset: u64, memory: usize },
 }
 
 /// Why an image cannot be served.
@@ -208,8 +171,11 @@ impl File {
         {
             return Err(OpenError::Locked { path, source });
         }
+        let is_device =
+            fstat(&file).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice);
         let content = Arc::new(Content {
             file,
+            is_device,
             capacity: AtomicU64::new(size),
             cache,
             flush_error: AtomicI32::new(0),
@@ -300,174 +266,6 @@ impl Backend for File {
         }
         Ok(Box::new(CrewLane::new(self.pool.clone())?))
     }
-}
-
-impl Content {
-    fn write_zeroes_by_hand(&self, mut offset: u64, length: u64) -> io::Result<()> {
-        let end = offset + length;
-        let zeroes = Bounce::new(ZEROES)?;
-        while offset < end {
-            let length = (end - offset).min(ZEROES as u64) as usize;
-            zeroes.part(length)?.pwrite_all_at(&self.file, offset)?;
-            offset += length as u64;
-        }
-        Ok(())
-    }
-
-    fn settle(&self, stable: bool) -> io::Result<()> {
-        match stable {
-            true => {
-                self.may_flush()?;
-                self.flushed(fdatasync(&self.file).map_err(io::Error::from))
-            }
-            false => Ok(()),
-        }
-    }
-
-    /// Whether flushing makes sense: after one that has failed it does not. The kernel has forgotten which data could not be
-    /// written, and would say of the next flush that all is well.
-    pub fn may_flush(&self) -> io::Result<()> {
-        match self.flush_error.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
-    }
-
-    /// Remembers a flush that has failed.
-    pub fn flushed(&self, result: io::Result<()>) -> io::Result<()> {
-        if let Err(error) = &result
-            && let Some(errno) = error.raw_os_error()
-        {
-            self.flush_error.store(errno, Ordering::Relaxed);
-        }
-        result
-    }
-
-    /// Whether data of this view can go to the file as they lie.
-    pub fn takes(&self, view: Slices<'_>) -> bool {
-        match self.cache {
-            Cache::Bypassed { offset, memory } => view.segments().all(|segment| {
-                (segment.pointer() as usize).is_multiple_of(memory)
-                    && is_multiple(segment.len() as u64, offset)
-            }),
-            _ => true,
-        }
-    }
-}
-
-impl Blocking for Content {
-    /// What the page cache can do without waiting for storage.
-    fn now(&self, request: &Request<'_>) -> Option<io::Result<()>> {
-        match (*request, self.cache) {
-            (Request::Read { offset, into }, Cache::Telling) => {
-                match into.pread_nowait(&self.file, offset) {
-                    Ok(count) if count == into.len() => Some(Ok(())),
-                    // What is missing, an error, the end of the file: for those who can wait to see.
-                    _ => None,
-                }
-            }
-            (Request::Read { offset, into }, Cache::IsTheFile) => {
-                Some(into.pread_exact_at(&self.file, offset))
-            }
-            (
-                Request::Write {
-                    offset,
-                    from,
-                    stable: false,
-                },
-                Cache::Telling | Cache::IsTheFile,
-            ) if is_multiple(offset, PAGE) && is_multiple(from.len() as u64, PAGE) => {
-                // Whole pages: none has to be read first.
-                Some(from.pwrite_all_at(&self.file, offset))
-            }
-            _ => None,
-        }
-    }
-
-    fn carry_out(&self, request: &Request<'_>) -> io::Result<()> {
-        match *request {
-            Request::Read { offset, into } if self.takes(into) => into.pread_exact_at(&self.file, offset),
-            Request::Read { offset, into } => {
-                let bounce = Bounce::new(into.len())?;
-                bounce.slices().pread_exact_at(&self.file, offset)?;
-                bounce.slices().copy_to(into);
-                Ok(())
-            }
-            Request::Write { offset, from, stable } => {
-                if self.takes(from) {
-                    from.pwrite_all_at(&self.file, offset)?;
-                } else {
-                    let bounce = Bounce::new(from.len())?;
-                    from.copy_to(bounce.slices());
-                    bounce.slices().pwrite_all_at(&self.file, offset)?;
-                }
-                self.settle(stable)
-            }
-            Request::Flush => self.settle(true),
-            Request::WriteZeroes {
-                offset,
-                length,
-                unmap,
-                stable,
-            } => {
-                match fallocate(&self.file, zeroing(unmap), offset, length) {
-                    Err(Errno::OPNOTSUPP | Errno::NODEV) => self.write_zeroes_by_hand(offset, length)?,
-                    outcome => outcome?,
-                }
-                self.settle(stable)
-            }
-            Request::Discard { offset, length } => {
-                match fallocate(&self.file, zeroing(true), offset, length) {
-                    Err(Errno::OPNOTSUPP | Errno::NODEV) => Ok(()),
-                    outcome => Ok(outcome?),
-                }
-            }
-        }
-    }
-}
-
-/// How `fallocate` zeroes a range.
-pub(super) fn zeroing(unmap: bool) -> FallocateFlags {
-    let how = match unmap {
-        true => FallocateFlags::PUNCH_HOLE,
-        false => FallocateFlags::ZERO_RANGE,
-    };
-    how | FallocateFlags::KEEP_SIZE
-}
-
-#[inline]
-fn is_multiple(number: u64, of: u64) -> bool {
-    // All of these are powers of two.
-    number & (of - 1) == 0
-}
-
-/// What the page cache can do for a file; `None` if it cannot be done without.
-fn cache_of(file: &OwnedFd, direct: bool) -> rustix::io::Result<Option<Cache>> {
-    if !direct {
-        if fstatfs(file).is_ok_and(|system| system.f_type as u64 == TMPFS) {
-            return Ok(Some(Cache::IsTheFile));
-        }
-        // Reading nothing does not wait; it still tells whether waiting can be ruled out.
-        let probe = Bounce::new(1).map(|bounce| bounce.slices().pread_nowait(file, 0));
-        let silent = matches!(probe, Ok(Err(error)) if error.kind() == io::ErrorKind::Unsupported);
-        return Ok(Some(if silent { Cache::Silent } else { Cache::Telling }));
-    }
-    // What cannot be asked, before Linux 6.1, is taken to be as coarse as it gets.
-    let answer = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
-    Ok(match answer {
-        Ok(answer) if answer.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
-            let (memory, offset) = (answer.stx_dio_mem_align, answer.stx_dio_offset_align);
-            let usable = memory.is_power_of_two() && offset.is_power_of_two() && u64::from(offset) <= PAGE;
-            usable.then(|| Cache::Bypassed {
-                offset: u64::from(offset).max(SECTOR_SIZE),
-                memory: memory as usize,
-            })
-        }
-        _ => Some(Cache::Bypassed {
-            offset: PAGE,
-            memory: PAGE as usize,
-        }),
-    })
 }
 
 fn check_size(path: &Path, size: u64) -> Result<(), OpenError> {

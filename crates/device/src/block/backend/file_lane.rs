@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use ringwright_memory::{Held, Memory};
 use ringwright_sys::uring::Ring;
-use rustix::io::Errno;
 
 use super::bounce::Bounce;
-use super::file::{Content, ZEROES, zeroing};
+use super::file_content::{Content, ZEROES, is_unsupported, zeroing};
 use super::pool::Blocking;
 use super::{Lane, Request};
 
@@ -39,7 +38,7 @@ enum Step {
     /// After zeroes were written up to `offset`.
     Written { offset: u64, end: u64, stable: bool },
     /// After a range was deallocated, if it could be.
-    Discarded,
+    Discarded { offset: u64, length: u64 },
     /// After data were made stable.
     Flushed,
     /// After data were read elsewhere.
@@ -92,13 +91,7 @@ impl FileLane {
                 unmap,
                 stable,
             } if self.zeroes[usize::from(unmap)] => {
-                ring.allocate(tag, zeroing(unmap), offset, length)?;
-                return Ok(Step::Zeroed {
-                    offset,
-                    length,
-                    unmap,
-                    stable,
-                });
+                return self.zero(tag, offset, length, unmap, stable);
             }
             Request::WriteZeroes {
                 offset,
@@ -108,7 +101,7 @@ impl FileLane {
             } => return self.write_zeroes(tag, offset, offset + length, stable),
             Request::Discard { offset, length } => {
                 ring.allocate(tag, zeroing(true), offset, length)?;
-                return Ok(Step::Discarded);
+                return Ok(Step::Discarded { offset, length });
             }
         }
         Ok(Step::Nothing)
@@ -118,6 +111,16 @@ impl FileLane {
         self.content.may_flush()?;
         self.ring.sync(tag)?;
         Ok(Step::Flushed)
+    }
+
+    fn zero(&mut self, tag: u16, offset: u64, length: u64, unmap: bool, stable: bool) -> io::Result<Step> {
+        self.ring.allocate(tag, zeroing(unmap), offset, length)?;
+        Ok(Step::Zeroed {
+            offset,
+            length,
+            unmap,
+            stable,
+        })
     }
 
     /// Writes the next zeroes of a range that ends at `end`.
@@ -149,8 +152,12 @@ impl FileLane {
                 Err(error),
             ) if is_unsupported(&error) => {
                 self.zeroes[usize::from(unmap)] = false;
-                self.write_zeroes(tag, offset, offset + length, stable)
-                    .map_err(Err)
+                match unmap && self.zeroes[0] {
+                    // What cannot be zeroed by deallocating it may still be zeroed faster than by hand.
+                    true => self.zero(tag, offset, length, false, stable),
+                    false => self.write_zeroes(tag, offset, offset + length, stable),
+                }
+                .map_err(Err)
             }
             (Step::Written { offset, end, stable }, Ok(())) if offset < end => {
                 self.write_zeroes(tag, offset, end, stable).map_err(Err)
@@ -159,7 +166,10 @@ impl FileLane {
                 self.flush(tag).map_err(Err)
             }
             (Step::Flushed, result) => Err(self.content.flushed(result)),
-            (Step::Discarded, Err(error)) if is_unsupported(&error) => Err(Ok(())),
+            // io_uring has nothing else for that, so the queue waits for the device.
+            (Step::Discarded { offset, length }, Err(error)) if is_unsupported(&error) => {
+                Err(self.content.discard(offset, length))
+            }
             (Step::Copy { from, to }, Ok(())) => {
                 from.slices().copy_to(to.slices());
                 Err(Ok(()))
@@ -208,11 +218,4 @@ impl Lane for FileLane {
     fn wait(&mut self) -> io::Result<()> {
         self.ring.wait()
     }
-}
-
-/// The file system, or the device, does not do that at all.
-fn is_unsupported(error: &io::Error) -> bool {
-    [Errno::OPNOTSUPP, Errno::NODEV]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

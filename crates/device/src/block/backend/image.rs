@@ -19,7 +19,7 @@ use ringwright_spec::block::SECTOR_SIZE;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::crew::CrewLane;
-use super::file::ZEROES;
+use super::file_content::ZEROES;
 use super::image_gate::{Gate, References, check_kind, check_qcow2};
 use super::lock::{LockError, lock_image};
 use super::pool::{Blocking, Pool};

@@ -6,6 +6,7 @@
 mod bounce;
 mod crew;
 mod file;
+mod file_content;
 mod file_lane;
 mod image;
 mod image_gate;

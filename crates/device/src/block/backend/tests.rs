@@ -369,6 +369,26 @@ fn a_block_device_is_written_zeroed_and_discarded_in_every_way() {
     }
 }
 
+/// A device that promises no zeroes where it has discarded is asked in another way. A loop device takes both.
+#[test]
+fn a_block_device_discards_what_it_cannot_deallocate() {
+    let folder = tempfile::tempdir().unwrap();
+    let behind = folder.path().join("behind");
+    fs::write(&behind, vec![0xee; 4 * MIB]).unwrap();
+    let Some(device) = Loop::new(&behind) else { return };
+    let allocated = || fs::metadata(&behind).unwrap().blocks() * 512;
+    let before = allocated();
+    let content = File::open(&device.0, false).unwrap().content.clone();
+    let mib = MIB as u64;
+    content.discard(mib, 2 * mib).unwrap();
+    assert!(allocated() <= before - 2 * mib);
+    assert!(content.discard(mib + 1, 512).is_err(), "no whole sector");
+    // A file is not asked: what is there stays.
+    let content = File::open(&behind, false).unwrap().content.clone();
+    content.discard(0, mib).unwrap();
+    assert!(fs::read(&behind).unwrap()[..MIB] == [0xee; MIB]);
+}
+
 /// A block device that has no room behind it: the page cache takes everything, and cannot get rid of it.
 #[test]
 fn what_cannot_be_made_stable_is_an_error_for_good() {
