@@ -318,7 +318,8 @@ impl Model {
                 true => self.content[sector as usize],
                 false => 0,
             };
-            assert!(found.iter().all(|byte| *byte == expected), "sector {sector}");
+            let same = found.iter().all(|byte| *byte == expected);
+            assert!(same, "sector {sector}: {} in place of {expected}", found[0]);
         }
     }
 

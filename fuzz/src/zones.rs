@@ -88,6 +88,7 @@ pub fn run(input: &[u8]) {
         packed,
         state,
     };
+    play.compare();
     for _ in 0..MAX_ACTIONS {
         if script.is_empty() {
             break;
