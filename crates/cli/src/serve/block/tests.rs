@@ -1,5 +1,7 @@
 //! What the options of a disk come to.
 
+use ringwright_device::block::backend::Limit;
+
 use super::*;
 
 #[test]
