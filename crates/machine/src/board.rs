@@ -18,7 +18,18 @@ pub(crate) struct Board {
     pub rtc: Rtc,
     /// By slot.
     pub mmio: Vec<MmioSlot>,
+    /// In the slots from the last one down.
+    pub foreign: Vec<Arc<dyn SlotRegisters>>,
     pub pci: PciHost,
+}
+
+/// Registers in a virtio-mmio slot that are not those of [`Mmio`]. Called from the threads of all harts.
+pub trait SlotRegisters: Send + Sync {
+    /// Reads `data.len()` bytes, 1, 2, 4 or 8, at `offset`.
+    fn read(&self, offset: u64, data: &mut [u8]);
+
+    /// Writes them.
+    fn write(&self, offset: u64, data: &[u8]);
 }
 
 /// A device on virtio-mmio.
@@ -61,6 +72,7 @@ impl MmioSlot {
 /// Who takes an access, and how far into its place it is.
 enum Target<'a> {
     Mmio(&'a MmioSlot, u64),
+    Foreign(&'a dyn SlotRegisters, u64),
     PciMemory(u64),
     PciIo(u64),
     PciConfig(u64),
@@ -84,8 +96,12 @@ impl Board {
 
     fn target(&self, address: u64) -> Result<Target<'_>, AccessFault> {
         let target = if let Some(offset) = map::MMIO.offset(address) {
-            let slot = self.mmio.get((offset / map::MMIO_STRIDE) as usize);
-            Target::Mmio(slot.ok_or(AccessFault)?, offset % map::MMIO_STRIDE)
+            let (slot, offset) = ((offset / map::MMIO_STRIDE) as usize, offset % map::MMIO_STRIDE);
+            let foreign = (map::MMIO_SLOTS - 1).checked_sub(slot);
+            match foreign.and_then(|place| self.foreign.get(place)) {
+                Some(registers) => Target::Foreign(&**registers, offset),
+                None => Target::Mmio(self.mmio.get(slot).ok_or(AccessFault)?, offset),
+            }
         } else if map::PCI_MEMORY_32.offset(address).is_some() || map::PCI_MEMORY_64.offset(address).is_some()
         {
             Target::PciMemory(address)
@@ -110,6 +126,7 @@ impl Bus for Board {
     fn read(&self, address: u64, data: &mut [u8]) -> Result<(), AccessFault> {
         match self.target(address)? {
             Target::Mmio(slot, offset) => slot.model().read(offset, data),
+            Target::Foreign(registers, offset) => registers.read(offset, data),
             Target::PciMemory(address) => self.pci.read(Space::Memory, address, data),
             Target::PciIo(address) => self.pci.read(Space::Io, address, data),
             Target::PciConfig(offset) => self.pci.read_config(offset, data),
@@ -123,6 +140,7 @@ impl Bus for Board {
     fn write(&self, address: u64, data: &[u8]) -> Result<(), AccessFault> {
         match self.target(address)? {
             Target::Mmio(slot, offset) => slot.write(offset, data),
+            Target::Foreign(registers, offset) => registers.write(offset, data),
             Target::PciMemory(address) => self.pci.write(Space::Memory, address, data),
             Target::PciIo(address) => self.pci.write(Space::Io, address, data),
             Target::PciConfig(offset) => self.pci.write_config(offset, data),

@@ -23,6 +23,7 @@ mod sbi;
 mod snapshot;
 mod softfloat;
 
+pub use board::SlotRegisters;
 pub use bus::{AccessFault, Bus};
 pub use clock::{Clock, TIMEBASE_HZ};
 pub use control::Outcome;

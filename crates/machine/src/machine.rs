@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ringwright_device::transport::mmio::{self, Mmio};
+use ringwright_device::transport::mmio::{self, InterruptLine, Mmio};
 use ringwright_device::transport::pci::{self, Function, FunctionError};
 use ringwright_device::{Device, HostError};
 use ringwright_memory::{MapError, Memory};
 
-use crate::board::{Board, MmioSlot, Wire};
+use crate::board::{Board, MmioSlot, SlotRegisters, Wire};
 use crate::boot::{self, Description, Image, ImageError, LoadError};
 use crate::control::{Control, Outcome};
 use crate::interrupts::{Aplic, Imsic};
@@ -118,6 +118,7 @@ impl Machine {
                 imsic,
                 rtc: Rtc::default(),
                 mmio: Vec::new(),
+                foreign: Vec::new(),
                 pci: PciHost::default(),
             },
             resumption: None,
@@ -131,16 +132,29 @@ impl Machine {
         options: mmio::Options,
     ) -> Result<(), MachineError> {
         let slot = self.board.mmio.len();
-        if slot == map::MMIO_SLOTS {
+        if slot + self.board.foreign.len() == map::MMIO_SLOTS {
             return Err(MachineError::Full("virtio-mmio"));
         }
-        let wire = Wire {
-            aplic: self.board.aplic.clone(),
-            source: map::mmio_source(slot),
-        };
+        let wire = self.wire(slot);
         let mut model = Mmio::new(device, options, Arc::new(wire))?;
         model.set_memory(self.memory.clone());
         self.board.mmio.push(MmioSlot::new(model));
+        Ok(())
+    }
+
+    /// Puts registers of another make into a virtio-mmio slot, the last one that is free: `make` is given their interrupt
+    /// line and the machine's memory. Snapshots leave them out.
+    pub fn attach_registers(
+        &mut self,
+        make: impl FnOnce(Arc<dyn InterruptLine>, Arc<Memory>) -> Arc<dyn SlotRegisters>,
+    ) -> Result<(), MachineError> {
+        let taken = self.board.foreign.len();
+        if self.board.mmio.len() + taken == map::MMIO_SLOTS {
+            return Err(MachineError::Full("virtio-mmio"));
+        }
+        let wire = self.wire(map::MMIO_SLOTS - 1 - taken);
+        let registers = make(Arc::new(wire), self.memory.clone());
+        self.board.foreign.push(registers);
         Ok(())
     }
 
@@ -165,7 +179,8 @@ impl Machine {
     pub fn load(&mut self, kernel: &Kernel<'_>) -> Result<(), MachineError> {
         let image = Image::new(kernel.file)?;
         let layout = boot::Layout::new(&self.ram, &image, kernel.initrd.len() as u64)?;
-        let slots: Vec<usize> = (0..self.board.mmio.len()).collect();
+        let foreign = map::MMIO_SLOTS - self.board.foreign.len()..map::MMIO_SLOTS;
+        let slots: Vec<usize> = (0..self.board.mmio.len()).chain(foreign).collect();
         let tree = Description {
             memory: self.ram.len(),
             harts: self.control.signals().len(),
@@ -186,6 +201,14 @@ impl Machine {
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<(), SnapshotError> {
         self.resumption = Some(snapshot::restore(from, &self.control, &self.board, &self.ram)?);
         Ok(())
+    }
+
+    /// The wire of a virtio-mmio slot.
+    fn wire(&self, slot: usize) -> Wire {
+        Wire {
+            aplic: self.board.aplic.clone(),
+            source: map::mmio_source(slot),
+        }
     }
 
     /// Sets the machine going. What the kernel writes to the debug console goes to `console`.

@@ -7,7 +7,7 @@ use ringwright_device::entropy::{Entropy, backend::Os};
 
 use super::*;
 use crate::hart::tests::assembler::*;
-use crate::{Fatal, Interrupt, Update};
+use crate::{Bus, Fatal, Interrupt, Update};
 
 /// Long enough for anything here on any machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -471,4 +471,54 @@ fn a_damaged_snapshot_is_refused() {
     let mut huge = snapshot;
     huge[8..16].fill(0xff);
     assert!(matches!(restore(&huge), Err(SnapshotError::NotASnapshot)));
+}
+
+/// Registers that say at which offset they were read, and assert their line when they are written.
+struct Foreign {
+    line: Arc<dyn InterruptLine>,
+    written: Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl SlotRegisters for Foreign {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(offset as u8);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) {
+        self.written.lock().unwrap().push((offset, data.to_vec()));
+        self.line.set_level(true);
+    }
+}
+
+#[test]
+fn registers_of_another_make_have_the_last_slots() {
+    let mut machine = machine(1);
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        machine
+            .attach_registers(|line, _| {
+                let registers = Arc::new(Foreign {
+                    line,
+                    written: Mutex::default(),
+                });
+                made.push(registers.clone());
+                registers
+            })
+            .unwrap();
+    }
+    let place = |slot: u64| map::MMIO.base + slot * map::MMIO_STRIDE;
+    let last = map::MMIO_SLOTS as u64 - 1;
+    let mut data = [0; 4];
+    for slot in [last, last - 1] {
+        machine.board.read(place(slot) + 0x70, &mut data).unwrap();
+        assert_eq!(data, [0x70; 4]);
+    }
+    machine.board.write(place(last - 1) + 0x50, &[1, 2]).unwrap();
+    assert_eq!(*made[1].written.lock().unwrap(), [(0x50, vec![1, 2])]);
+    assert!(made[0].written.lock().unwrap().is_empty());
+    assert!(
+        machine.board.read(place(last - 2), &mut data).is_err(),
+        "there is nothing in between"
+    );
+    assert!(machine.board.read(place(0), &mut data).is_err());
 }

@@ -24,4 +24,4 @@ pub use rules::{checks, rules};
 pub use run::{Seen, meet, watch};
 pub use scenario::{Act, Completes, Identity, SCENARIOS, Scenario, scenario};
 pub use strict::{Line, Model, Shared, Strict, StrictMmio, StrictTransport, model, with};
-pub use subject::{Driver, OURS, Seat, Stage, Wait, ours, ours_on};
+pub use subject::{Driver, Linux, LinuxError, LinuxParts, OURS, Seat, Stage, Wait, ours, ours_on};

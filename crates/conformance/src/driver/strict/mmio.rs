@@ -15,7 +15,7 @@ use super::{Shared, Strict, with};
 use crate::driver::event::{Access, Event};
 use crate::driver::scenario::Identity;
 
-/// Called with the level of the interrupt line whenever it may have changed.
+/// Called with the level of the interrupt line whenever it may have changed. It does not reach for the device.
 pub type Line = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// The registers of a strict device. Clones are the same registers.
@@ -48,11 +48,16 @@ impl StrictMmio {
 
     /// The driver waits.
     pub fn turn(&self) {
-        let level = with(&self.device, |device| {
-            device.turn();
-            device.interrupt_status() != 0
+        self.act(Strict::turn);
+    }
+
+    /// Something happens in the device; the interrupt line follows.
+    pub fn act(&self, act: impl FnOnce(&mut Strict)) {
+        // The line is set under the lock, so that the last one to set it knows best.
+        with(&self.device, |device| {
+            act(device);
+            (self.line)(device.interrupt_status() != 0);
         });
-        (self.line)(level);
     }
 
     /// Reads `data.len()` bytes, 1, 2 or 4; zeros for any other length.
@@ -69,11 +74,7 @@ impl StrictMmio {
         if let Some(width) = width(data.len()) {
             let mut value = [0; 4];
             value[..data.len()].copy_from_slice(data);
-            let level = with(&self.device, |device| {
-                device.write_mmio(offset, width, u32::from_le_bytes(value));
-                device.interrupt_status() != 0
-            });
-            (self.line)(level);
+            self.act(|device| device.write_mmio(offset, width, u32::from_le_bytes(value)));
         }
     }
 }

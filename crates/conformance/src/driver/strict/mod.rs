@@ -55,6 +55,7 @@ pub struct Strict {
     /// How often the driver has waited.
     turns: u32,
     quiet: bool,
+    events: u64,
     /// What stands in the registers of a bus.
     selected: mmio::Selected,
 }
@@ -94,6 +95,7 @@ impl Strict {
             resetting: BTreeMap::new(),
             turns: 0,
             quiet: false,
+            events: 0,
             selected: mmio::Selected::default(),
         }
     }
@@ -110,14 +112,30 @@ impl Strict {
 
     /// The driver waits: whatever the device has still to do is done, or comes nearer.
     pub fn turn(&mut self) {
-        self.turns += 1;
+        self.wait();
+        self.pass();
+    }
+
+    /// The driver waits, and nothing else happens.
+    pub fn wait(&mut self) {
         self.look_at_all();
         self.tell(Event::Waits);
+    }
+
+    /// Time has passed: buffers that are to be used late come nearer to that. Of a driver that runs at the same time nothing
+    /// is known then, so its virtqueues are left alone.
+    pub fn pass(&mut self) {
+        self.turns += 1;
         if self.past.scenario.spurious && self.past.is_live() {
             self.interrupt.queue = true;
             self.interrupt.config = true;
         }
         self.serve(true);
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// The driver has ended, by itself or because it has met an error.
@@ -128,6 +146,7 @@ impl Strict {
 
     /// Shows an event to the rules.
     pub(super) fn tell(&mut self, event: Event) {
+        self.events += 1;
         self.trace.note(format_args!("{event:x?}"));
         for (rule, watch) in &mut self.watches {
             (rule.watch)(watch, &self.past, &event);

@@ -1,5 +1,6 @@
 //! Drivers that are watched.
 
+mod linux;
 mod ours;
 mod rings;
 
@@ -16,6 +17,7 @@ use super::scenario::{Act, Scenario};
 use super::strict::{Shared, Strict, StrictMmio, StrictTransport, model};
 use crate::subject::{Bus, Trace};
 
+pub use linux::{Linux, LinuxError, LinuxParts};
 pub use ours::{OURS, ours, ours_on};
 
 /// A driver that is watched: it meets a strict device once for each scenario.
