@@ -12,6 +12,11 @@ const KNOWN: &[(Option<Bus>, &str, &str)] = &[
     (None, "status.before-driver-ok", "dev:core:device-status-field:01"),
     (None, "features.refused", "dev:core:feature-bits:02"),
     (None, "indirect.after-direct", "dev:split:indirect-descriptors:02"),
+    (
+        None,
+        "block.writeback-without-flush",
+        "dev:blk:device-initialization:02",
+    ),
     (Some(Bus::Mmio), "features.unknown", "dev:core:feature-bits:03"),
     (Some(Bus::Mmio), "features.required", "dev:core:feature-bits:01"),
     (

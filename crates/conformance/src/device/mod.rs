@@ -1,7 +1,9 @@
 //! Checks of devices, by the chapters of the document.
 
 mod basic;
+mod block;
 mod ccw;
+mod entropy;
 mod features;
 mod mmio;
 mod packed;
@@ -32,6 +34,8 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         suspend::CHECKS,
         mmio::CHECKS,
         ccw::CHECKS,
+        block::CHECKS,
+        entropy::CHECKS,
     ]
     .into_iter()
     .chain(pci::CHECKS)

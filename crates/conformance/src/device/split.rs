@@ -33,7 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
                 }),
                 ..Lens::CLEAR
             },
-            also: &["indirect.after-direct"],
+            also: &["indirect.after-direct", "block.zones-unsupported"],
             ..Mutant::ALONE
         }],
     },
@@ -174,6 +174,7 @@ pub(super) const CHECKS: &[Check] = &[
                     }),
                     ..Lens::CLEAR
                 },
+                also: &["block.flags", "block.zones-unsupported"],
                 ..Mutant::ALONE
             },
             Mutant {
@@ -711,7 +712,7 @@ fn last_used(life: &Life, queue: u16) -> Option<Used> {
 }
 
 /// The descriptors of the buffer that a split virtqueue's device used last; those of the ring.
-fn last_chain(life: &Life, queue: u16) -> Vec<SplitDesc> {
+pub(super) fn last_chain(life: &Life, queue: u16) -> Vec<SplitDesc> {
     last_used(life, queue).map_or(Vec::new(), |used| chain(life, queue, used.id as u16))
 }
 

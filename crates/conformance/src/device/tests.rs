@@ -12,7 +12,7 @@ use crate::{Mutant, Record, RunOptions, Verdict, clause, run};
 const BUSES: [Bus; 4] = [Bus::Direct, Bus::Mmio, Bus::Pci, Bus::Ccw];
 
 /// Checks for which none of our devices has what they need; their mutants do.
-const NOT_OURS: &[&str] = &["pci.admin-queues"];
+const NOT_OURS: &[&str] = &["pci.admin-queues", "block.read-only", "block.lifetime"];
 
 /// Mutants that never answer are given up soon.
 fn options() -> RunOptions {
