@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use ringwright_memory::{DirtyLog, Memory, Region, Segment};
-use ringwright_ring::{ByteOrder, Chain, DeviceQueue, Layout, RingError, State, Token, Violation};
+use ringwright_memory::{DirtyLog, Mapping, Memory, Region, Segment, Words};
+use ringwright_ring::{
+    ByteOrder, Chain, DeviceQueue, InflightRegion, Layout, RingError, State, Token, Violation,
+};
 use ringwright_spec::{Features, feature};
 
 use crate::driver::Driver;
@@ -46,6 +48,8 @@ struct Play {
     order: ByteOrder,
     driver: Driver,
     queue: DeviceQueue,
+    /// Where buffers in flight are tracked.
+    tracked: Option<InflightRegion>,
     taken: Vec<Taken>,
     /// How often the queue has given a buffer, less those pushed back.
     count: u64,
@@ -83,7 +87,7 @@ impl Play {
         } else {
             ByteOrder::Little
         };
-        let [odd_size, odd_layout, odd_state, logged, translated] = script.flags();
+        let [odd_size, odd_layout, odd_state, logged, translated, tracked] = script.flags();
         let size = match (odd_size, huge) {
             (true, _) => script.u16(),
             (false, true) => 1 << script.below(16),
@@ -105,7 +109,13 @@ impl Play {
             State::default()
         };
         let memory = memory(&guest.regions, logged, translated.then_some(&meddler));
-        let queue = DeviceQueue::with_byte_order(layout, features, memory, state, order).ok()?;
+        let mut queue = DeviceQueue::with_byte_order(layout, features, memory, state, order).ok()?;
+        let tracked = tracked.then(|| inflight_region(size, packed));
+        if let Some(region) = &tracked {
+            queue
+                .track(region.clone())
+                .expect("fresh memory can be tracked in");
+        }
         Some(Self {
             guest,
             meddler,
@@ -113,6 +123,7 @@ impl Play {
             order,
             driver: Driver::new(layout, packed, state),
             queue,
+            tracked,
             taken: Vec::new(),
             count: 0,
             broken: None,
@@ -321,8 +332,11 @@ impl Play {
 
     /// As over a vhost-user reconnection: everything but the ring and the ids in flight is lost.
     fn save_and_restore(&mut self, script: &mut Script<'_>) {
+        let [odd, killed] = script.flags();
+        if let Some(region) = self.tracked.clone().filter(|_| killed) {
+            return self.take_over(region);
+        }
         self.guarded(|queue| _ = queue.publish());
-        let [odd] = script.flags();
         let state = if odd {
             odd_place(script, self.driver.packed)
         } else {
@@ -363,6 +377,27 @@ impl Play {
                 self.invented |= odd;
             }
         }
+    }
+
+    /// As after the process was killed: all that is known is in the virtqueue and in the memory where buffers in flight are
+    /// tracked. What the driver wrote may contradict that.
+    fn take_over(&mut self, region: InflightRegion) {
+        let queue = DeviceQueue::with_byte_order(
+            self.driver.layout,
+            self.features,
+            self.queue.memory().clone(),
+            State::default(),
+            self.order,
+        );
+        let Ok(mut queue) = queue else {
+            return;
+        };
+        if queue.track(region).is_err() {
+            return;
+        }
+        (self.queue, self.broken, self.count) = (queue, None, 0);
+        self.taken.clear();
+        self.invented = true;
     }
 
     fn adopted(&mut self, id: u16) {
@@ -437,6 +472,14 @@ impl Play {
         }
         panic!("more buffers than the queue has");
     }
+}
+
+/// Fresh memory to track buffers in flight in.
+fn inflight_region(size: u16, packed: bool) -> InflightRegion {
+    let length = InflightRegion::size(size, packed) as usize;
+    let mapping = Mapping::anonymous(length).expect("memory can be had");
+    let words = Words::new(&Region::new(0, Arc::new(mapping))).expect("mappings are whole words");
+    InflightRegion::new(words, 0, size, packed).expect("it has the size asked for")
 }
 
 /// A position that the script chooses.
