@@ -51,11 +51,14 @@ pub struct Options {
     /// Only the null disk, with fewer and shorter measurements.
     #[arg(long)]
     quick: bool,
+    /// How often each case is measured; every figure is the median.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
     /// Only disks with this content; may be given several times.
     #[arg(long, value_enum)]
     only: Vec<Content>,
     /// Measure nothing: take the results from this file, which a run with --json printed.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "rounds", "only"])]
     from: Option<PathBuf>,
 }
 
@@ -94,7 +97,7 @@ fn measure(options: &Options) -> Result<Vec<Value>> {
     let peers = setup::peers(Scope::Bench)?;
     let client = program::build("ringwright-bench", "bench-block")?;
     let program = program::build("ringwright", "ringwright")?;
-    let effort = match options.quick {
+    let mut effort = match options.quick {
         true => Effort {
             rounds: 3,
             warm_up: 80,
@@ -106,6 +109,7 @@ fn measure(options: &Options) -> Result<Vec<Value>> {
             time: 700,
         },
     };
+    effort.rounds = options.rounds.map_or(effort.rounds, |rounds| rounds as usize);
     let contents: Vec<Content> = match (options.quick, &options.only[..]) {
         (_, only @ [_, ..]) => only.to_vec(),
         (true, []) => vec![Content::Null],
