@@ -11,7 +11,7 @@ use crate::{Notify, QueueCounters};
 /// How many chains a worker gets from one queue in one callback. What it has completed is published after the callback,
 /// so a larger number saves fences and notifications, a smaller one answers the first chains sooner: with half of what is
 /// outstanding, or less, driver and device work at the same time.
-pub(crate) const SHARE: u16 = 16;
+pub(crate) const SHARE: u16 = 8;
 
 /// A running virtqueue: the device end of the ring, and what the framework keeps beside it.
 ///
