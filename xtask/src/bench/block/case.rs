@@ -133,6 +133,19 @@ impl Case {
         }
     }
 
+    /// Ours in memory, written from its first to its last byte.
+    pub fn filling() -> Self {
+        Self {
+            content: Content::Memory,
+            subject: RINGWRIGHT,
+            operation: OPERATIONS[1],
+            places: SEQUENTIAL.0,
+            bytes: SEQUENTIAL.1,
+            depth: 1,
+            queues: 1,
+        }
+    }
+
     /// Requests outstanding in each queue: at least one.
     pub fn depth_of_queue(&self) -> u16 {
         (self.depth / self.queues).max(1)

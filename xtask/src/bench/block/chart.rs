@@ -14,11 +14,14 @@ use super::report::{Cell, cells};
 /// Sizes in pixels.
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 260.0;
-const FIGURES: f64 = 190.0;
+const FIGURES: f64 = 220.0;
 const BAR: f64 = 11.0;
 const GAP: f64 = 9.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 34.0;
+
+/// Bars do not go further than this ratio; the number beside them is right.
+const MOST: f64 = 8.0;
 
 /// The bars of each cell: whose, and in which colour.
 const BARS: [(&str, &str); 2] = [(RINGWRIGHT, "#2a6f97"), (TRACKED, "#89c2d9")];
@@ -51,7 +54,7 @@ fn picture(content: Content, cells: &[Cell<'_>]) -> String {
     let ratios = cells
         .iter()
         .flat_map(|cell| bars.iter().filter_map(|(subject, _)| cell.ratio(subject)));
-    let most = ratios.fold(content.target(), f64::max).ceil();
+    let most = ratios.fold(content.target(), f64::max).ceil().min(MOST);
     let x = |ratio: f64| LABELS + ratio / most * (WIDTH - LABELS - FIGURES);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -107,10 +110,19 @@ fn picture(content: Content, cells: &[Cell<'_>]) -> String {
         ));
         for (number, cell) in cells.iter().enumerate() {
             let top = TOP + number as f64 * row + place as f64 * BAR;
-            let length = x(cell.ratio(subject).unwrap_or(0.0)) - LABELS;
+            let Some(ratio) = cell.ratio(subject) else {
+                continue;
+            };
+            let end = x(ratio.min(most));
             shape(format!(
-                "<rect x=\"{LABELS}\" y=\"{top:.1}\" width=\"{length:.1}\" height=\"{}\" fill=\"{colour}\"/>",
+                "<rect x=\"{LABELS}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{}\" fill=\"{colour}\"/>",
+                end - LABELS,
                 BAR - 1.0
+            ));
+            shape(format!(
+                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"9\">{ratio:.2}</text>",
+                end + 4.0,
+                top + BAR - 2.0
             ));
         }
     }

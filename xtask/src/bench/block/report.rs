@@ -68,8 +68,11 @@ impl Cell<'_> {
             .as_array()?
             .iter()
             .zip(theirs["rounds"].as_array()?);
-        let ratio =
-            |(ours, theirs): (&Value, &Value)| Some(ours[column].as_f64()? / theirs[column].as_f64()?);
+        // In a short round there may be too little to count.
+        let ratio = |(ours, theirs): (&Value, &Value)| {
+            let ratio = ours[column].as_f64()? / theirs[column].as_f64()?;
+            ratio.is_finite().then_some(ratio)
+        };
         median_of(rounds.filter_map(ratio).collect())
     }
 }
@@ -147,7 +150,8 @@ pub fn markdown(records: &[Value]) {
     }
     println!("Targets, beside `{QEMU}` in the same round:\n");
     for line in targets(records) {
-        println!("* {line}");
+        let words = line.trim_start();
+        println!("{}* {words}", &line[..line.len() - words.len()]);
     }
 }
 
