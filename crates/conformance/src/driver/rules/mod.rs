@@ -5,6 +5,7 @@ mod core;
 mod feat;
 mod init;
 mod mmio;
+mod network;
 mod packed;
 mod queues;
 mod split;
@@ -23,6 +24,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         mmio::RULES,
         block::RULES,
         queues::RULES,
+        network::RULES,
     ]
     .into_iter()
     .flatten()
