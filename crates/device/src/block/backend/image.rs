@@ -215,8 +215,7 @@ impl Blocking for Content {
                 stable
             }
             Request::Discard { offset, length } => {
-                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
-                match image.discard_to_any(offset, length) {
+                match self.alone(|image| image.discard_to_any(offset, length)) {
                     Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
                     outcome => outcome?,
                 }
@@ -259,10 +258,7 @@ impl Content {
 
     fn zero(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         let outcome = match unmap {
-            true => {
-                let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
-                image.discard_to_zero(offset, length)
-            }
+            true => self.alone(|image| image.discard_to_zero(offset, length)),
             false => self.shared(|image| image.write_zeroes(offset, length)),
         };
         match outcome {
@@ -281,6 +277,14 @@ impl Content {
             offset += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Frees a part of the image. That is in the file before anything else can be put there: if this process were killed between,
+    /// the one after it would find two owners of one place.
+    fn alone(&self, free: impl FnOnce(&mut FormatAccess<Storage>) -> io::Result<()>) -> io::Result<()> {
+        let mut image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+        free(&mut image)?;
+        image.flush()
     }
 
     fn shared<R>(&self, with: impl FnOnce(&FormatAccess<Storage>) -> R) -> R {
