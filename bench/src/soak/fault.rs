@@ -128,15 +128,15 @@ impl<'s> Adversary<'s> {
             self.sleep(100, 600);
             // A server has to reach its image to start.
             if let Storage::Full(_) = self.storage {
-                self.kill()?;
+                self.kill(going_on)?;
                 self.sleep(100, 300);
             }
             self.end_fault(going_on)?;
             self.faults += 1;
-            self.kill()?;
+            self.kill(going_on)?;
             for _ in 0..self.random.below(3) {
                 self.sleep(50, 500);
-                self.kill()?;
+                self.kill(going_on)?;
             }
         }
         Ok(self)
@@ -147,9 +147,18 @@ impl<'s> Adversary<'s> {
         thread::sleep(Duration::from_millis(least + self.random.below(most - least + 1)));
     }
 
-    fn kill(&mut self) -> Result<()> {
+    /// Kills the server, and waits until the next one has answered a request: without its image it would not start.
+    fn kill(&mut self, going_on: &AtomicBool) -> Result<()> {
         self.server.kill_once()?;
         self.trouble.served_anew();
+        let killed = Instant::now();
+        while !self.trouble.has_succeeded_after(killed) && going_on.load(SeqCst) {
+            ensure!(
+                killed.elapsed() < PATIENCE,
+                "the disk does not go on with the next server"
+            );
+            self.sleep(5, 5);
+        }
         Ok(())
     }
 

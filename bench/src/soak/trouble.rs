@@ -15,6 +15,8 @@ struct Times {
     ending: Option<Instant>,
     /// When the last one has ended.
     ended: Option<Instant>,
+    /// When the newest request was made that has succeeded.
+    success: Option<Instant>,
     /// The server that is there now has seen one by which a flush may have failed: all its flushes fail.
     spoiled: bool,
 }
@@ -51,9 +53,15 @@ impl Trouble {
         self.times().now
     }
 
+    /// Whether a request that was made after that moment has succeeded.
+    pub fn has_succeeded_after(&self, moment: Instant) -> bool {
+        self.times().success.is_some_and(|success| success > moment)
+    }
+
     /// A request that was made at `since` has succeeded.
     pub fn succeeded(&self, since: Instant) {
         let mut times = self.times();
+        times.success = times.success.max(Some(since));
         if times.ending.is_some_and(|ending| since > ending) {
             times.now = false;
             times.ending = None;
