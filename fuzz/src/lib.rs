@@ -15,6 +15,7 @@ pub mod mmio;
 pub mod nbd;
 mod nbd_server;
 pub mod pci;
+mod pipes;
 mod place;
 mod qcow2;
 mod script;

@@ -1,10 +1,8 @@
 //! A hostile front-end against the vhost-user [`Backend`].
-//!
-//! `unsafe` is needed here to ignore SIGPIPE, as the start of every Rust program does; libFuzzer's does not.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -29,6 +27,7 @@ use zerocopy::IntoBytes;
 
 use crate::driver::Driver;
 use crate::guest::{self, Guest, MAIN};
+use crate::pipes;
 use crate::script::Script;
 
 /// More actions than this make an input slow, not interesting.
@@ -51,9 +50,7 @@ const QUEUES: u64 = 3;
 
 /// Plays `input` and panics where the back-end hangs or its next client is not served.
 pub fn run(input: &[u8]) {
-    static IGNORE: Once = Once::new();
-    // SAFETY: no other thread runs yet that could change it, and to ignore a signal runs no code.
-    IGNORE.call_once(|| _ = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) });
+    pipes::ignore_broken();
     let mut script = Script::new(input);
     let options = BackendOptions::default();
     let mut backend = Backend::new(device(&mut script), options).expect("the device is sound");
