@@ -11,22 +11,31 @@ use ringwright_memory::Width;
 /// Lines that are kept; older ones are forgotten.
 const KEPT: usize = 1000;
 
+/// Most lines that are one question, asked again and again: a register, what it means, and what came of it.
+const QUESTION: usize = 3;
+
 /// A record of what happened. Clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Trace(Arc<Mutex<VecDeque<String>>>);
 
 impl Trace {
-    /// Writes a line down. A line that says the same as the last one is not repeated.
+    /// Writes a line down. Up to three lines that say the same as those before them are not repeated, however often they come.
     pub fn note(&self, line: impl Display) {
-        let line = line.to_string();
         let mut lines = self.lines();
-        if lines.back() == Some(&line) {
-            return;
-        }
         if lines.len() == KEPT {
             lines.pop_front();
         }
-        lines.push_back(line);
+        lines.push_back(line.to_string());
+        let count = lines.len();
+        let says_the_same = |length: usize| {
+            count >= 2 * length
+                && lines
+                    .range(count - length..)
+                    .eq(lines.range(count - 2 * length..count - length))
+        };
+        if let Some(length) = (1..=QUESTION).find(|length| says_the_same(*length)) {
+            lines.truncate(count - length);
+        }
     }
 
     /// Takes the lines.
@@ -83,5 +92,32 @@ impl<R> Traced<R> {
             "{} {offset:#05x} {arrow} {value:#0digits$x}",
             self.name
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_again_and_again_is_there_once() {
+        let trace = Trace::default();
+        trace.note("first");
+        for _ in 0..2 * KEPT {
+            trace.note("register -> 1");
+            trace.note("status -> 1");
+        }
+        for _ in 0..2 * KEPT {
+            trace.note("last");
+        }
+        assert_eq!(trace.take(), ["first", "register -> 1", "status -> 1", "last"]);
+    }
+
+    #[test]
+    fn the_oldest_lines_are_forgotten() {
+        let trace = Trace::default();
+        (0..KEPT + 5).for_each(|number| trace.note(number));
+        let lines = trace.take();
+        assert_eq!((lines.len(), &*lines[0]), (KEPT, "5"));
     }
 }
