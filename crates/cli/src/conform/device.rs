@@ -10,7 +10,6 @@ use clap::{Args, Subcommand, ValueEnum};
 use ringwright_conformance::report::Report;
 use ringwright_conformance::subject::{self, OURS, QEMU, Qemu, Server, VhostUser, ours};
 use ringwright_conformance::{Check, Mutant, Side, Subject, device, fits, run as run_checks};
-use ringwright_spec::device_type;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
@@ -212,9 +211,8 @@ impl OurSubject {
             return Ok(subject);
         };
         let (check, mutant) = find_mutant(wanted)?;
-        let own = mutant.on.or(check.needs.device).and_then(device_type::by_id);
-        if let Some(own) = own.filter(|own| own.name != self.device) {
-            bail!("the mutant `{}` is a {} device", mutant.name, own.name);
+        if let Some(own) = mutant.device(check).filter(|own| *own != self.device) {
+            bail!("the mutant `{}` is a {own} device", mutant.name);
         }
         Ok(subject.behind(&mutant.lens))
     }

@@ -188,7 +188,7 @@ pub(super) const CHECKS: &[Check] = &[
                 }),
                 enable_queue: Some(|life, _, layout| {
                     life.note = 0;
-                    layout
+                    Some(layout)
                 }),
                 notified: Some(|life, queue| {
                     if life.note == 1 {
@@ -239,10 +239,10 @@ pub(super) const CHECKS: &[Check] = &[
                             0 => layout.device_area,
                             old => old,
                         };
-                        ringwright_ring::Layout {
+                        Some(ringwright_ring::Layout {
                             device_area,
                             ..layout
-                        }
+                        })
                     }),
                     ..Lens::CLEAR
                 },

@@ -3,7 +3,7 @@
 use ringwright_spec::feature::{self, IN_ORDER, RESERVED_BITS, SR_IOV, VERSION_1};
 use ringwright_spec::network::features::{GUEST_CSUM, GUEST_TSO4};
 use ringwright_spec::status::Status;
-use ringwright_spec::{Features, device_type, network};
+use ringwright_spec::{Features, device_type};
 
 use crate::check::{Check, Ended, Needs, Outcome};
 use crate::mutant::{Lens, Mutant};
@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         run: required,
         mutants: &[Mutant {
             name: "VIRTIO_NET_F_GUEST_TSO4 is offered without VIRTIO_NET_F_GUEST_CSUM",
-            on: Some(network::DEVICE.id),
+            on: Some("network"),
             breaks: "dev:core:feature-bits:01",
             lens: Lens {
                 offered: Some(|_, offered| (offered | GUEST_TSO4) - GUEST_CSUM),

@@ -3,6 +3,7 @@
 mod basic;
 mod block;
 mod ccw;
+mod console;
 mod entropy;
 mod features;
 mod mmio;
@@ -35,6 +36,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         mmio::CHECKS,
         ccw::CHECKS,
         block::CHECKS,
+        console::CHECKS,
         entropy::CHECKS,
     ]
     .into_iter()

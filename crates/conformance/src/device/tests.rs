@@ -12,7 +12,12 @@ use crate::{Mutant, Record, RunOptions, Verdict, clause, run};
 const BUSES: [Bus; 4] = [Bus::Direct, Bus::Mmio, Bus::Pci, Bus::Ccw];
 
 /// Checks for which none of our devices has what they need; their mutants do.
-const NOT_OURS: &[&str] = &["pci.admin-queues", "block.read-only", "block.lifetime"];
+const NOT_OURS: &[&str] = &[
+    "pci.admin-queues",
+    "block.read-only",
+    "block.lifetime",
+    "console.ports",
+];
 
 /// Mutants that never answer are given up soon.
 fn options() -> RunOptions {
@@ -161,11 +166,10 @@ fn mutants() -> impl Iterator<Item = (&'static Check, &'static Mutant, &'static 
                 .find(|bus| *bus != Bus::Direct)
                 .unwrap_or(Bus::Direct),
         };
-        check.mutants.iter().map(move |mutant| {
-            let id = mutant.on.or(check.needs.device);
-            let device = id.and_then(ringwright_spec::device_type::by_id);
-            (check, mutant, device.map_or("block", |device| device.name), bus)
-        })
+        check
+            .mutants
+            .iter()
+            .map(move |mutant| (check, mutant, mutant.device(check).unwrap_or("block"), bus))
     })
 }
 

@@ -16,8 +16,9 @@ use ringwright_memory::{Memory, Width};
 use ringwright_ring::Layout;
 use ringwright_spec::ccw::channel::Irb;
 use ringwright_spec::status::Status;
-use ringwright_spec::{Features, feature, split};
+use ringwright_spec::{Features, device_type, feature, split};
 
+use crate::check::Check;
 use crate::raw::Capabilities;
 
 pub(crate) use channels::LensChannels;
@@ -33,8 +34,8 @@ pub struct Mutant {
     pub breaks: &'static str,
     /// What makes it so.
     pub lens: Lens,
-    /// The device type that it is a device of, if not that of its check; a disk if that has none.
-    pub on: Option<u32>,
+    /// Which of our devices it is, by its name in [`OURS`](crate::subject::OURS), if not the one of its check's type.
+    pub on: Option<&'static str>,
     /// Names of other checks that cannot but see it, too; `*` for all of them.
     pub also: &'static [&'static str],
 }
@@ -48,6 +49,13 @@ impl Mutant {
         on: None,
         also: &[],
     };
+
+    /// Which of our devices it is, as a mutant of `check`, by its name in [`OURS`](crate::subject::OURS); `None` if it can be
+    /// any of them.
+    pub fn device(&self, check: &Check) -> Option<&'static str> {
+        let of_type = || device_type::by_id(check.needs.device?).map(|device| device.name);
+        self.on.or_else(of_type)
+    }
 }
 
 /// What a driver sees differently. Each part is left out where nothing is different.
@@ -63,8 +71,8 @@ pub struct Lens {
     pub set_status: Option<fn(&mut Life, Status) -> Option<Status>>,
     /// The greatest size of a virtqueue.
     pub queue_max_size: Option<fn(&mut Life, u16, u16) -> u16>,
-    /// Where a virtqueue lies, as the device is told.
-    pub enable_queue: Option<fn(&mut Life, u16, Layout) -> Layout>,
+    /// Where a virtqueue lies, as the device is told; `None` if it is not.
+    pub enable_queue: Option<fn(&mut Life, u16, Layout) -> Option<Layout>>,
     /// Whether the reset of a virtqueue reaches the device.
     pub reset_queue: Option<fn(&mut Life, u16) -> bool>,
     /// Whether a notification reaches the device.

@@ -150,10 +150,13 @@ impl<T: Transport> Transport for LensTransport<T> {
     fn enable_queue(&mut self, index: u16, layout: &Layout) -> Result<(), TransportError> {
         let heard = match self.lens.enable_queue {
             Some(hear) => hear(&mut self.life, index, *layout),
-            None => *layout,
+            None => Some(*layout),
         };
         self.life.layouts.insert(index, *layout);
-        self.transport.enable_queue(index, &heard)
+        match heard {
+            Some(layout) => self.transport.enable_queue(index, &layout),
+            None => Ok(()),
+        }
     }
 
     fn reset_queue(&mut self, index: u16) -> Result<(), TransportError> {
