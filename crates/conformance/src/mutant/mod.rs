@@ -72,7 +72,7 @@ pub struct Lens {
     /// The greatest size of a virtqueue.
     pub queue_max_size: Option<fn(&mut Life, u16, u16) -> u16>,
     /// Where a virtqueue lies, as the device is told; `None` if it is not.
-    pub enable_queue: Option<fn(&mut Life, u16, Layout) -> Option<Layout>>,
+    pub enable_queue: Option<HearQueue>,
     /// Whether the reset of a virtqueue reaches the device.
     pub reset_queue: Option<fn(&mut Life, u16) -> bool>,
     /// Whether a notification reaches the device.
@@ -96,6 +96,9 @@ pub struct Lens {
     /// Whether a hypercall with these general registers reaches the device.
     pub diagnose: Option<fn(&[u64; 16]) -> bool>,
 }
+
+/// Index of a virtqueue and where it lies, as the driver says; as the device is told.
+pub type HearQueue = fn(&mut Life, u16, Layout) -> Option<Layout>;
 
 /// Offset and bytes of a write to the configuration space; whether it reaches the device.
 pub type HearConfig = fn(&mut Life, usize, &[u8]) -> bool;
