@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ringwright_driver::{Interrupt, Transport};
 use ringwright_memory::{Area, Buffer};
 use ringwright_spec::status::Status;
-use ringwright_spec::{Features, device_type, feature};
+use ringwright_spec::{Features, block, device_type, feature};
 
 use crate::check::{Ended, Needs, Outcome};
 use crate::raw::{Queue, Used};
@@ -191,9 +191,13 @@ impl Probe {
                 self.names(missing)
             )));
         }
-        let insisted = feature::VERSION_1
+        let mut insisted = feature::VERSION_1
             .union(feature::ACCESS_PLATFORM)
             .union(feature::ORDER_PLATFORM);
+        if self.device_id() == block::DEVICE.id {
+            // dev:blk:device-initialization:07
+            insisted = insisted.union(block::features::ZONED);
+        }
         Ok(features | (offered & insisted))
     }
 

@@ -1,4 +1,4 @@
-//! Block devices (section 5.2), but zones.
+//! Block devices (section 5.2); those with zones have checks of their own, too.
 
 use ringwright_memory::{Buffer, Width};
 use ringwright_spec::Features;
@@ -220,7 +220,7 @@ const UNUSED_0: usize = std::mem::offset_of!(Config, unused0);
 const UNUSED_1: usize = std::mem::offset_of!(Config, unused1);
 
 /// The type of the request that a device with a split virtqueue answered last, and its descriptors.
-fn last_request(life: &Life, queue: u16) -> (ReqType, Vec<SplitDesc>) {
+pub(super) fn last_request(life: &Life, queue: u16) -> (ReqType, Vec<SplitDesc>) {
     let chain = last_chain(life, queue);
     let kind = chain.first().map_or([0; 4], |head| life.read(head.address));
     (ReqType(u32::from_le_bytes(kind)), chain)
@@ -243,12 +243,23 @@ fn answer_with_flags(life: &Life, queue: u16, flags: u32) {
 }
 
 /// Makes a request of any type: what it carries, and as many bytes of an answer; the status and the answer.
-fn request(
+pub(super) fn request(
+    probe: &mut Probe,
+    live: &mut Live,
+    asked: (ReqType, u64),
+    payload: &[u8],
+    answer: usize,
+) -> Outcome<(Status, Vec<u8>)> {
+    request_into(probe, live, asked, payload, (answer, 0xaa))
+}
+
+/// As [`request`], into a buffer that was full of such bytes.
+pub(super) fn request_into(
     probe: &mut Probe,
     live: &mut Live,
     (kind, sector): (ReqType, u64),
     payload: &[u8],
-    answer: usize,
+    (answer, fill): (usize, u8),
 ) -> Outcome<(Status, Vec<u8>)> {
     let head = ReqHead {
         r#type: kind.0.into(),
@@ -266,7 +277,7 @@ fn request(
     let payload = (!payload.is_empty())
         .then(|| filled(probe, payload))
         .transpose()?;
-    let data = (answer > 0).then(|| probe.buffer(answer, 0xaa)).transpose()?;
+    let data = (answer > 0).then(|| probe.buffer(answer, fill)).transpose()?;
     let mut elements = vec![element(&head, false)];
     elements.extend(payload.iter().map(|payload| element(payload, false)));
     elements.extend(data.iter().map(|data| element(data, true)));
@@ -365,7 +376,7 @@ fn flags(probe: &mut Probe) -> Outcome {
     Ok(())
 }
 
-fn range(sector: u64, sectors: u32, flags: u32) -> DiscardWriteZeroes {
+pub(super) fn range(sector: u64, sectors: u32, flags: u32) -> DiscardWriteZeroes {
     DiscardWriteZeroes {
         sector: sector.into(),
         num_sectors: sectors.into(),

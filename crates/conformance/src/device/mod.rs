@@ -11,6 +11,7 @@ mod packed;
 mod pci;
 mod split;
 mod suspend;
+mod zoned;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,9 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         mmio::CHECKS,
         ccw::CHECKS,
         block::CHECKS,
+        zoned::CONFIG,
+        zoned::RESOURCES,
+        zoned::OPERATION,
         console::CHECKS,
         entropy::CHECKS,
     ]

@@ -17,6 +17,8 @@ const NOT_OURS: &[&str] = &[
     "block.read-only",
     "block.lifetime",
     "console.ports",
+    "zoned.not-accepted",
+    "zoned.append-unsupported",
 ];
 
 /// Mutants that never answer are given up soon.

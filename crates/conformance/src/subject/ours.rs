@@ -10,19 +10,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ringwright_device::block::backend::{Backend, Lane};
 use ringwright_device::{Device, block, console, entropy, network};
 use ringwright_spec::block::SECTOR_SIZE;
+use ringwright_spec::block::zoned::ZoneState;
 
 use super::{Bus, Change, InProcess, SubjectError};
 
 /// Bytes of the disk.
 const DISK: u32 = 8 << 20;
 
-/// Our device types, by the document's names.
-pub const OURS: &[&str] = &["block", "network", "console", "entropy"];
+/// Sectors of a zone of the host-managed disk. The first two zones are conventional.
+pub(crate) const ZONE_SECTORS: u64 = 512;
+/// Its zones that hardware has failed.
+pub(crate) const RDONLY_ZONE: u64 = 12;
+pub(crate) const OFFLINE_ZONE: u64 = 13;
+
+/// Our device types, by the document's names, and a disk with zones.
+pub const OURS: &[&str] = &["block", "host-managed", "network", "console", "entropy"];
 
 /// Our device of the type of that name on `bus`; `None` if there is none.
 pub fn ours(name: &str, bus: Bus) -> Option<InProcess> {
     let make: fn() -> Result<Made, SubjectError> = match name {
         "block" => disk,
+        "host-managed" => host_managed,
         "network" => card,
         "console" => terminal,
         "entropy" => source,
@@ -94,6 +102,41 @@ fn disk() -> Result<Made, SubjectError> {
         change: Some(Box::new(change)),
         ..Made::new(disk, ())
     })
+}
+
+/// A disk in memory with zones that have to be written in order, one of which is read-only, and one offline.
+fn host_managed() -> Result<Made, SubjectError> {
+    let memory = block::backend::Memory::new(DISK).map_err(system("memory for a disk"))?;
+    let options = block::Options {
+        serial: "conformance".into(),
+        secure_erase: true,
+        zoned: Some(block::Zoned {
+            model: block::ZoneModel::HostManaged,
+            zone_size: ZONE_SECTORS * SECTOR_SIZE,
+            zone_capacity: ZONE_SECTORS / 2 * SECTOR_SIZE,
+            conventional: 2,
+            max_open: 3,
+            max_active: 5,
+            max_append: Some(16 * SECTOR_SIZE),
+            state: None,
+        }),
+        ..block::Options::default()
+    };
+    let wrong = |what: &str| SubjectError::System {
+        what: "a zoned disk".into(),
+        source: io::Error::other(what.to_owned()),
+    };
+    let disk = block::Block::new(Arc::new(memory), options).map_err(|error| wrong(&error.to_string()))?;
+    for (index, state) in [
+        (RDONLY_ZONE, ZoneState::RDONLY),
+        (OFFLINE_ZONE, ZoneState::OFFLINE),
+    ] {
+        let zone = block::Zone { state, written: 0 };
+        if !disk.handle().put_zone(index as usize, zone) {
+            return Err(wrong("a zone cannot be broken"));
+        }
+    }
+    Ok(Made::new(disk, ()))
 }
 
 /// A network card whose cable leads to a socket that nobody reads.

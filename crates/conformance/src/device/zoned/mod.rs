@@ -1,0 +1,11 @@
+//! Zoned block devices (section 5.2).
+
+mod config;
+mod disk;
+mod mutants;
+mod operation;
+mod resources;
+
+pub(super) use config::CHECKS as CONFIG;
+pub(super) use operation::CHECKS as OPERATION;
+pub(super) use resources::CHECKS as RESOURCES;
