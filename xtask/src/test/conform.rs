@@ -10,7 +10,7 @@ use crate::program;
 
 /// What serves each device over vhost-user, after `ringwright serve`.
 const SERVED: [&str; 3] = ["block --memory 8388608", "entropy", "console --log /dev/null"];
-const DEVICES: [&str; 4] = ["block", "network", "console", "entropy"];
+const DEVICES: [&str; 5] = ["block", "host-managed", "network", "console", "entropy"];
 const BUSES: [&str; 4] = ["direct", "mmio", "pci", "ccw"];
 const DRIVERS: [&str; 5] = ["rings", "block", "network", "console", "entropy"];
 
