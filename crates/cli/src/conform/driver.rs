@@ -57,6 +57,7 @@ enum Bus {
     /// No bus: the device is told by the calls that the driver makes.
     Direct,
     Mmio,
+    Pci,
 }
 
 /// Watches the driver.
@@ -105,6 +106,7 @@ impl OurSubject {
         let bus = match self.bus {
             Bus::Direct => subject::Bus::Direct,
             Bus::Mmio => subject::Bus::Mmio,
+            Bus::Pci => subject::Bus::Pci,
         };
         let missing = || anyhow!("there is no {} driver here", self.driver);
         let driver = ours_on(&self.driver, bus).ok_or_else(missing)?;

@@ -46,10 +46,33 @@ pub enum Event {
     Altered(u16, Change),
     /// The driver has accessed a register of the bus; what that means comes after it if it is written, before it if it is read.
     Accessed(Access),
+    /// The driver has accessed a PCI function, in the same way; the offset is that within the part.
+    Function(Part, Access),
     /// The driver waits for the device, and has done all that it wants to do before.
     Waits,
     /// The driver has ended: by itself, or because it has met an error.
     Ends(Result<(), String>),
+}
+
+/// A part of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The configuration space.
+    Config,
+    /// The common configuration.
+    Common,
+    /// The notifications.
+    Notify,
+    /// The ISR status.
+    Isr,
+    /// The device-specific configuration.
+    Device,
+    /// The table of MSI-X vectors.
+    Vectors,
+    /// The second instance of a structure; what is accessed by it follows.
+    Second,
+    /// Where no structure is.
+    Nothing,
 }
 
 /// An access to a register.

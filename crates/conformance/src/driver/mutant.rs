@@ -140,6 +140,27 @@ impl<R: Registers> Registers for SlipRegisters<R> {
     }
 }
 
+/// Registers of which several parts are used apart.
+pub(super) struct SharedRegisters<R>(pub Arc<Mutex<R>>);
+
+impl<R> Clone for SharedRegisters<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R: Registers> Registers for SharedRegisters<R> {
+    fn read(&mut self, offset: u64, width: Width) -> Told<u32> {
+        let mut registers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        registers.read(offset, width)
+    }
+
+    fn write(&mut self, offset: u64, width: Width, value: u32) -> Told {
+        let mut registers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        registers.write(offset, width, value)
+    }
+}
+
 /// The hand that slips: what it holds, and knows.
 pub struct Hand {
     /// The device.

@@ -20,6 +20,8 @@ pub struct Past {
     pub scenario: &'static Scenario,
     /// The features that the device offers.
     pub offered: Features,
+    /// Index of the administration virtqueue, if there is one: how many others there are.
+    pub administration: u16,
     /// The steps of this initialization.
     pub steps: Steps,
     /// The device status.
@@ -69,6 +71,7 @@ impl Past {
             bus,
             scenario,
             offered: Features::NONE,
+            administration: 0,
             steps: Steps::default(),
             status: Status::NONE,
             known: Status::NONE,

@@ -34,8 +34,46 @@ pub struct Scenario {
     pub translates: bool,
     /// What the registers say that it is.
     pub identity: Identity,
+    /// What is unusual about the function that it is on a PCI bus.
+    pub function: Function,
     /// The bus that it is for; any if there is none.
     pub bus: Option<Bus>,
+}
+
+/// What a device is on a PCI bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// What is odd about it.
+    pub oddity: Oddity,
+    /// How many MSI-X vectors it has; without any the driver uses the pin.
+    pub vectors: u16,
+    /// It maps events to the first vector only.
+    pub refuses_vectors: bool,
+}
+
+/// What is odd about a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// Nothing.
+    None,
+    /// It is a transitional device.
+    Transitional,
+    /// Its revision, and what its subsystem says.
+    Revision,
+    /// Its first capability has a type that is reserved.
+    ReservedType,
+    /// Its first capability is of the common configuration, in a BAR that is reserved.
+    ReservedBar,
+    /// Its capabilities are longer than they have to be.
+    LongCapabilities,
+    /// Its structures are larger than they have to be, but for the device-specific configuration.
+    LargeStructures,
+    /// The device-specific configuration is larger than the driver knows it.
+    LargeConfig,
+    /// There are two instances of the common configuration.
+    Twice,
+    /// Its BAR cannot be mapped.
+    Window,
 }
 
 /// What a device says that it is.
@@ -94,7 +132,36 @@ impl Scenario {
         slow: 0,
         translates: false,
         identity: Identity::True,
+        function: Function::PLAIN,
         bus: None,
+    };
+
+    /// What scenarios of the PCI bus have in common.
+    const PCI: Self = Self {
+        bus: Some(Bus::Pci),
+        ..Self::PLAIN
+    };
+
+    const fn odd(oddity: Oddity) -> Function {
+        Function {
+            oddity,
+            ..Function::PLAIN
+        }
+    }
+
+    const fn with_vectors(vectors: u16) -> Function {
+        Function {
+            vectors,
+            ..Function::PLAIN
+        }
+    }
+}
+
+impl Function {
+    const PLAIN: Self = Self {
+        oddity: Oddity::None,
+        vectors: 4,
+        refuses_vectors: false,
     };
 }
 
@@ -326,5 +393,114 @@ pub const SCENARIOS: &[Scenario] = &[
         identity: Identity::Nobody,
         bus: Some(Bus::Mmio),
         ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "pci-transitional",
+        does: "A transitional device, with its PCI Device ID.",
+        function: Scenario::odd(Oddity::Transitional),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-revision",
+        does: "Any revision, and any subsystem.",
+        function: Scenario::odd(Oddity::Revision),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-reserved-type",
+        does: "A capability has a type that is reserved.",
+        function: Scenario::odd(Oddity::ReservedType),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-reserved-bar",
+        does: "A capability has a BAR that is reserved.",
+        function: Scenario::odd(Oddity::ReservedBar),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-long-capabilities",
+        does: "Capabilities are longer than they have to be.",
+        function: Scenario::odd(Oddity::LongCapabilities),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-large-structures",
+        does: "Structures are larger than they have to be.",
+        function: Scenario::odd(Oddity::LargeStructures),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-large-config",
+        does: "The device-specific configuration is larger than the driver knows it.",
+        function: Scenario::odd(Oddity::LargeConfig),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-twice",
+        does: "There are two instances of the common configuration.",
+        function: Scenario::odd(Oddity::Twice),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-window",
+        does: "The structures are reached only through the configuration space.",
+        function: Scenario::odd(Oddity::Window),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-one-vector",
+        does: "There is one MSI-X vector, and notifications that nothing has caused.",
+        completes: Completes::Late,
+        spurious: true,
+        function: Scenario::with_vectors(1),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-most-vectors",
+        does: "There are 2048 MSI-X vectors.",
+        function: Scenario::with_vectors(2048),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-pin",
+        does: "There is no MSI-X, and one interrupt is for a change and for used buffers.",
+        completes: Completes::Late,
+        spurious: true,
+        function: Scenario::with_vectors(0),
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-refused-vectors",
+        does: "Only the first MSI-X vector can be had.",
+        function: Function {
+            refuses_vectors: true,
+            ..Function::PLAIN
+        },
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-notification-data",
+        does: "Notifications have data.",
+        offers: |features, _| features | feature::NOTIFICATION_DATA,
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-notif-config-data",
+        does: "The device says what notifications carry.",
+        offers: |features, _| features | feature::NOTIF_CONFIG_DATA,
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-notif-config-and-data",
+        does: "The device says what notifications carry, and they have data.",
+        offers: |features, _| features | feature::NOTIF_CONFIG_DATA | feature::NOTIFICATION_DATA,
+        ..Scenario::PCI
+    },
+    Scenario {
+        name: "pci-admin",
+        does: "There is an administration virtqueue.",
+        offers: |features, _| features | feature::ADMIN_VQ,
+        ..Scenario::PCI
     },
 ];

@@ -9,7 +9,7 @@ use crate::subject::Bus;
 use crate::{Verdict, clause};
 
 /// Rules whose occasion none of our drivers gives.
-const NEVER: &[&str] = &["mmio.queue-stop"];
+const NEVER: &[&str] = &["mmio.queue-stop", "pci.admin-queues", "feat.sr-iov-enabled"];
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -113,7 +113,7 @@ fn rules_are_in_order() {
 
 /// Our drivers, on every bus.
 fn all() -> impl Iterator<Item = (&'static str, Bus)> {
-    let buses = [Bus::Direct, Bus::Mmio];
+    let buses = [Bus::Direct, Bus::Mmio, Bus::Pci];
     OURS.iter().flat_map(move |name| buses.map(|bus| (*name, bus)))
 }
 

@@ -2,9 +2,12 @@
 
 use ringwright_driver::Transport;
 use ringwright_spec::feature::{ACCESS_PLATFORM, SR_IOV, VERSION_1};
+use ringwright_spec::pci::common_cfg;
+use ringwright_spec::pci::header::sr_iov;
 use ringwright_spec::status::Status;
 
-use crate::driver::{Event, Hand, Mutant, Rule, Slip};
+use crate::driver::strict::pci::{COMMON, SR_IOV_CAP};
+use crate::driver::{Event, Hand, Mutant, Part, Rule, Slip};
 use crate::subject::Bus;
 
 pub(super) const RULES: &[Rule] = &[
@@ -100,6 +103,39 @@ pub(super) const RULES: &[Rule] = &[
                 ..Slip::NONE
             },
             also: &["features.known"],
+            ..Mutant::ALONE
+        }],
+    ),
+    Rule::new(
+        "feat.sr-iov-enabled",
+        &["drv:feat:reserved-feature-bits:10"],
+        "the driver enables virtual functions",
+        "VIRTIO_F_SR_IOV has not been negotiated before.",
+        |watch, past, event| {
+            if let Event::Function(Part::Config, access) = event
+                && access.writes(SR_IOV_CAP + sr_iov::CONTROL as u64)
+                && access.value as u16 & sr_iov::VF_ENABLE != 0
+            {
+                // Once is enough, also if there was a reset since.
+                watch.expect(watch.note == 1, || format!("{access:x?}"));
+            } else if matches!(event, Event::StatusRead(_)) && past.has(SR_IOV) && past.steps.agreed {
+                watch.note = 1;
+            }
+        },
+        &[Mutant {
+            name: "virtual functions are enabled before the features are agreed upon",
+            scenario: "odd-features",
+            slip: Slip {
+                registers: Some(|registers, _, access| {
+                    if access.writes(COMMON + common_cfg::DRIVER_FEATURE) {
+                        let control = SR_IOV_CAP + sr_iov::CONTROL as u64;
+                        registers.write16(control, sr_iov::VF_ENABLE)?;
+                    }
+                    access.make(registers)
+                }),
+                ..Slip::NONE
+            },
+            bus: Bus::Pci,
             ..Mutant::ALONE
         }],
     ),

@@ -644,7 +644,7 @@ fn selected(watch: &mut Watch, event: &Event, selector: u64, uses: fn(&Access) -
 }
 
 /// The width of accesses to the field at `offset` of a device type's configuration space; `None` if there is no field.
-fn field_width(id: u32, offset: u64) -> Option<Width> {
+pub(super) fn field_width(id: u32, offset: u64) -> Option<Width> {
     let fields = match id {
         id if id == block::DEVICE.id => BLOCK,
         id if id == console::DEVICE.id => CONSOLE,

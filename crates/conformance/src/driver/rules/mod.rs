@@ -7,6 +7,7 @@ mod init;
 mod mmio;
 mod network;
 mod packed;
+mod pci;
 mod queues;
 mod split;
 
@@ -22,6 +23,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         split::RULES,
         packed::RULES,
         mmio::RULES,
+        pci::RULES,
         block::RULES,
         queues::RULES,
         network::RULES,

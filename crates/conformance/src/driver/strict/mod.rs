@@ -8,6 +8,7 @@ mod end;
 mod mmio;
 mod model;
 mod packed;
+pub(super) mod pci;
 mod split;
 mod transport;
 
@@ -29,6 +30,7 @@ use end::End;
 pub use mmio::{Line, StrictMmio};
 pub(super) use model::{DISK, RANGES, SEG_MAX};
 pub use model::{Model, model};
+pub use pci::StrictPci;
 pub use transport::StrictTransport;
 
 /// Turns after which a late buffer is used.
@@ -58,6 +60,8 @@ pub struct Strict {
     events: u64,
     /// What stands in the registers of a bus.
     selected: mmio::Selected,
+    /// What it is on a PCI bus.
+    function: pci::Function,
 }
 
 /// A strict device that its driver and whoever waits for it have in common.
@@ -80,6 +84,8 @@ impl Strict {
     ) -> Self {
         let mut past = Past::new(model.device(), bus, scenario);
         past.offered = (scenario.offers)(model.features(), past.device.id);
+        past.administration = model.queues();
+        let function = pci::Function::new(&past);
         Self {
             past,
             watches: rules.into_iter().map(|rule| (rule, Watch::default())).collect(),
@@ -97,6 +103,7 @@ impl Strict {
             quiet: false,
             events: 0,
             selected: mmio::Selected::default(),
+            function,
         }
     }
 
@@ -346,6 +353,10 @@ impl Strict {
             true => self.pending.pop_back(),
             false => self.pending.pop_front(),
         } {
+            if index >= self.model.queues() {
+                // An administration virtqueue: its commands are never answered.
+                continue;
+            }
             for done in self.model.serve(&self.memory, index, chain) {
                 self.give_back(done);
             }

@@ -6,15 +6,19 @@ mod rings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ringwright_driver::transport::Part;
 use ringwright_driver::transport::mmio::Mmio;
+use ringwright_driver::transport::pci::{self, Interrupts, Pci, Space};
 use ringwright_driver::{Options, Transport};
 use ringwright_memory::{Access, Area, Iotlb, Mapping, Memory, Region};
 use ringwright_spec::DeviceType;
+use ringwright_spec::pci::header;
 
-use super::mutant::{Slip, SlipRegisters, SlipTransport};
+use super::mutant::{SharedRegisters, Slip, SlipRegisters, SlipTransport};
 use super::rule::Rule;
-use super::scenario::{Act, Scenario};
-use super::strict::{Shared, Strict, StrictMmio, StrictTransport, model};
+use super::scenario::{Act, Oddity, Scenario};
+use super::strict::pci::{BAR, BAR_INDEX};
+use super::strict::{Shared, Strict, StrictMmio, StrictPci, StrictTransport, model, with};
 use crate::subject::{Bus, Trace};
 
 pub use linux::{Linux, LinuxError, LinuxParts};
@@ -108,6 +112,31 @@ impl Stage<'_> {
                 let slipping = SlipRegisters::new(registers.clone(), self.slip.registers);
                 match Mmio::probe(slipping).map_err(|error| error.to_string())? {
                     Some(transport) => (Box::new(transport), Box::new(move || registers.turn())),
+                    None => return Ok(None),
+                }
+            }
+            Bus::Pci => {
+                let function = StrictPci::new(&device);
+                let slipping = SlipRegisters::new(function.clone(), self.slip.registers);
+                let slipping = Arc::new(Mutex::new(slipping));
+                let config = Part::new(SharedRegisters(slipping.clone()), 0, header::EXPRESS_SIZE as u64)
+                    .ok_or("no configuration space")?;
+                let can_map = self.scenario.function.oddity != Oddity::Window;
+                let map = |region: &pci::Region| {
+                    let wanted = can_map && region.space == Space::Memory && region.bar == BAR_INDEX;
+                    let start = BAR.checked_add(region.offset).filter(|_| wanted)?;
+                    Part::new(SharedRegisters(slipping.clone()), start, region.length)
+                };
+                let interrupts = match self.scenario.function.vectors {
+                    0 => Interrupts::Pin,
+                    _ => Interrupts::Messages(Box::new(function)),
+                };
+                let options = pci::Options {
+                    interrupts,
+                    ..pci::Options::default()
+                };
+                match Pci::probe(config, map, options).map_err(|error| error.to_string())? {
+                    Some(transport) => (Box::new(transport), Box::new(move || with(&device, Strict::turn))),
                     None => return Ok(None),
                 }
             }
