@@ -26,8 +26,8 @@ pub struct Virtqueue {
     tally: QueueCounters,
     /// Chains taken and not given back.
     in_flight: u16,
-    /// Chains left of the share of this callback.
-    share: u16,
+    /// Chains left of the share of this callback; less than none if it had more.
+    share: i32,
     /// [`crate::Worker::queue_ready`] is due.
     ready: bool,
     /// The worker found the queue empty, so it wants to know when there is more.
@@ -59,8 +59,17 @@ impl Virtqueue {
     /// The next available chain, or `None` if there is none or this callback has had its share; then the framework
     /// calls [`crate::Worker::queue_ready`] as soon as there is more.
     pub fn pop(&mut self) -> Option<Chain<'_>> {
-        if self.share == 0 {
+        if self.share <= 0 {
             self.ready = !self.stopped;
+            return None;
+        }
+        self.pop_more()
+    }
+
+    /// The next available chain, or `None` if there is none, whatever this callback's share: for what a worker has begun and
+    /// needs several chains for.
+    pub fn pop_more(&mut self) -> Option<Chain<'_>> {
+        if self.stopped {
             return None;
         }
         match self.ring.pop() {
@@ -107,7 +116,7 @@ impl Virtqueue {
     #[inline]
     pub fn serve(&mut self, mut handle: impl FnMut(&Chain<'_>) -> Option<u32>) {
         let (mut tally, mut put_off) = (QueueCounters::default(), false);
-        let result = self.ring.serve(self.share, |chain| {
+        let result = self.ring.serve(self.share(), |chain| {
             let answer = handle(chain);
             match answer {
                 // The ring refuses to complete a chain with more.
@@ -122,7 +131,7 @@ impl Virtqueue {
             answer
         });
         // The ring serves no more than the share.
-        self.share -= tally.chains as u16;
+        self.share -= tally.chains as i32;
         self.unpublished |= tally.chains != 0;
         self.tally.chains += tally.chains;
         self.tally.bytes_read += tally.bytes_read;
@@ -130,7 +139,7 @@ impl Virtqueue {
         match result {
             Err(error) => self.fault = Some(error),
             Ok(_) if put_off => {}
-            Ok(_) if self.share == 0 => self.ready = !self.stopped,
+            Ok(_) if self.share <= 0 => self.ready = !self.stopped,
             Ok(_) => self.starved = true,
         }
     }
@@ -154,8 +163,8 @@ impl Virtqueue {
     }
 
     /// How many more chains this callback can have.
-    pub fn share(&self) -> u16 {
-        self.share
+    fn share(&self) -> u16 {
+        self.share.max(0) as u16
     }
 
     pub(crate) fn new(
@@ -184,7 +193,7 @@ impl Virtqueue {
 
     /// A new callback begins.
     pub(crate) fn renew_share(&mut self) {
-        self.share = if self.stopped { 0 } else { SHARE };
+        self.share = if self.stopped { 0 } else { SHARE.into() };
     }
 
     /// Whether [`crate::Worker::queue_ready`] is due; if so it is not any more.

@@ -17,8 +17,8 @@ use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Virtq
 /// Most frames taken from the backend in one callback.
 const SHARE: usize = 64;
 
-/// Most buffers of the driver that one frame is spread over: what one callback can have.
-const MAX_BUFFERS: usize = crate::virtqueue::SHARE as usize;
+/// Most buffers of the driver that one frame is spread over.
+const MAX_BUFFERS: usize = 64;
 
 /// Offset of `gso_type` in the header.
 const GSO_TYPE: usize = std::mem::offset_of!(Hdr, gso_type);
@@ -221,7 +221,11 @@ fn place(queue: &mut Virtqueue, mut frame: &[u8], format: Format, tokens: &mut V
     // The header comes first and says how many buffers there are, so they are counted before anything is written.
     let mut room = 0;
     while room < needed && tokens.len() < most {
-        let Some(chain) = queue.pop() else {
+        let chain = match tokens.is_empty() {
+            true => queue.pop(),
+            false => queue.pop_more(),
+        };
+        let Some(chain) = chain else {
             break;
         };
         let length = chain.writable().len();
@@ -229,13 +233,15 @@ fn place(queue: &mut Virtqueue, mut frame: &[u8], format: Format, tokens: &mut V
         room += if length < header_size { 0 } else { length };
         tokens.push(chain.into_token());
     }
-    let (buffers, share) = (tokens.len(), queue.share());
+    let buffers = tokens.len();
     while let Some(token) = tokens.pop() {
         queue.push_back(token);
     }
     if room < needed {
-        let may_come = buffers == 0 || (share == 0 && buffers < most);
-        return if may_come { Placed::Later } else { Placed::Never };
+        return match buffers {
+            0 => Placed::Later,
+            _ => Placed::Never,
+        };
     }
 
     // With one buffer only, as it always is without MRG_RXBUF, num_buffers is 1
@@ -247,7 +253,7 @@ fn place(queue: &mut Virtqueue, mut frame: &[u8], format: Format, tokens: &mut V
     let mut header = &header.as_bytes()[..header_size];
     for _ in 0..buffers {
         // A driver that has changed its buffers meanwhile gets what fits.
-        let Some(chain) = queue.pop() else {
+        let Some(chain) = queue.pop_more() else {
             break;
         };
         let mut buffer = chain.writable().writer();

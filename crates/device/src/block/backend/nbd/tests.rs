@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use ringwright_spec::block::{ReqType, Status, features};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::block::tests::{head, parts, pattern, ranges, read, request, write};
@@ -420,7 +421,13 @@ fn an_answer_to_what_was_sent_on_an_earlier_connection_is_none() {
         assert_eq!(begun[8..16], first.0[8..16]);
         let answer = |command: &[u8; 28]| [&[0x67, 0x44, 0x66, 0x98, 0, 0, 0, 0], &command[8..16]].concat();
         stream.write_all(&answer(&second.0)).unwrap();
-        // The client leaves: it reads no further, and neither does it send the rest.
+        // The client leaves: it reads no further, and neither does it send the rest, for which there is no room as long as
+        // nobody reads here.
+        let mut leaving = [PollFd::new(&stream, PollFlags::RDHUP)];
+        assert_eq!(
+            poll(&mut leaving, Some(&Timespec::try_from(DEADLINE).unwrap())).unwrap(),
+            1
+        );
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest);
         assert!(rest.len() < LONG, "{}", rest.len());
