@@ -1,5 +1,6 @@
 //! What a check has in its hands: a specimen, and the steps that every check takes.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,18 @@ impl Probe {
             }
             false => Err(Ended::Inconclusive("its configuration did not change".into())),
         }
+    }
+
+    /// Sends a frame to a network card, as what is at the other end of its cable does. Ends the check if nothing can.
+    pub fn send_frame(&mut self, frame: &[u8]) -> Outcome {
+        let missing = || Ended::NotApplicable("nothing here can send it frames".into());
+        let cable = self.specimen.cable.as_mut().ok_or_else(missing)?;
+        let bytes = [&(frame.len() as u32).to_be_bytes(), frame].concat();
+        cable
+            .write_all(&bytes)
+            .map_err(|error| Ended::Inconclusive(format!("a frame cannot be sent: {error}")))?;
+        self.note(format_args!("a frame of {} bytes arrives", frame.len()));
+        Ok(())
     }
 
     /// The memory that the device reaches.

@@ -7,6 +7,7 @@ mod console;
 mod entropy;
 mod features;
 mod mmio;
+mod network;
 mod packed;
 mod pci;
 mod split;
@@ -40,6 +41,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         zoned::CONFIG,
         zoned::RESOURCES,
         zoned::OPERATION,
+        network::CHECKS,
         console::CHECKS,
         entropy::CHECKS,
     ]

@@ -17,6 +17,10 @@ const NOT_OURS: &[&str] = &[
     "block.read-only",
     "block.lifetime",
     "console.ports",
+    "network.pairs",
+    "network.hash-key",
+    "network.indirection-table",
+    "network.duplex",
     "zoned.not-accepted",
     "zoned.append-unsupported",
 ];

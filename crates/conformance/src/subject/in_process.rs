@@ -77,7 +77,12 @@ impl InProcess {
     }
 
     fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
-        let Made { device, change, keep } = (self.make)()?;
+        let Made {
+            device,
+            change,
+            cable,
+            keep,
+        } = (self.make)()?;
         let model = MmioRegisters::new(device, mmio_device::Options::default(), MEMORY)?;
         let registers = self.registers(model.clone(), "mmio", &Arc::default(), trace);
         let transport = Mmio::probe(registers.clone())?.ok_or(SubjectError::NoDevice(Bus::Mmio))?;
@@ -86,13 +91,19 @@ impl InProcess {
             area: model.area().clone(),
             raw: Raw::Mmio(Box::new(registers)),
             change,
+            cable,
             keep,
         })
     }
 
     fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let bus = PciBus::new(MEMORY)?;
-        let Made { device, change, keep } = (self.make)()?;
+        let Made {
+            device,
+            change,
+            cable,
+            keep,
+        } = (self.make)()?;
         // Some vendor's data, which are as long as what locates shared memory.
         let vendor_data = |vendor_id| pci_device::VendorData {
             vendor_id,
@@ -142,6 +153,7 @@ impl InProcess {
                 map: Box::new(map),
             }),
             change,
+            cable,
             keep,
         })
     }
@@ -152,7 +164,12 @@ impl InProcess {
             subchannel: 7,
             ..ccw_device::Options::default()
         };
-        let Made { device, change, keep } = (self.make)()?;
+        let Made {
+            device,
+            change,
+            cable,
+            keep,
+        } = (self.make)()?;
         let id = channels.attach(device, options)?;
         let area: Arc<Area> = channels.area().clone();
         let memory = channels.memory().clone();
@@ -178,6 +195,7 @@ impl InProcess {
             area,
             raw,
             change,
+            cable,
             keep,
         })
     }
@@ -202,7 +220,12 @@ impl Subject for InProcess {
                     memory: MEMORY,
                     ..LoopbackOptions::default()
                 };
-                let Made { device, change, keep } = (self.make)()?;
+                let Made {
+                    device,
+                    change,
+                    cable,
+                    keep,
+                } = (self.make)()?;
                 let loopback = Loopback::new(device, options)?;
                 let (area, memory) = (loopback.area().clone(), loopback.memory().clone());
                 Ok(Specimen {
@@ -210,6 +233,7 @@ impl Subject for InProcess {
                     area,
                     raw: Raw::Nothing,
                     change,
+                    cable,
                     keep,
                 })
             }

@@ -9,6 +9,7 @@ mod vhost_user;
 
 use std::any::Any;
 use std::fmt;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Specimen {
     pub raw: Raw,
     /// Makes the device's configuration change, if anything can: from behind, as whoever operates it does.
     pub change: Option<Change>,
+    /// The far end of a network card's cable, if it can be reached: before each frame stands its length, 32 bits big-endian.
+    pub cable: Option<UnixStream>,
     /// What ends with the specimen: a process, a machine.
     pub keep: Box<dyn Any + Send>,
 }

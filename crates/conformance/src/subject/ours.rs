@@ -45,6 +45,8 @@ pub struct Made {
     pub device: Box<dyn Device>,
     /// Makes its configuration change, if anything can.
     pub change: Option<Change>,
+    /// The far end of its cable, if it has one, as in [`Specimen`](super::Specimen).
+    pub cable: Option<UnixStream>,
     /// What it needs to go on working.
     pub keep: Box<dyn Any + Send>,
 }
@@ -55,6 +57,7 @@ impl Made {
         Self {
             device: Box::new(device),
             change: None,
+            cable: None,
             keep: Box::new(keep),
         }
     }
@@ -139,19 +142,22 @@ fn host_managed() -> Result<Made, SubjectError> {
     Ok(Made::new(disk, ()))
 }
 
-/// A network card whose cable leads to a socket that nobody reads.
+/// A network card whose cable leads to a socket, which is written to, and not read.
 fn card() -> Result<Made, SubjectError> {
     let (near, far) = UnixStream::pair().map_err(system("a cable"))?;
     let backend = network::backend::Stream::connected(near).map_err(system("a network card"))?;
     let options = network::Options {
         mac: Some([2, 0, 0, 0, 0, 1]),
-        mtu: None,
+        mtu: Some(1500),
     };
     let card = network::Network::new(Box::new(backend), options).map_err(|error| SubjectError::System {
         what: "a network card".into(),
         source: io::Error::other(error),
     })?;
-    Ok(Made::new(card, far))
+    Ok(Made {
+        cable: Some(far),
+        ..Made::new(card, ())
+    })
 }
 
 /// A console that nobody writes to, and whose output goes nowhere.

@@ -190,6 +190,7 @@ impl Qemu {
                     area: qemu.area().clone(),
                     raw: Raw::Mmio(Box::new(registers)),
                     change,
+                    cable: None,
                     keep: Box::new((qemu, far)),
                 });
             }
@@ -231,6 +232,7 @@ impl Qemu {
                 map: Box::new(map),
             }),
             change,
+            cable: None,
             keep: Box::new((qemu, far)),
         })
     }

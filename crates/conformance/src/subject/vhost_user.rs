@@ -101,6 +101,7 @@ impl Subject for VhostUser {
             transport: Box::new(frontend),
             raw: Raw::Nothing,
             change: None,
+            cable: None,
             keep: Box::new(connection),
         })
     }
