@@ -19,6 +19,7 @@ use crate::live::{Live, element};
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
 use crate::raw::{SplitDesc, Used};
+use crate::subject::Bus;
 
 const MAX_VIRTQUEUE_PAIRS_AT: usize = offset_of!(Config, max_virtqueue_pairs);
 const MTU_AT: usize = offset_of!(Config, mtu);
@@ -387,16 +388,19 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// A field of the configuration space, which is the front-end's where vhost-user does not share it.
 fn number(probe: &mut Probe, offset: usize, width: Width) -> Outcome<u32> {
     let mut bytes = [0; 4];
     let length = match width {
         Width::One => 1,
         _ => 2,
     };
-    probe
-        .transport()
-        .read_config(offset, width, &mut bytes[..length])?;
-    Ok(u32::from_le_bytes(bytes))
+    match probe.transport().read_config(offset, width, &mut bytes[..length]) {
+        Err(error) if probe.bus() == Bus::VhostUser => Err(Ended::NotApplicable(format!(
+            "it leaves the configuration space to the front-end: {error}"
+        ))),
+        read => Ok(read.map(|()| u32::from_le_bytes(bytes))?),
+    }
 }
 
 fn mtu(probe: &mut Probe) -> Outcome {
