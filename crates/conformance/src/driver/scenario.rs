@@ -1,6 +1,6 @@
 //! What a strict device does on purpose that is unusual, or wrong.
 
-use ringwright_spec::{Features, feature, network};
+use ringwright_spec::{Features, block, feature, network};
 
 use crate::subject::Bus;
 
@@ -371,6 +371,15 @@ pub const SCENARIOS: &[Scenario] = &[
         does: "Packed virtqueues of a size that is no power of 2, and notifications with data.",
         offers: |features, _| features | feature::RING_PACKED | feature::NOTIFICATION_DATA,
         queue_size: 11,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "zoned",
+        does: "A disk has zones, and is managed by its host.",
+        offers: |features, id| match id == block::DEVICE.id {
+            true => features | block::features::ZONED,
+            false => features,
+        },
         ..Scenario::PLAIN
     },
     Scenario {

@@ -2,13 +2,15 @@
 
 use std::mem::offset_of;
 
-use ringwright_driver::Transport;
+use ringwright_driver::{Transport, TransportError};
 use ringwright_memory::Width;
-use ringwright_spec::block::{Config, DEVICE, DiscardWriteZeroes, ID_BYTES, ReqHead, ReqType, SECTOR_SIZE};
+use ringwright_spec::block::{
+    Config, DEVICE, DiscardWriteZeroes, ID_BYTES, ReqHead, ReqType, SECTOR_SIZE, features,
+};
 use ringwright_spec::status::Status;
 use zerocopy::FromBytes;
 
-use crate::driver::strict::{DISK, RANGES};
+use crate::driver::strict::{APPEND, DISK, GRANULARITY, RANGES, ZONE_SECTORS};
 use crate::driver::{Event, Hand, Mutant, Past, Rule, Slip, Told, Watch};
 
 /// What the mutants of disks have in common.
@@ -242,6 +244,227 @@ pub(super) const RULES: &[Rule] = &[
                 notify: Some(|hand, queue, data| {
                     change(hand, queue, data, ReqType::DISCARD, |hand, parts| {
                         hand.write(hand.read_address(parts.data) + 12, &[1]);
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zoned-discard",
+        &["drv:blk:device-initialization:06"],
+        "VIRTIO_BLK_F_ZONED is offered by a disk that is host-managed, and the driver accepts features",
+        "It accepts VIRTIO_BLK_F_DISCARD.",
+        |watch, past, event| {
+            if let Event::FeaturesAccepted(accepted) = event
+                && past.device.id == DEVICE.id
+                && past.offered.contains(features::ZONED)
+            {
+                watch.expect(!accepted.contains(features::DISCARD), || {
+                    format!("{accepted:?} are accepted")
+                });
+            }
+        },
+        &[Mutant {
+            name: "VIRTIO_BLK_F_DISCARD is accepted of a host-managed disk",
+            scenario: "zoned",
+            slip: Slip {
+                accept: Some(|hand, accepted| hand.device.set_driver_features(accepted | features::DISCARD)),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zoned-supported",
+        &["drv:blk:device-initialization:08"],
+        "VIRTIO_BLK_F_ZONED is accepted of a disk that is host-managed",
+        "FEATURES_OK is set, and FAILED later.",
+        |watch, past, event| {
+            if let Event::StatusWritten(status) = event
+                && past.device.id == DEVICE.id
+                && past.has(features::ZONED)
+            {
+                let added = past.adds(*status);
+                if added.contains(Status::FAILED) {
+                    watch.expect(!past.status.contains(Status::FEATURES_OK), || {
+                        format!("the status was {:?}, {status:?} is written", past.status)
+                    });
+                } else if added.contains(Status::DRIVER_OK) {
+                    watch.seen();
+                }
+            }
+        },
+        &[Mutant {
+            name: "a host-managed disk is given up late",
+            scenario: "zoned",
+            slip: Slip {
+                set_status: Some(|hand, status| match status.contains(Status::DRIVER_OK) {
+                    true => {
+                        let given_up = (status - Status::DRIVER_OK) | Status::FAILED;
+                        hand.device.set_status(given_up)?;
+                        Err(TransportError::Protocol("zones that are managed by the host"))
+                    }
+                    false => hand.device.set_status(status),
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-report",
+        &["drv:blk:device-operation:18"],
+        "the driver asks for a report of zones",
+        "The sector is in no zone.",
+        |watch, past, event| {
+            if let Some(request) = request(past, event, &[ReqType::ZONE_REPORT]) {
+                let right = request.head.sector.get() < DISK as u64 / SECTOR_SIZE;
+                watch.expect(right, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "a report begins behind the last zone",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::ZONE_REPORT, |hand, parts| {
+                        hand.write(parts.head + 8, &(DISK as u64 / SECTOR_SIZE).to_le_bytes());
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-start",
+        &["drv:blk:device-operation:20"],
+        "the driver opens, closes, finishes or resets a zone",
+        "The sector is not the first one of a zone.",
+        |watch, past, event| {
+            let types = [
+                ReqType::ZONE_OPEN,
+                ReqType::ZONE_CLOSE,
+                ReqType::ZONE_FINISH,
+                ReqType::ZONE_RESET,
+            ];
+            if let Some(request) = request(past, event, &types) {
+                let right = request.head.sector.get().is_multiple_of(ZONE_SECTORS);
+                watch.expect(right, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "a zone is opened in its middle",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::ZONE_OPEN, |hand, parts| {
+                        hand.write(parts.head + 8, &72u64.to_le_bytes());
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-reset-all",
+        &["drv:blk:device-operation:21"],
+        "the driver resets all zones",
+        "The sector is not 0.",
+        |watch, past, event| {
+            if let Some(request) = request(past, event, &[ReqType::ZONE_RESET_ALL]) {
+                watch.expect(request.head.sector.get() == 0, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "all zones are reset from the second on",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::ZONE_RESET_ALL, |hand, parts| {
+                        hand.write(parts.head + 8, &64u64.to_le_bytes());
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-append",
+        &["drv:blk:device-operation:22"],
+        "the driver appends to a zone",
+        "The sector is not the first one of a zone.",
+        |watch, past, event| {
+            if let Some(request) = request(past, event, &[ReqType::ZONE_APPEND]) {
+                let right = request.head.sector.get().is_multiple_of(ZONE_SECTORS);
+                watch.expect(right, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "data are appended to the middle of a zone",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::ZONE_APPEND, |hand, parts| {
+                        hand.write(parts.head + 8, &72u64.to_le_bytes());
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-append-size",
+        &["drv:blk:device-operation:23"],
+        "the driver appends to a zone",
+        "The data are no multiple of write_granularity, or more than max_append_sectors.",
+        |watch, past, event| {
+            if let Some(request) = request(past, event, &[ReqType::ZONE_APPEND]) {
+                let right = request.data.is_multiple_of(GRANULARITY) && request.data <= APPEND * SECTOR_SIZE;
+                watch.expect(right, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "more is appended than can be",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::ZONE_APPEND, |hand, parts| {
+                        parts.resize(hand, 12288);
+                    })
+                }),
+                ..Slip::NONE
+            },
+            ..ALONE
+        }],
+    ),
+    Rule::new(
+        "blk.zone-granularity",
+        &["drv:blk:device-operation:25"],
+        "the driver writes or appends to a sequential zone",
+        "The data, or where they go, are no multiple of write_granularity.",
+        |watch, past, event| {
+            let types = [ReqType::OUT, ReqType::ZONE_APPEND];
+            if past.has(features::ZONED)
+                && let Some(request) = request(past, event, &types)
+            {
+                let start = request.head.sector.get().wrapping_mul(SECTOR_SIZE);
+                let right = (request.data | start).is_multiple_of(GRANULARITY);
+                watch.expect(right, || format!("{request:x?}"));
+            }
+        },
+        &[Mutant {
+            name: "one sector is written to a zone",
+            scenario: "zoned",
+            slip: Slip {
+                notify: Some(|hand, queue, data| {
+                    change(hand, queue, data, ReqType::OUT, |hand, parts| {
+                        parts.resize(hand, 512);
                     })
                 }),
                 ..Slip::NONE

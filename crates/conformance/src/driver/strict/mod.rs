@@ -28,7 +28,7 @@ use super::scenario::{Completes, Scenario};
 use crate::subject::{Bus, Trace};
 use end::End;
 pub use mmio::{Line, StrictMmio};
-pub(super) use model::{DISK, RANGES, SEG_MAX};
+pub(super) use model::{APPEND, DISK, GRANULARITY, RANGES, SEG_MAX, ZONE_SECTORS};
 pub use model::{Model, model};
 pub use pci::StrictPci;
 pub use transport::StrictTransport;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ringwright_memory::Memory;
-use ringwright_spec::block::{self, ReqHead, ReqType};
+use ringwright_spec::block::{self, ReqHead, ReqType, zoned};
 use ringwright_spec::data::Le64;
 use ringwright_spec::{DeviceType, Features, console, entropy, feature, network};
 use zerocopy::{FromBytes, IntoBytes};
@@ -99,9 +99,20 @@ pub(in crate::driver) const DISK: usize = 256 << 10;
 /// Most ranges of a request.
 pub(in crate::driver) const RANGES: u32 = 1;
 
+/// Sectors of a zone of the disk, if it has zones: all are sequential.
+pub(in crate::driver) const ZONE_SECTORS: u64 = 64;
+
+/// Most sectors that are appended to a zone.
+pub(in crate::driver) const APPEND: u64 = 16;
+
+/// Bytes that data written to zones are a multiple of.
+pub(in crate::driver) const GRANULARITY: u64 = 4096;
+
 /// A disk in memory.
 struct Disk {
     content: Vec<u8>,
+    /// The write pointer of each zone, from its start on.
+    written: Vec<u64>,
     config: Vec<u8>,
 }
 
@@ -122,10 +133,18 @@ impl Disk {
             max_secure_erase_sectors: 64.into(),
             max_secure_erase_seg: RANGES.into(),
             secure_erase_sector_alignment: 1.into(),
+            zoned: zoned::Characteristics {
+                zone_sectors: (ZONE_SECTORS as u32).into(),
+                max_append_sectors: (APPEND as u32).into(),
+                write_granularity: (GRANULARITY as u32).into(),
+                model: zoned::Model::HM.0,
+                ..zoned::Characteristics::default()
+            },
             ..block::Config::default()
         };
         Self {
             content: vec![0; DISK],
+            written: vec![0; DISK / (ZONE_SECTORS * block::SECTOR_SIZE) as usize],
             config: config.as_bytes().to_vec(),
         }
     }
@@ -133,6 +152,29 @@ impl Disk {
     fn range(&mut self, sector: u64, length: usize) -> Option<&mut [u8]> {
         let start = usize::try_from(sector.checked_mul(block::SECTOR_SIZE)?).ok()?;
         self.content.get_mut(start..start.checked_add(length)?)
+    }
+
+    /// The write pointer of the zone that has this sector.
+    fn pointer(&mut self, sector: u64) -> Option<&mut u64> {
+        self.written.get_mut(usize::try_from(sector / ZONE_SECTORS).ok()?)
+    }
+
+    fn move_pointer(&mut self, sector: u64, to: u64) -> Result<u32, block::Status> {
+        *self.pointer(sector).ok_or(block::Status::IOERR)? = to;
+        Ok(0)
+    }
+
+    /// A report of the zones from the one that has this sector on, as many as there is room for.
+    fn report(&self, sector: u64, room: usize) -> Vec<u8> {
+        let room = room.saturating_sub(size_of::<zoned::ZoneReport>()) / size_of::<zoned::ZoneDescriptor>();
+        let zones = (0u64..).zip(&self.written).skip((sector / ZONE_SECTORS) as usize);
+        let zones: Vec<_> = zones
+            .take(room)
+            .map(|(number, pointer)| describe(number, *pointer))
+            .collect();
+        let mut report = zoned::ZoneReport::default();
+        report.nr_zones.set(zones.len() as u64);
+        [report.as_bytes(), zones.as_bytes()].concat()
     }
 
     fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, block::Status> {
@@ -148,12 +190,53 @@ impl Disk {
             ReqType::OUT => {
                 let into = self.range(sector, data.len()).ok_or(block::Status::IOERR)?;
                 into.copy_from_slice(data);
+                let end = sector + data.len() as u64 / block::SECTOR_SIZE;
+                if let Some(pointer) = self.pointer(sector) {
+                    *pointer = (*pointer).max(end - sector / ZONE_SECTORS * ZONE_SECTORS);
+                }
+                Ok(0)
+            }
+            ReqType::ZONE_APPEND => {
+                let pointer = self.pointer(sector).ok_or(block::Status::IOERR)?;
+                let at = sector + *pointer;
+                *pointer += data.len() as u64 / block::SECTOR_SIZE;
+                if *pointer > ZONE_SECTORS {
+                    return Err(block::Status::ZONE_INVALID_CMD);
+                }
+                let into = self.range(at, data.len()).ok_or(block::Status::IOERR)?;
+                into.copy_from_slice(data);
+                Ok(fill(memory, chain, 0, &at.to_le_bytes()))
+            }
+            ReqType::ZONE_REPORT => Ok(fill(memory, chain, 0, &self.report(sector, room))),
+            ReqType::ZONE_OPEN | ReqType::ZONE_CLOSE => Ok(0),
+            ReqType::ZONE_FINISH => self.move_pointer(sector, ZONE_SECTORS),
+            ReqType::ZONE_RESET => self.move_pointer(sector, 0),
+            ReqType::ZONE_RESET_ALL => {
+                self.written.fill(0);
                 Ok(0)
             }
             ReqType::FLUSH | ReqType::DISCARD | ReqType::WRITE_ZEROES | ReqType::SECURE_ERASE => Ok(0),
             ReqType::GET_ID => Ok(fill(memory, chain, 0, &[b'r'; block::ID_BYTES])),
             _ => Err(block::Status::UNSUPP),
         }
+    }
+}
+
+/// The zone of this number, of which as many sectors are written.
+fn describe(number: u64, written: u64) -> zoned::ZoneDescriptor {
+    let start = number * ZONE_SECTORS;
+    let state = match written {
+        0 => zoned::ZoneState::EMPTY,
+        ZONE_SECTORS.. => zoned::ZoneState::FULL,
+        _ => zoned::ZoneState::IOPEN,
+    };
+    zoned::ZoneDescriptor {
+        z_cap: ZONE_SECTORS.into(),
+        z_start: start.into(),
+        z_wp: (start + written).into(),
+        z_type: zoned::ZoneType::SWR.0,
+        z_state: state.0,
+        ..zoned::ZoneDescriptor::default()
     }
 }
 

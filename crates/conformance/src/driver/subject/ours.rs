@@ -117,6 +117,18 @@ fn disk(seat: &mut Seat) -> Result<(), String> {
     if geometry.secure_erase.is_some() {
         requests.push(Request::secure_erase(ranges()?));
     }
+    if let Some(zones) = geometry.zones {
+        let zone = u64::from(zones.zone_sectors);
+        requests.extend([
+            Request::zone_report(zone + 1, allocate(5 * 64)?),
+            Request::zone_reset_all(),
+            Request::zone_open(zone),
+            Request::zone_append(zone, buffer(9)?),
+            Request::zone_close(zone),
+            Request::zone_finish(zone),
+            Request::zone_reset(zone),
+        ]);
+    }
     disk.cache_mode().map_err(text)?;
     for request in requests {
         disk.submit(0, request, 0)
