@@ -1,6 +1,6 @@
 //! What a check has in its hands: a specimen, and the steps that every check takes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,6 +122,29 @@ impl Probe {
             .map_err(|error| Ended::Inconclusive(format!("a frame cannot be sent: {error}")))?;
         self.note(format_args!("a frame of {} bytes arrives", frame.len()));
         Ok(())
+    }
+
+    /// The next frame that a network card has sent to the other end of its cable. `None` if there is none within the patience
+    /// of the run.
+    pub fn sent_frame(&mut self) -> Outcome<Option<Vec<u8>>> {
+        let missing = || Ended::NotApplicable("nothing here can receive its frames".into());
+        let patience = self.patience;
+        let cable = self.specimen.cable.as_mut().ok_or_else(missing)?;
+        let mut next = || -> std::io::Result<Vec<u8>> {
+            cable.set_read_timeout(Some(patience))?;
+            let mut length = [0; 4];
+            cable.read_exact(&mut length)?;
+            // No frame is longer.
+            let mut frame = vec![0; u32::from_be_bytes(length).min(1 << 17) as usize];
+            cable.read_exact(&mut frame)?;
+            Ok(frame)
+        };
+        let frame = next().ok();
+        match &frame {
+            Some(frame) => self.note(format_args!("a frame of {} bytes is sent", frame.len())),
+            None => self.note("no frame is sent"),
+        }
+        Ok(frame)
     }
 
     /// The memory that the device reaches.

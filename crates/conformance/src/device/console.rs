@@ -224,7 +224,7 @@ fn say(life: &Life, queue: u16, messages: &[(Event, u32)]) {
 }
 
 /// Uses the next available buffer of a split virtqueue, with `bytes` in it.
-fn use_next(life: &Life, queue: u16, bytes: &[u8]) {
+pub(super) fn use_next(life: &Life, queue: u16, bytes: &[u8]) {
     let Some(layout) = life.layouts.get(&queue) else {
         return;
     };

@@ -10,10 +10,11 @@ use ringwright_spec::network::features::{
 };
 use ringwright_spec::network::header::{GsoFlags, GsoType, HdrFlags};
 use ringwright_spec::network::{Config, DEVICE, Hdr};
-use ringwright_spec::split::USED_RING;
-use zerocopy::FromBytes;
+use ringwright_spec::split::{AVAIL_RING, USED_RING};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::basic::use_one;
+use super::console::use_next;
 use crate::check::{Check, Ended, Needs, Outcome};
 use crate::live::{Live, element};
 use crate::mutant::{Lens, Life, Mutant};
@@ -29,6 +30,8 @@ const MAX_TABLE_AT: usize = offset_of!(Config, rss_max_indirection_table_length)
 
 /// Bytes of the header with what is negotiated here.
 const HEADER: usize = Hdr::size(ringwright_spec::feature::VERSION_1);
+/// The virtqueue for frames of the driver.
+const TRANSMITQ1: u16 = 1;
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 /// Where in the header the number of buffers is.
@@ -386,6 +389,38 @@ pub(super) const CHECKS: &[Check] = &[
             ),
         ],
     },
+    Check {
+        name: "network.transmitted",
+        clauses: &[
+            "dev:net:packet-transmission:01",
+            "dev:net:packet-transmission:02",
+            "dev:net:device-configuration-layout:06",
+        ],
+        does: "Sends frames with an unknown flag, with csum_start and no flag, and of as many bytes as mtu allows.",
+        violation: "They do not come out at the other end as they are.",
+        needs: ANY,
+        run: transmitted,
+        mutants: &[
+            Mutant {
+                name: "a frame with an unknown flag is dropped",
+                breaks: "dev:net:packet-transmission:01",
+                lens: dropping(|life, queue| hear(life, queue, |(flags, ..)| flags == 0)),
+                ..Mutant::ALONE
+            },
+            Mutant {
+                name: "a frame is dropped for its csum_start",
+                breaks: "dev:net:packet-transmission:02",
+                lens: dropping(|life, queue| hear(life, queue, |(_, start, _)| start == 0)),
+                ..Mutant::ALONE
+            },
+            Mutant {
+                name: "a long frame is dropped",
+                breaks: "dev:net:device-configuration-layout:06",
+                lens: dropping(|life, queue| hear(life, queue, |(.., length)| length < 1500)),
+                ..Mutant::ALONE
+            },
+        ],
+    },
 ];
 
 /// A field of the configuration space, which is the front-end's where vhost-user does not share it.
@@ -477,6 +512,53 @@ fn received(probe: &mut Probe) -> Outcome {
     let alone = probe.never(|_| Ok(queue.has_used()))?;
     holds(alone, "dev:net:setting-up-receive-buffers:02", || {
         "another buffer is used for the same frame".into()
+    })
+}
+
+fn transmitted(probe: &mut Probe) -> Outcome {
+    let mut live = probe.go_live(Features::NONE)?;
+    let flags = Hdr {
+        flags: 0x80,
+        ..Hdr::default()
+    };
+    transmit(probe, &mut live, (flags, 60), "dev:net:packet-transmission:01")?;
+    let start = Hdr {
+        csum_start: 0xffff.into(),
+        csum_offset: 0xffff.into(),
+        ..Hdr::default()
+    };
+    transmit(probe, &mut live, (start, 60), "dev:net:packet-transmission:02")?;
+    drop(live);
+    if !probe.offered()?.contains(MTU) {
+        return Ok(());
+    }
+    let mut live = probe.go_live(MTU)?;
+    let largest = ETHERNET + number(probe, MTU_AT, Width::Two)? as usize;
+    let clause = "dev:net:device-configuration-layout:06";
+    transmit(probe, &mut live, (Hdr::default(), largest), clause)
+}
+
+/// Sends a frame of so many bytes with this header, which has to come out at the other end.
+fn transmit(
+    probe: &mut Probe,
+    live: &mut Live,
+    (header, length): (Hdr, usize),
+    clause: &'static str,
+) -> Outcome {
+    let frame = frame(length);
+    let bytes = [&header.as_bytes()[..HEADER], &frame].concat();
+    let buffer = probe.buffer(bytes.len(), 0)?;
+    // It has just been made of this length.
+    let _ = buffer.write(0, &bytes);
+    live.queue().add(&[element(&buffer, false)]);
+    probe.notify(live.queue())?;
+    if probe.used(live.queue())?.is_none() {
+        return Err(Ended::Inconclusive("a frame is not taken".into()));
+    }
+    let sent = probe.sent_frame()?;
+    holds(sent.as_ref() == Some(&frame), clause, || match sent {
+        Some(other) => format!("of {length} bytes these come out: {other:02x?}"),
+        None => format!("a frame of {length} bytes does not come out, with the header {header:?}"),
     })
 }
 
@@ -587,6 +669,37 @@ const fn writing(name: &'static str, breaks: &'static str, notified: fn(&mut Lif
         lens: arriving(notified),
         ..Mutant::ALONE
     }
+}
+
+/// A lens that keeps a frame from the device that it is not to be told of.
+const fn dropping(sent: fn(&mut Life, u16) -> bool) -> Lens {
+    Lens {
+        notify: Some(sent),
+        notified: Some(|life, queue| {
+            if std::mem::take(&mut life.note) == 1 {
+                use_next(life, queue, &[]);
+            }
+        }),
+        ..Lens::CLEAR
+    }
+}
+
+/// Whether the device hears of a frame, of which it is known what [`offered`] says.
+fn hear(life: &mut Life, queue: u16, fits: impl Fn((u8, u16, u32)) -> bool) -> bool {
+    let heard = offered(life, queue).is_none_or(fits);
+    life.note = u64::from(!heard);
+    heard
+}
+
+/// Flags, `csum_start` and length of what a driver of a split virtqueue has made available last to be sent.
+fn offered(life: &Life, queue: u16) -> Option<(u8, u16, u32)> {
+    let layout = life.layouts.get(&queue);
+    let layout = layout.filter(|_| queue == TRANSMITQ1 && !life.is_packed())?;
+    let slot = life.read16(layout.driver_area + 2).wrapping_sub(1) % layout.size;
+    let head = life.read16(layout.driver_area + AVAIL_RING + 2 * u64::from(slot));
+    let first = SplitDesc::from_bytes(life.read(layout.descriptor_area + 16 * u64::from(head)));
+    let start = life.read16(first.address + offset_of!(Hdr, csum_start) as u64);
+    Some((life.read::<1>(first.address)[0], start, first.length))
 }
 
 /// Where the header of the first frame is that has arrived in a split virtqueue.

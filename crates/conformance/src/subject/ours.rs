@@ -142,7 +142,7 @@ fn host_managed() -> Result<Made, SubjectError> {
     Ok(Made::new(disk, ()))
 }
 
-/// A network card whose cable leads to a socket, which is written to, and not read.
+/// A network card whose cable leads to a socket.
 fn card() -> Result<Made, SubjectError> {
     let (near, far) = UnixStream::pair().map_err(system("a cable"))?;
     let backend = network::backend::Stream::connected(near).map_err(system("a network card"))?;
