@@ -59,7 +59,7 @@ mod tests {
         assert!(fits("*", ""));
         assert!(fits("split.*", "split.used-length"));
         assert!(fits("*used*", "split.used-length"));
-        assert!(fits("dev:*:0*", "dev:split:a:01"));
+        assert!(fits("a:*:0*", "a:b:c:01"));
         assert!(fits("é*", "éa"));
         assert!(!fits("split", "split.used-length"));
         assert!(!fits("*.used", "split.used-length"));
