@@ -50,17 +50,20 @@ fn against(mut change: impl FnMut() + Send, mut round: impl FnMut()) {
     }
     let (stop, changes) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let other = scope.spawn(|| {
             while !stop.load(Relaxed) {
                 change();
                 changes.fetch_add(1, Relaxed);
             }
         });
-        let _stop = Stop(&stop);
+        let stop = Stop(&stop);
         let mut rounds = 0;
         while rounds < ROUNDS || changes.load(Relaxed) < CHANGES {
             round();
             rounds = rounds.saturating_add(1);
         }
+        drop(stop);
+        // Joined, because ThreadSanitizer does not see how a scope waits, and takes what uses the stack next for a race.
+        other.join().unwrap();
     });
 }
