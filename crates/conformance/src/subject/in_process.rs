@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use ringwright_device::Device;
 use ringwright_device::transport::{ccw as ccw_device, mmio as mmio_device, pci as pci_device};
 use ringwright_driver::Transport;
 use ringwright_driver::transport::Registers;
@@ -32,6 +33,13 @@ pub struct InProcess {
     bus: Bus,
     make: MakeDevice,
     lens: Option<&'static Lens>,
+}
+
+/// A device on its bus, and the memory that it reaches.
+struct Joined {
+    transport: Box<dyn Transport + Send>,
+    area: Arc<Area>,
+    raw: Raw,
 }
 
 impl InProcess {
@@ -76,34 +84,19 @@ impl InProcess {
         }
     }
 
-    fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
-        let Made {
-            device,
-            change,
-            cable,
-            keep,
-        } = (self.make)()?;
+    fn mmio(&self, device: Box<dyn Device>, trace: &Trace) -> Result<Joined, SubjectError> {
         let model = MmioRegisters::new(device, mmio_device::Options::default(), MEMORY)?;
         let registers = self.registers(model.clone(), "mmio", &Arc::default(), trace);
         let transport = Mmio::probe(registers.clone())?.ok_or(SubjectError::NoDevice(Bus::Mmio))?;
-        Ok(Specimen {
+        Ok(Joined {
             transport: self.transport(transport, model.memory().clone()),
             area: model.area().clone(),
             raw: Raw::Mmio(Box::new(registers)),
-            change,
-            cable,
-            keep,
         })
     }
 
-    fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
+    fn pci(&self, device: Box<dyn Device>, trace: &Trace) -> Result<Joined, SubjectError> {
         let bus = PciBus::new(MEMORY)?;
-        let Made {
-            device,
-            change,
-            cable,
-            keep,
-        } = (self.make)()?;
         // Some vendor's data, which are as long as what locates shared memory.
         let vendor_data = |vendor_id| pci_device::VendorData {
             vendor_id,
@@ -144,7 +137,7 @@ impl InProcess {
             ..pci::Options::default()
         };
         let transport = Pci::probe(config.clone(), map.clone(), options)?.ok_or_else(none)?;
-        Ok(Specimen {
+        Ok(Joined {
             transport: self.transport(transport, bus.memory().clone()),
             area: bus.area().clone(),
             raw: Raw::Pci(RawPci {
@@ -152,24 +145,15 @@ impl InProcess {
                 bars,
                 map: Box::new(map),
             }),
-            change,
-            cable,
-            keep,
         })
     }
 
-    fn ccw(&self) -> Result<Specimen, SubjectError> {
+    fn ccw(&self, device: Box<dyn Device>) -> Result<Joined, SubjectError> {
         let channels = Channels::new(MEMORY)?;
         let options = ccw_device::Options {
             subchannel: 7,
             ..ccw_device::Options::default()
         };
-        let Made {
-            device,
-            change,
-            cable,
-            keep,
-        } = (self.make)()?;
         let id = channels.attach(device, options)?;
         let area: Arc<Area> = channels.area().clone();
         let memory = channels.memory().clone();
@@ -190,13 +174,24 @@ impl InProcess {
         let raw = RawCcw::new(Box::new(channels), id, &area);
         let raw = raw.map(|raw| raw.with_diagnose(Box::new(diagnose)));
         let raw = raw.map_or(Raw::Nothing, Raw::Ccw);
-        Ok(Specimen {
+        Ok(Joined {
             transport: self.transport(transport, memory),
             area,
             raw,
-            change,
-            cable,
-            keep,
+        })
+    }
+
+    fn direct(&self, device: Box<dyn Device>) -> Result<Joined, SubjectError> {
+        let options = LoopbackOptions {
+            memory: MEMORY,
+            ..LoopbackOptions::default()
+        };
+        let loopback = Loopback::new(device, options)?;
+        let (area, memory) = (loopback.area().clone(), loopback.memory().clone());
+        Ok(Joined {
+            transport: self.transport(loopback, memory),
+            area,
+            raw: Raw::Nothing,
         })
     }
 }
@@ -211,33 +206,26 @@ impl Subject for InProcess {
     }
 
     fn open(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
-        match self.bus {
-            Bus::Mmio => self.mmio(trace),
-            Bus::Pci => self.pci(trace),
-            Bus::Ccw => self.ccw(),
-            Bus::Direct | Bus::VhostUser => {
-                let options = LoopbackOptions {
-                    memory: MEMORY,
-                    ..LoopbackOptions::default()
-                };
-                let Made {
-                    device,
-                    change,
-                    cable,
-                    keep,
-                } = (self.make)()?;
-                let loopback = Loopback::new(device, options)?;
-                let (area, memory) = (loopback.area().clone(), loopback.memory().clone());
-                Ok(Specimen {
-                    transport: self.transport(loopback, memory),
-                    area,
-                    raw: Raw::Nothing,
-                    change,
-                    cable,
-                    keep,
-                })
-            }
-        }
+        let Made {
+            device,
+            change,
+            cable,
+            keep,
+        } = (self.make)()?;
+        let Joined { transport, area, raw } = match self.bus {
+            Bus::Mmio => self.mmio(device, trace),
+            Bus::Pci => self.pci(device, trace),
+            Bus::Ccw => self.ccw(device),
+            Bus::Direct | Bus::VhostUser => self.direct(device),
+        }?;
+        Ok(Specimen {
+            transport,
+            area,
+            raw,
+            change,
+            cable,
+            keep,
+        })
     }
 
     fn is_parallel(&self) -> bool {
