@@ -32,7 +32,6 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
     [
         basic::CHECKS,
         features::CHECKS,
-        split::CHECKS,
         packed::CHECKS,
         suspend::CHECKS,
         mmio::CHECKS,
@@ -41,12 +40,13 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         zoned::CONFIG,
         zoned::RESOURCES,
         zoned::OPERATION,
-        network::CHECKS,
         console::CHECKS,
         entropy::CHECKS,
     ]
     .into_iter()
+    .chain(split::CHECKS)
     .chain(pci::CHECKS)
+    .chain(network::CHECKS)
     .flatten()
 }
 

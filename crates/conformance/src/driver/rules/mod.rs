@@ -23,12 +23,12 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         split::RULES,
         packed::RULES,
         mmio::RULES,
-        pci::RULES,
         block::RULES,
         queues::RULES,
         network::RULES,
     ]
     .into_iter()
+    .chain(pci::RULES)
     .flatten()
 }
 

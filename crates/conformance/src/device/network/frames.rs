@@ -1,250 +1,31 @@
-//! Network devices (section 5.1): the configuration space, and frames that arrive.
+//! Frames in both directions (section 5.1.6).
 
 use std::mem::offset_of;
 
-use ringwright_memory::{Buffer, Width};
+use ringwright_memory::Width;
 use ringwright_spec::Features;
-use ringwright_spec::network::config::{Duplex, MAX_VIRTQUEUE_PAIRS, MIN_MTU};
-use ringwright_spec::network::features::{
-    CTRL_RX_EXTRA, CTRL_VQ, HASH_REPORT, MQ, MRG_RXBUF, MTU, RSS, SPEED_DUPLEX,
-};
+use ringwright_spec::network::features::{MRG_RXBUF, MTU};
 use ringwright_spec::network::header::{GsoFlags, GsoType, HdrFlags};
-use ringwright_spec::network::{Config, DEVICE, Hdr};
-use ringwright_spec::split::{AVAIL_RING, USED_RING};
-use zerocopy::{FromBytes, IntoBytes};
+use ringwright_spec::network::{DEVICE, Hdr};
+use ringwright_spec::split::USED_RING;
+use zerocopy::IntoBytes;
 
-use super::basic::use_one;
-use super::console::use_next;
+use super::super::basic::use_one;
+use super::super::console::use_next;
+use super::{ANY, ETHERNET, HEADER, MTU_AT, frame, heard, listen, number, offered};
 use crate::check::{Check, Ended, Needs, Outcome};
 use crate::live::{Live, element};
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
-use crate::raw::{SplitDesc, Used};
-use crate::subject::Bus;
+use crate::raw::SplitDesc;
 
-const MAX_VIRTQUEUE_PAIRS_AT: usize = offset_of!(Config, max_virtqueue_pairs);
-const MTU_AT: usize = offset_of!(Config, mtu);
-const DUPLEX_AT: usize = offset_of!(Config, duplex);
-const MAX_KEY_SIZE_AT: usize = offset_of!(Config, rss_max_key_size);
-const MAX_TABLE_AT: usize = offset_of!(Config, rss_max_indirection_table_length);
-
-/// Bytes of the header with what is negotiated here.
-const HEADER: usize = Hdr::size(ringwright_spec::feature::VERSION_1);
-/// The virtqueue for frames of the driver.
-const TRANSMITQ1: u16 = 1;
-/// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
 /// Where in the header the number of buffers is.
 const NUM_BUFFERS: u64 = offset_of!(Hdr, num_buffers) as u64;
 
-const ANY: Needs = Needs::device(DEVICE.id, Features::NONE);
+/// Bytes of each of several buffers for a frame.
+const SMALL: usize = 64;
 
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        name: "network.pairs",
-        clauses: &["dev:net:device-configuration-layout:01"],
-        does: "Reads max_virtqueue_pairs of a device that offers VIRTIO_NET_F_MQ.",
-        violation: "It is not between 1 and 0x8000.",
-        needs: Needs::device(DEVICE.id, MQ),
-        run: |probe| {
-            let pairs = number(probe, MAX_VIRTQUEUE_PAIRS_AT, Width::Two)?;
-            holds(
-                (1..=MAX_VIRTQUEUE_PAIRS.into()).contains(&pairs),
-                "dev:net:device-configuration-layout:01",
-                || format!("it is {pairs}"),
-            )
-        },
-        mutants: &[Mutant {
-            name: "a network card has no pair of virtqueues",
-            breaks: "dev:net:device-configuration-layout:01",
-            lens: Lens {
-                offered: Some(|_, offered| offered | MQ | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (MQ | CTRL_VQ)),
-                config: Some(|_, offset, data| {
-                    if offset == MAX_VIRTQUEUE_PAIRS_AT {
-                        data.fill(0);
-                    }
-                }),
-                ..Lens::CLEAR
-            },
-            ..Mutant::ALONE
-        }],
-    },
-    Check {
-        name: "network.mtu",
-        clauses: &[
-            "dev:net:device-configuration-layout:02",
-            "dev:net:device-configuration-layout:03",
-            "dev:net:device-configuration-layout:04",
-        ],
-        does: "Reads mtu before a driver comes, and when the device is live.",
-        violation: "It is less than 68, or less than 1280, or not the same.",
-        needs: Needs::device(DEVICE.id, MTU),
-        run: mtu,
-        mutants: &[
-            Mutant {
-                name: "mtu is 20",
-                breaks: "dev:net:device-configuration-layout:02",
-                lens: saying(|_, offset, data| put(MTU_AT, &20u16.to_le_bytes(), offset, data)),
-                also: &["network.mtu-exceeded"],
-                ..Mutant::ALONE
-            },
-            Mutant {
-                name: "mtu is 576",
-                breaks: "dev:net:device-configuration-layout:03",
-                lens: saying(|_, offset, data| put(MTU_AT, &576u16.to_le_bytes(), offset, data)),
-                also: &["network.mtu-exceeded"],
-                ..Mutant::ALONE
-            },
-            Mutant {
-                name: "mtu becomes another one",
-                breaks: "dev:net:device-configuration-layout:04",
-                lens: saying(|life, offset, data| {
-                    if life.is_live() {
-                        put(MTU_AT, &1501u16.to_le_bytes(), offset, data);
-                    }
-                }),
-                ..Mutant::ALONE
-            },
-        ],
-    },
-    Check {
-        name: "network.mtu-exceeded",
-        clauses: &["dev:net:device-configuration-layout:05"],
-        does: "Sends a frame to the device that exceeds mtu, and one that does not.",
-        violation: "The first one is passed to the driver.",
-        needs: Needs::device(DEVICE.id, MTU),
-        run: mtu_exceeded,
-        mutants: &[Mutant {
-            name: "mtu is smaller than what is received",
-            breaks: "dev:net:device-configuration-layout:05",
-            lens: saying(|_, offset, data| put(MTU_AT, &1400u16.to_le_bytes(), offset, data)),
-            ..Mutant::ALONE
-        }],
-    },
-    Check {
-        name: "network.hash-key",
-        clauses: &["dev:net:device-configuration-layout:07"],
-        does: "Reads rss_max_key_size.",
-        violation: "It is less than 40.",
-        needs: ANY,
-        run: |probe| {
-            if !probe.offered()?.intersects(RSS | HASH_REPORT) {
-                return Err(Ended::NotApplicable("it has no hashes".into()));
-            }
-            let size = number(probe, MAX_KEY_SIZE_AT, Width::One)?;
-            holds(size >= 40, "dev:net:device-configuration-layout:07", || {
-                format!("it is {size}")
-            })
-        },
-        mutants: &[Mutant {
-            name: "a key of hashes has no bytes",
-            breaks: "dev:net:device-configuration-layout:07",
-            lens: Lens {
-                offered: Some(|_, offered| offered | HASH_REPORT | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (HASH_REPORT | CTRL_VQ)),
-                ..Lens::CLEAR
-            },
-            ..Mutant::ALONE
-        }],
-    },
-    Check {
-        name: "network.indirection-table",
-        clauses: &["dev:net:device-configuration-layout:08"],
-        does: "Reads rss_max_indirection_table_length.",
-        violation: "It is less than 128.",
-        needs: Needs::device(DEVICE.id, RSS),
-        run: |probe| {
-            let length = number(probe, MAX_TABLE_AT, Width::Two)?;
-            holds(length >= 128, "dev:net:device-configuration-layout:08", || {
-                format!("it is {length}")
-            })
-        },
-        mutants: &[Mutant {
-            name: "an indirection table has no entries",
-            breaks: "dev:net:device-configuration-layout:08",
-            lens: Lens {
-                offered: Some(|_, offered| offered | RSS | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (RSS | CTRL_VQ)),
-                config: Some(|_, offset, data| put(MAX_KEY_SIZE_AT, &[40], offset, data)),
-                ..Lens::CLEAR
-            },
-            ..Mutant::ALONE
-        }],
-    },
-    Check {
-        name: "network.duplex",
-        clauses: &["dev:net:device-configuration-layout:11"],
-        does: "Reads duplex when VIRTIO_NET_F_SPEED_DUPLEX is negotiated.",
-        violation: "It is neither 0, 1 nor 0xff.",
-        needs: Needs::device(DEVICE.id, SPEED_DUPLEX),
-        run: |probe| {
-            probe.go_live(SPEED_DUPLEX)?;
-            let duplex = number(probe, DUPLEX_AT, Width::One)?;
-            let known = [Duplex::HALF, Duplex::FULL, Duplex::UNKNOWN];
-            holds(
-                known.iter().any(|known| u32::from(known.0) == duplex),
-                "dev:net:device-configuration-layout:11",
-                || format!("it is {duplex}"),
-            )
-        },
-        mutants: &[Mutant {
-            name: "a link is neither half nor full duplex",
-            breaks: "dev:net:device-configuration-layout:11",
-            lens: Lens {
-                offered: Some(|_, offered| offered | SPEED_DUPLEX),
-                accepted: Some(|_, accepted| accepted - SPEED_DUPLEX),
-                config: Some(|_, offset, data| put(DUPLEX_AT, &[7], offset, data)),
-                ..Lens::CLEAR
-            },
-            ..Mutant::ALONE
-        }],
-    },
-    Check {
-        name: "network.control-offered",
-        clauses: &[
-            "dev:net:device-configuration-layout:13",
-            "dev:net:device-configuration-layout:14",
-        ],
-        does: "Reads the offered features.",
-        violation: "VIRTIO_NET_F_HASH_REPORT or VIRTIO_NET_F_CTRL_RX_EXTRA is among them without VIRTIO_NET_F_CTRL_VQ.",
-        needs: ANY,
-        run: |probe| {
-            let offered = probe.offered()?;
-            for (feature, clause) in [
-                (HASH_REPORT, "dev:net:device-configuration-layout:13"),
-                (CTRL_RX_EXTRA, "dev:net:device-configuration-layout:14"),
-            ] {
-                let right = offered.contains(CTRL_VQ) || !offered.contains(feature);
-                holds(right, clause, || format!("{offered:?} are offered"))?;
-            }
-            Ok(())
-        },
-        mutants: &[
-            Mutant {
-                name: "VIRTIO_NET_F_HASH_REPORT is offered without a control virtqueue",
-                breaks: "dev:net:device-configuration-layout:13",
-                lens: Lens {
-                    offered: Some(|_, offered| offered | HASH_REPORT),
-                    accepted: Some(|_, accepted| accepted - HASH_REPORT),
-                    ..Lens::CLEAR
-                },
-                also: &["features.required", "network.hash-key"],
-                ..Mutant::ALONE
-            },
-            Mutant {
-                name: "VIRTIO_NET_F_CTRL_RX_EXTRA is offered without a control virtqueue",
-                breaks: "dev:net:device-configuration-layout:14",
-                lens: Lens {
-                    offered: Some(|_, offered| offered | CTRL_RX_EXTRA),
-                    accepted: Some(|_, accepted| accepted - CTRL_RX_EXTRA),
-                    ..Lens::CLEAR
-                },
-                also: &["features.required"],
-                ..Mutant::ALONE
-            },
-        ],
-    },
     Check {
         name: "network.received",
         clauses: &[
@@ -423,52 +204,6 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// A field of the configuration space, which is the front-end's where vhost-user does not share it.
-fn number(probe: &mut Probe, offset: usize, width: Width) -> Outcome<u32> {
-    let mut bytes = [0; 4];
-    let length = match width {
-        Width::One => 1,
-        _ => 2,
-    };
-    match probe.transport().read_config(offset, width, &mut bytes[..length]) {
-        Err(error) if probe.bus() == Bus::VhostUser => Err(Ended::NotApplicable(format!(
-            "it leaves the configuration space to the front-end: {error}"
-        ))),
-        read => Ok(read.map(|()| u32::from_le_bytes(bytes))?),
-    }
-}
-
-fn mtu(probe: &mut Probe) -> Outcome {
-    let before = number(probe, MTU_AT, Width::Two)?;
-    for (least, clause) in [
-        (MIN_MTU.into(), "dev:net:device-configuration-layout:02"),
-        (1280, "dev:net:device-configuration-layout:03"),
-    ] {
-        holds(before >= least, clause, || format!("it is {before}"))?;
-    }
-    probe.go_live(MTU)?;
-    let after = number(probe, MTU_AT, Width::Two)?;
-    holds(before == after, "dev:net:device-configuration-layout:04", || {
-        format!("it was {before}, and is {after}")
-    })
-}
-
-fn mtu_exceeded(probe: &mut Probe) -> Outcome {
-    let mut live = probe.go_live(MTU)?;
-    let mtu = number(probe, MTU_AT, Width::Two)? as usize;
-    let largest = mtu + ETHERNET;
-    probe.send_frame(&frame(largest + 1))?;
-    probe.send_frame(&frame(largest))?;
-    let buffers = listen(probe, &mut live, &[HEADER + largest + 2048])?;
-    let (used, _) = heard(probe, &mut live, &buffers)?;
-    let length = (used.length as usize).saturating_sub(HEADER);
-    holds(
-        length <= largest,
-        "dev:net:device-configuration-layout:05",
-        || format!("a frame of {length} bytes is passed on, and mtu is {mtu}"),
-    )
-}
-
 fn received(probe: &mut Probe) -> Outcome {
     let mut live = probe.go_live(Features::NONE)?;
     probe.send_frame(&frame(60))?;
@@ -562,9 +297,6 @@ fn transmit(
     })
 }
 
-/// Bytes of each of several buffers for a frame.
-const SMALL: usize = 64;
-
 fn merged(probe: &mut Probe) -> Outcome {
     let mut live = probe.go_live(MRG_RXBUF)?;
     probe.send_frame(&frame(200))?;
@@ -605,55 +337,6 @@ fn merged(probe: &mut Probe) -> Outcome {
     )
 }
 
-/// A frame of so many bytes to everyone, of a type for experiments.
-fn frame(length: usize) -> Vec<u8> {
-    let mut frame = vec![0; length];
-    frame[..ETHERNET].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb5]);
-    frame
-}
-
-/// Makes buffers of these lengths available in the receive virtqueue. A frame waits for them.
-fn listen(probe: &mut Probe, live: &mut Live, lengths: &[usize]) -> Outcome<Vec<(u16, Buffer)>> {
-    let mut buffers = Vec::new();
-    for length in lengths {
-        let buffer = probe.buffer(*length, 0xee)?;
-        buffers.push((live.queues[0].add(&[element(&buffer, true)]), buffer));
-    }
-    probe.notify(&live.queues[0])?;
-    Ok(buffers)
-}
-
-/// The next buffer that is used for a frame, and the header in it.
-fn heard(probe: &mut Probe, live: &mut Live, buffers: &[(u16, Buffer)]) -> Outcome<(Used, Hdr)> {
-    let Some(used) = probe.used(&mut live.queues[0])? else {
-        return Err(Ended::Inconclusive("a frame does not arrive".into()));
-    };
-    let mut bytes = [0; size_of::<Hdr>()];
-    if let Some((_, buffer)) = buffers.iter().find(|(id, _)| u32::from(*id) == used.id) {
-        // It is longer.
-        let _ = buffer.read(0, &mut bytes[..HEADER]);
-    }
-    let header = Hdr::read_from_bytes(&bytes);
-    let header = header.map_err(|_| Ended::Inconclusive("a header is not so long".into()))?;
-    probe.note(format_args!("{header:?}"));
-    Ok((used, header))
-}
-
-/// A lens for the configuration space.
-const fn saying(config: fn(&mut Life, usize, &mut [u8])) -> Lens {
-    Lens {
-        config: Some(config),
-        ..Lens::CLEAR
-    }
-}
-
-/// Changes what was read from the configuration space at `at`.
-fn put(at: usize, bytes: &[u8], offset: usize, data: &mut [u8]) {
-    if at == offset && data.len() == bytes.len() {
-        data.copy_from_slice(bytes);
-    }
-}
-
 /// A lens for what has arrived.
 const fn arriving(notified: fn(&mut Life, u16)) -> Lens {
     Lens {
@@ -689,17 +372,6 @@ fn hear(life: &mut Life, queue: u16, fits: impl Fn((u8, u16, u32)) -> bool) -> b
     let heard = offered(life, queue).is_none_or(fits);
     life.note = u64::from(!heard);
     heard
-}
-
-/// Flags, `csum_start` and length of what a driver of a split virtqueue has made available last to be sent.
-fn offered(life: &Life, queue: u16) -> Option<(u8, u16, u32)> {
-    let layout = life.layouts.get(&queue);
-    let layout = layout.filter(|_| queue == TRANSMITQ1 && !life.is_packed())?;
-    let slot = life.read16(layout.driver_area + 2).wrapping_sub(1) % layout.size;
-    let head = life.read16(layout.driver_area + AVAIL_RING + 2 * u64::from(slot));
-    let first = SplitDesc::from_bytes(life.read(layout.descriptor_area + 16 * u64::from(head)));
-    let start = life.read16(first.address + offset_of!(Hdr, csum_start) as u64);
-    Some((life.read::<1>(first.address)[0], start, first.length))
 }
 
 /// Where the header of the first frame is that has arrived in a split virtqueue.

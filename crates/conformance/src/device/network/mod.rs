@@ -1,0 +1,112 @@
+//! Network devices (section 5.1).
+
+mod config;
+mod frames;
+
+use std::mem::offset_of;
+
+use ringwright_memory::{Buffer, Width};
+use ringwright_spec::Features;
+use ringwright_spec::network::config::MIN_MTU;
+use ringwright_spec::network::features::MTU;
+use ringwright_spec::network::{Config, DEVICE, Hdr};
+use ringwright_spec::split::AVAIL_RING;
+use zerocopy::FromBytes;
+
+use crate::check::{Check, Ended, Needs, Outcome};
+use crate::live::{Live, element};
+use crate::mutant::Life;
+use crate::probe::{Probe, holds};
+use crate::raw::{SplitDesc, Used};
+use crate::subject::Bus;
+
+/// All of them, by subject.
+pub(super) const CHECKS: [&[Check]; 2] = [config::CHECKS, frames::CHECKS];
+
+const MTU_AT: usize = offset_of!(Config, mtu);
+
+/// Bytes of the header with what is negotiated here.
+const HEADER: usize = Hdr::size(ringwright_spec::feature::VERSION_1);
+
+/// The virtqueue for frames of the driver.
+const TRANSMITQ1: u16 = 1;
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
+const ANY: Needs = Needs::device(DEVICE.id, Features::NONE);
+
+/// A field of the configuration space, which is the front-end's where vhost-user does not share it.
+fn number(probe: &mut Probe, offset: usize, width: Width) -> Outcome<u32> {
+    let mut bytes = [0; 4];
+    let length = match width {
+        Width::One => 1,
+        _ => 2,
+    };
+    match probe.transport().read_config(offset, width, &mut bytes[..length]) {
+        Err(error) if probe.bus() == Bus::VhostUser => Err(Ended::NotApplicable(format!(
+            "it leaves the configuration space to the front-end: {error}"
+        ))),
+        read => Ok(read.map(|()| u32::from_le_bytes(bytes))?),
+    }
+}
+
+fn mtu(probe: &mut Probe) -> Outcome {
+    let before = number(probe, MTU_AT, Width::Two)?;
+    for (least, clause) in [
+        (MIN_MTU.into(), "dev:net:device-configuration-layout:02"),
+        (1280, "dev:net:device-configuration-layout:03"),
+    ] {
+        holds(before >= least, clause, || format!("it is {before}"))?;
+    }
+    probe.go_live(MTU)?;
+    let after = number(probe, MTU_AT, Width::Two)?;
+    holds(before == after, "dev:net:device-configuration-layout:04", || {
+        format!("it was {before}, and is {after}")
+    })
+}
+
+/// A frame of so many bytes to everyone, of a type for experiments.
+fn frame(length: usize) -> Vec<u8> {
+    let mut frame = vec![0; length];
+    frame[..ETHERNET].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 0x88, 0xb5]);
+    frame
+}
+
+/// Makes buffers of these lengths available in the receive virtqueue. A frame waits for them.
+fn listen(probe: &mut Probe, live: &mut Live, lengths: &[usize]) -> Outcome<Vec<(u16, Buffer)>> {
+    let mut buffers = Vec::new();
+    for length in lengths {
+        let buffer = probe.buffer(*length, 0xee)?;
+        buffers.push((live.queues[0].add(&[element(&buffer, true)]), buffer));
+    }
+    probe.notify(&live.queues[0])?;
+    Ok(buffers)
+}
+
+/// The next buffer that is used for a frame, and the header in it.
+fn heard(probe: &mut Probe, live: &mut Live, buffers: &[(u16, Buffer)]) -> Outcome<(Used, Hdr)> {
+    let Some(used) = probe.used(&mut live.queues[0])? else {
+        return Err(Ended::Inconclusive("a frame does not arrive".into()));
+    };
+    let mut bytes = [0; size_of::<Hdr>()];
+    if let Some((_, buffer)) = buffers.iter().find(|(id, _)| u32::from(*id) == used.id) {
+        // It is longer.
+        let _ = buffer.read(0, &mut bytes[..HEADER]);
+    }
+    let header = Hdr::read_from_bytes(&bytes);
+    let header = header.map_err(|_| Ended::Inconclusive("a header is not so long".into()))?;
+    probe.note(format_args!("{header:?}"));
+    Ok((used, header))
+}
+
+/// Flags, `csum_start` and length of what a driver of a split virtqueue has made available last to be sent.
+fn offered(life: &Life, queue: u16) -> Option<(u8, u16, u32)> {
+    let layout = life.layouts.get(&queue);
+    let layout = layout.filter(|_| queue == TRANSMITQ1 && !life.is_packed())?;
+    let slot = life.read16(layout.driver_area + 2).wrapping_sub(1) % layout.size;
+    let head = life.read16(layout.driver_area + AVAIL_RING + 2 * u64::from(slot));
+    let first = SplitDesc::from_bytes(life.read(layout.descriptor_area + 16 * u64::from(head)));
+    let start = life.read16(first.address + offset_of!(Hdr, csum_start) as u64);
+    Some((life.read::<1>(first.address)[0], start, first.length))
+}
