@@ -11,7 +11,10 @@ mod pci;
 mod queues;
 mod split;
 
-use super::Rule;
+use ringwright_driver::Transport;
+use ringwright_ring::Layout;
+
+use super::{Rule, Slip, Watch};
 use crate::check::Check;
 
 /// All rules.
@@ -36,3 +39,24 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
 pub fn checks() -> impl Iterator<Item = &'static Check> + Clone {
     rules().map(|rule| &rule.check)
 }
+
+/// Whether each part of a virtqueue is at an address that is a multiple of its alignment.
+fn aligned(watch: &mut Watch, index: u16, layout: &Layout, parts: [(u64, u64); 3]) {
+    let aligned = parts.iter().all(|(address, align)| address % align == 0);
+    watch.expect(aligned, || format!("virtqueue {index} is at {layout:x?}"));
+}
+
+/// The Device Area of a virtqueue is not where it may be.
+const MISALIGNED: Slip = Slip {
+    enable_queue: Some(|hand, index, layout| {
+        let device_area = layout.device_area + 2;
+        hand.device.enable_queue(
+            index,
+            &Layout {
+                device_area,
+                ..layout
+            },
+        )
+    }),
+    ..Slip::NONE
+};

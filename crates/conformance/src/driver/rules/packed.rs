@@ -3,10 +3,10 @@
 //! The mutants slip with the first buffer, which begins at the first descriptor of the ring.
 
 use ringwright_driver::Transport;
-use ringwright_ring::Layout;
 use ringwright_spec::feature::{INDIRECT_DESC, NOTIFICATION_DATA};
 use ringwright_spec::{block, packed};
 
+use super::{MISALIGNED, aligned};
 use crate::driver::event::{INDIRECT, NEXT, WRITE};
 use crate::driver::strict::SEG_MAX;
 use crate::driver::{Astray, Chain, Event, Hand, Mutant, Past, Rule, Slip, Told};
@@ -30,26 +30,13 @@ pub(super) const RULES: &[Rule] = &[
                     (layout.driver_area, packed::EVENT_ALIGN),
                     (layout.device_area, packed::EVENT_ALIGN),
                 ];
-                let aligned = parts.iter().all(|(address, align)| address % align == 0);
-                watch.expect(aligned, || format!("virtqueue {index} is at {layout:x?}"));
+                aligned(watch, *index, layout, parts);
             }
         },
         &[Mutant {
             name: "an event suppression structure is at an odd address",
             scenario: "packed",
-            slip: Slip {
-                enable_queue: Some(|hand, index, layout| {
-                    let device_area = layout.device_area + 2;
-                    hand.device.enable_queue(
-                        index,
-                        &Layout {
-                            device_area,
-                            ..layout
-                        },
-                    )
-                }),
-                ..Slip::NONE
-            },
+            slip: MISALIGNED,
             ..Mutant::ALONE
         }],
     ),

@@ -1,11 +1,11 @@
 //! Split virtqueues (section 2.7).
 
 use ringwright_driver::Transport;
-use ringwright_ring::Layout;
 use ringwright_spec::feature::{EVENT_IDX, IN_ORDER, INDIRECT_DESC};
 use ringwright_spec::split;
 use ringwright_spec::status::Status;
 
+use super::{MISALIGNED, aligned};
 use crate::driver::event::{INDIRECT, NEXT, WRITE};
 use crate::driver::{Astray, Chain, Event, Hand, Look, Mutant, Past, Rule, Slip, Watch};
 
@@ -24,25 +24,12 @@ pub(super) const RULES: &[Rule] = &[
                     (layout.driver_area, split::AVAIL_ALIGN),
                     (layout.device_area, split::USED_ALIGN),
                 ];
-                let aligned = parts.iter().all(|(address, align)| address % align == 0);
-                watch.expect(aligned, || format!("virtqueue {index} is at {layout:x?}"));
+                aligned(watch, *index, layout, parts);
             }
         },
         &[Mutant {
             name: "a used ring is at an odd address",
-            slip: Slip {
-                enable_queue: Some(|hand, index, layout| {
-                    let device_area = layout.device_area + 2;
-                    hand.device.enable_queue(
-                        index,
-                        &Layout {
-                            device_area,
-                            ..layout
-                        },
-                    )
-                }),
-                ..Slip::NONE
-            },
+            slip: MISALIGNED,
             ..Mutant::ALONE
         }],
     ),
