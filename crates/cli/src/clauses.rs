@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use ringwright_conformance::{Check, Clause, Observed, Side, Strength, clauses, coverage};
+use ringwright_conformance::{Check, Clause, Observed, Side, Strength, caught, clauses, coverage, left};
 use serde::Serialize;
 
 use crate::conform;
@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Only those that are binding: MUST, MUST NOT, SHALL.
     #[arg(long)]
     must: bool,
-    /// Only those that are binding, can be observed from outside, and have no check.
+    /// Only those that are binding, can be observed from outside, and have no check that has caught a mutant; and why.
     #[arg(long)]
     missing: bool,
     /// Print how many of them are checked, for each part of the document and each end.
@@ -55,6 +55,8 @@ struct Entry {
     says: &'static str,
     checks: Vec<&'static str>,
     with_mutant: bool,
+    /// Why there is no check, if one is wanted.
+    left: Option<String>,
 }
 
 /// A line of the table.
@@ -70,7 +72,7 @@ struct Row {
 
 /// Lists, to standard output.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let (checks, caught): (Vec<&Check>, _) = (conform::checks().collect(), conform::caught());
+    let (checks, caught): (Vec<&Check>, _) = (conform::checks().collect(), caught());
     let entries: Vec<Entry> = clauses()
         .iter()
         .map(|clause| (clause, entry(clause, &checks, caught.contains(clause.id))))
@@ -100,7 +102,7 @@ impl Arguments {
         self.side.is_none_or(|wanted| wanted == side)
             && (self.scope.is_empty() || self.scope.iter().any(|scope| scope == clause.scope()))
             && (!self.must || clause.strength == Strength::Must)
-            && (!self.missing || (clause.wants_check() && entry.checks.is_empty()))
+            && (!self.missing || entry.left.is_some())
             && self.filter.iter().all(has)
     }
 }
@@ -125,13 +127,15 @@ fn entry(clause: &Clause, checks: &[&'static Check], with_mutant: bool) -> Entry
         says: clause.says,
         checks: own.map(|check| check.name).collect(),
         with_mutant,
+        left: left(clause).map(|left| format!("{}: {}", left.obstacle(), left.why)),
     }
 }
 
 fn print(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
-    let checks = match &entry.checks[..] {
-        [] => "no check".to_owned(),
-        checks => format!("checked by {}", checks.join(", ")),
+    let checks = match (&entry.checks[..], &entry.left) {
+        (checks @ [_, ..], _) => format!("checked by {}", checks.join(", ")),
+        ([], Some(left)) => format!("no check, {left}"),
+        ([], None) => "no check".to_owned(),
     };
     writeln!(
         out,

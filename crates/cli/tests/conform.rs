@@ -271,6 +271,8 @@ fn clauses_are_listed_and_counted() {
         listed.contains("dev:split:indirect-descriptors:02") && !listed.contains("drv:"),
         "{listed}"
     );
+    let reason = run("clauses --missing dev:blk:device-initialization:05");
+    assert!(reason.contains("no check, not built here: "), "{reason}");
     let missing = run("clauses --missing --json");
     let missing: Value = serde_json::from_str(&missing).unwrap();
     for clause in missing.as_array().unwrap() {
@@ -278,6 +280,7 @@ fn clauses_are_listed_and_counted() {
             (&clause["checks"], &clause["strength"]),
             (&Value::Array(Vec::new()), &Value::from("must"))
         );
+        assert!(clause["left"].is_string(), "without a reason: {clause}");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Check;
-use crate::driver::{self, Rule};
 use crate::registry::{Observed, Side, Strength, clauses};
+use crate::{device, driver};
 
 /// Counts of one scope and side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,16 +19,25 @@ pub struct Coverage {
     pub checked_with_mutant: usize,
 }
 
+/// The ids of all clauses that a mutant breaks, and is caught.
+pub fn caught() -> BTreeSet<&'static str> {
+    let devices = device::checks().flat_map(|check| check.mutants);
+    // The mutants of a rule for drivers all break its clause.
+    let drivers = driver::rules().filter(|rule| !rule.mutants.is_empty());
+    devices
+        .map(|mutant| mutant.breaks)
+        .chain(drivers.map(|rule| rule.clause()))
+        .collect()
+}
+
 /// The counts of every scope and side that has binding clauses, given all checks, of devices and of drivers.
 pub fn coverage<'c>(checks: impl IntoIterator<Item = &'c Check>) -> BTreeMap<(&'static str, Side), Coverage> {
-    let (mut checked, mut broken) = (BTreeSet::<&str>::new(), BTreeSet::<&str>::new());
-    for check in checks {
-        checked.extend(check.clauses);
-        broken.extend(check.mutants.iter().map(|mutant| mutant.breaks));
-    }
-    // The mutants of a rule for drivers all break its clause.
-    let rules = driver::rules().filter(|rule| !rule.mutants.is_empty());
-    broken.extend(rules.map(Rule::clause));
+    let checked: BTreeSet<&str> = checks
+        .into_iter()
+        .flat_map(|check| check.clauses)
+        .copied()
+        .collect();
+    let caught = caught();
     let mut table: BTreeMap<_, Coverage> = BTreeMap::new();
     for clause in clauses()
         .iter()
@@ -41,7 +50,7 @@ pub fn coverage<'c>(checks: impl IntoIterator<Item = &'c Check>) -> BTreeMap<(&'
             Observed::Inside | Observed::Never => continue,
         }
         row.checked += usize::from(checked.contains(clause.id));
-        row.checked_with_mutant += usize::from(checked.contains(clause.id) && broken.contains(clause.id));
+        row.checked_with_mutant += usize::from(checked.contains(clause.id) && caught.contains(clause.id));
     }
     table
 }

@@ -32,6 +32,7 @@ pub mod subject;
 mod check;
 mod coverage;
 mod exercise;
+mod left;
 mod live;
 mod probe;
 mod registry;
@@ -39,8 +40,9 @@ mod run;
 mod select;
 
 pub use check::{Check, Ended, Needs, Outcome, Verdict};
-pub use coverage::{Coverage, coverage};
+pub use coverage::{Coverage, caught, coverage};
 pub use exercise::{Answer, Exercise, exercise};
+pub use left::{BUILT, Left, Obstacle, left};
 pub use live::Live;
 pub use mutant::Mutant;
 pub use probe::{Probe, QUIET};

@@ -6,7 +6,6 @@ mod driver;
 mod options;
 mod screen;
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -62,15 +61,6 @@ enum What {
 /// All checks there are, of devices and of drivers.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
     of_devices::checks().chain(of_drivers::checks())
-}
-
-/// The ids of all clauses that a mutant breaks, and is caught.
-pub fn caught() -> BTreeSet<&'static str> {
-    let devices = of_devices::checks()
-        .flat_map(|check| check.mutants)
-        .map(|mutant| mutant.breaks);
-    let rules = of_drivers::rules().filter(|rule| !rule.mutants.is_empty());
-    devices.chain(rules.map(|rule| rule.clause())).collect()
 }
 
 /// Runs checks, or compares what came of them. All that keeps them from being run is an exit code of its own.
