@@ -58,6 +58,7 @@ enum Bus {
     Direct,
     Mmio,
     Pci,
+    Ccw,
 }
 
 /// Watches the driver.
@@ -107,6 +108,7 @@ impl OurSubject {
             Bus::Direct => subject::Bus::Direct,
             Bus::Mmio => subject::Bus::Mmio,
             Bus::Pci => subject::Bus::Pci,
+            Bus::Ccw => subject::Bus::Ccw,
         };
         let missing = || anyhow!("there is no {} driver here", self.driver);
         let driver = ours_on(&self.driver, bus).ok_or_else(missing)?;

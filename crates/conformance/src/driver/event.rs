@@ -7,6 +7,7 @@ use ringwright_driver::transport::Registers;
 use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
+use ringwright_spec::ccw::Command;
 use ringwright_spec::status::Status;
 
 /// One thing that a driver has done, or that its device has found.
@@ -48,6 +49,8 @@ pub enum Event {
     Accessed(Access),
     /// The driver has accessed a PCI function, in the same way; the offset is that within the part.
     Function(Part, Access),
+    /// The driver has done something on a channel subsystem; what that means comes after it.
+    Channel(Channel),
     /// The driver waits for the device, and has done all that it wants to do before.
     Waits,
     /// The driver has ended: by itself, or because it has met an error.
@@ -73,6 +76,27 @@ pub enum Part {
     Second,
     /// Where no structure is.
     Nothing,
+}
+
+/// What a driver does on a channel subsystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// It has enabled or disabled the subchannel.
+    Enabled(bool),
+    /// It has given a command, with as many bytes of data, of which these are the first.
+    Command(Command, usize, Sent),
+    /// It has sent a notification with a host cookie.
+    Hypercall {
+        /// The cookie.
+        cookie: u64,
+        /// What the last notification of the virtqueue has returned, and the last one of any virtqueue.
+        expected: [u64; 2],
+    },
+    /// It has processed queue indicators that the device had set together with the summary indicator.
+    Processed {
+        /// Whether the summary indicator is cleared.
+        cleared: bool,
+    },
 }
 
 /// An access to a register.

@@ -16,12 +16,16 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Access, Astray, Chain, Change, Descriptor, Event, Look, Part, Place, Sent, Suppression};
-pub use mutant::{Hand, Mutant, Slip, SlipAccess, Told};
+pub use event::{
+    Access, Astray, Chain, Change, Channel, Descriptor, Event, Look, Part, Place, Sent, Suppression,
+};
+pub use mutant::{ChannelHand, Hand, Mutant, Slip, SlipAccess, SlipCommand, SlipHypercall, Told};
 pub use past::{Past, QueuePast, Steps};
 pub use rule::{Rule, Watch};
 pub use rules::{checks, rules};
 pub use run::{Seen, meet, watch};
-pub use scenario::{Act, Completes, Function, Identity, Oddity, SCENARIOS, Scenario, scenario};
-pub use strict::{Line, Model, Shared, Strict, StrictMmio, StrictPci, StrictTransport, model, with};
+pub use scenario::{Act, Completes, Function, Identity, Oddity, SCENARIOS, Scenario, Subchannel, scenario};
+pub use strict::{
+    Line, Model, Shared, Strict, StrictCcw, StrictMmio, StrictPci, StrictTransport, model, with,
+};
 pub use subject::{Driver, Linux, LinuxError, LinuxParts, OURS, Seat, Stage, Wait, ours, ours_on};

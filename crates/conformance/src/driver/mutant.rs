@@ -3,6 +3,8 @@
 //! A [`Slip`] stands between a driver and its device, and changes what the device is told: registers, and what stands in
 //! rings and buffers when the device is notified. The driver's code has no switch for it.
 
+mod channel;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +18,8 @@ use ringwright_spec::{Features, split};
 use super::event::Access;
 use super::strict::{StrictTransport, with};
 use crate::subject::Bus;
+pub(super) use channel::SlipChannels;
+pub use channel::{ChannelHand, SlipCommand, SlipHypercall};
 
 /// A driver that breaks just one clause.
 pub struct Mutant {
@@ -73,6 +77,10 @@ pub struct Slip {
     pub waits: Option<fn(&mut Hand)>,
     /// A register of a bus is accessed; there is no hand then.
     pub registers: Option<SlipAccess>,
+    /// A command is given over channel I/O.
+    pub command: Option<SlipCommand>,
+    /// A notification is sent over channel I/O, with its data and a host cookie.
+    pub hypercall: Option<SlipHypercall>,
 }
 
 /// Makes an access to the registers, or others instead. `note` is what a slip wants to remember.
@@ -92,6 +100,8 @@ impl Slip {
         interrupt: None,
         waits: None,
         registers: None,
+        command: None,
+        hypercall: None,
     };
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringwright_ring::Layout;
+use ringwright_spec::ccw::Revision;
 use ringwright_spec::status::Status;
 use ringwright_spec::{DeviceType, Features, feature};
 
@@ -30,6 +31,8 @@ pub struct Past {
     pub known: Status,
     /// How many times the driver has set DRIVER_OK after a reset.
     pub lives: u32,
+    /// The revision that the driver has selected, over channel I/O.
+    pub revision: Option<Revision>,
     /// The virtqueues that were enabled.
     pub queues: BTreeMap<u16, QueuePast>,
     /// How many buffers have been available, and used.
@@ -76,6 +79,7 @@ impl Past {
             status: Status::NONE,
             known: Status::NONE,
             lives: 0,
+            revision: None,
             queues: BTreeMap::new(),
             buffers: (0, 0),
         }

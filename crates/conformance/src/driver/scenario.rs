@@ -1,5 +1,6 @@
 //! What a strict device does on purpose that is unusual, or wrong.
 
+use ringwright_spec::ccw::{CU_TYPE, Revision};
 use ringwright_spec::{Features, block, feature, network};
 
 use crate::subject::Bus;
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub identity: Identity,
     /// What is unusual about the function that it is on a PCI bus.
     pub function: Function,
+    /// What is unusual about its subchannel, over channel I/O.
+    pub subchannel: Subchannel,
     /// The bus that it is for; any if there is none.
     pub bus: Option<Bus>,
 }
@@ -49,6 +52,17 @@ pub struct Function {
     pub vectors: u16,
     /// It maps events to the first vector only.
     pub refuses_vectors: bool,
+}
+
+/// What a device is on a channel subsystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subchannel {
+    /// The type of its control unit.
+    pub control_unit: u16,
+    /// The highest revision there is.
+    pub revision: Revision,
+    /// It can notify by adapter I/O interrupts.
+    pub two_stage: bool,
 }
 
 /// What is odd about a PCI function.
@@ -133,12 +147,19 @@ impl Scenario {
         translates: false,
         identity: Identity::True,
         function: Function::PLAIN,
+        subchannel: Subchannel::PLAIN,
         bus: None,
     };
 
     /// What scenarios of the PCI bus have in common.
     const PCI: Self = Self {
         bus: Some(Bus::Pci),
+        ..Self::PLAIN
+    };
+
+    /// What scenarios of channel I/O have in common.
+    const CCW: Self = Self {
+        bus: Some(Bus::Ccw),
         ..Self::PLAIN
     };
 
@@ -162,6 +183,14 @@ impl Function {
         oddity: Oddity::None,
         vectors: 4,
         refuses_vectors: false,
+    };
+}
+
+impl Subchannel {
+    const PLAIN: Self = Self {
+        control_unit: CU_TYPE,
+        revision: Revision::READ_STATUS,
+        two_stage: true,
     };
 }
 
@@ -511,5 +540,33 @@ pub const SCENARIOS: &[Scenario] = &[
         does: "There is an administration virtqueue.",
         offers: |features, _| features | feature::ADMIN_VQ,
         ..Scenario::PCI
+    },
+    Scenario {
+        name: "ccw-control-unit",
+        does: "The control unit is another one, and no virtio device.",
+        subchannel: Subchannel {
+            control_unit: 0x3990,
+            ..Subchannel::PLAIN
+        },
+        ..Scenario::CCW
+    },
+    Scenario {
+        name: "ccw-revision-1",
+        does: "There is revision 1, and no later one.",
+        subchannel: Subchannel {
+            revision: Revision::VIRTIO_1,
+            ..Subchannel::PLAIN
+        },
+        ..Scenario::CCW
+    },
+    Scenario {
+        name: "ccw-classic",
+        does: "There are no adapter I/O interrupts.",
+        completes: Completes::Late,
+        subchannel: Subchannel {
+            two_stage: false,
+            ..Subchannel::PLAIN
+        },
+        ..Scenario::CCW
     },
 ];

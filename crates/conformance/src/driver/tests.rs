@@ -113,7 +113,7 @@ fn rules_are_in_order() {
 
 /// Our drivers, on every bus.
 fn all() -> impl Iterator<Item = (&'static str, Bus)> {
-    let buses = [Bus::Direct, Bus::Mmio, Bus::Pci];
+    let buses = [Bus::Direct, Bus::Mmio, Bus::Pci, Bus::Ccw];
     OURS.iter().flat_map(move |name| buses.map(|bus| (*name, bus)))
 }
 

@@ -269,6 +269,8 @@ pub(super) const RULES: &[Rule] = &[
             const READ: u64 = 1 << 63;
             const AGAIN: u64 = 1 << 62;
             match event {
+                // All of it comes at once there, and drivers keep a count themselves (section 4.3.2.5).
+                _ if past.bus == Bus::Ccw => {}
                 Event::GenerationRead(now) => {
                     let (now, before) = (u64::from(*now) + 1, watch.note & !(READ | AGAIN));
                     let changed = watch.note & READ != 0 && before != now;

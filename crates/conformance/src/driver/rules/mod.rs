@@ -1,6 +1,7 @@
 //! The rules, by the part of the document that they are for.
 
 mod block;
+mod ccw;
 mod core;
 mod feat;
 mod init;
@@ -13,9 +14,12 @@ mod split;
 
 use ringwright_driver::Transport;
 use ringwright_ring::Layout;
+use ringwright_spec::feature;
+use ringwright_spec::status::Status;
 
-use super::{Rule, Slip, Watch};
+use super::{Event, Past, Rule, Slip, Watch};
 use crate::check::Check;
+use crate::subject::Bus;
 
 /// All rules.
 pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
@@ -26,6 +30,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         split::RULES,
         packed::RULES,
         mmio::RULES,
+        ccw::RULES,
         block::RULES,
         queues::RULES,
         network::RULES,
@@ -38,6 +43,19 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
 /// The rules as checks, for lists and counts.
 pub fn checks() -> impl Iterator<Item = &'static Check> + Clone {
     rules().map(|rule| &rule.check)
+}
+
+/// The driver on `bus` takes the device, and sets DRIVER_OK unless something else is wrong.
+fn works(watch: &mut Watch, past: &Past, event: &Event, bus: Bus) {
+    match event {
+        Event::StatusWritten(status) if status.contains(Status::ACKNOWLEDGE) => watch.note = 1,
+        Event::Ends(how) if past.bus == bus => {
+            let may_fail = past.scenario.refuses || !past.offered.contains(feature::VERSION_1);
+            let is_used = watch.note == 1 && (may_fail || past.lives > 0);
+            watch.expect(is_used, || format!("it is not used: {how:?}"));
+        }
+        _ => {}
+    }
 }
 
 /// Whether each part of a virtqueue is at an address that is a multiple of its alignment.

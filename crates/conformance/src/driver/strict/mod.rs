@@ -4,6 +4,7 @@
 //! happens in it but when a driver accesses a register, notifies, or [waits](Strict::turn), so that what rules see comes
 //! in the order in which the driver has done it.
 
+mod ccw;
 mod end;
 mod mmio;
 mod model;
@@ -26,6 +27,8 @@ use super::past::Past;
 use super::rule::{Rule, Watch};
 use super::scenario::{Completes, Scenario};
 use crate::subject::{Bus, Trace};
+pub(super) use ccw::SUBCHANNEL;
+pub use ccw::StrictCcw;
 use end::End;
 pub use mmio::{Line, StrictMmio};
 pub(super) use model::{APPEND, DISK, GRANULARITY, RANGES, SEG_MAX, ZONE_SECTORS};
@@ -62,6 +65,8 @@ pub struct Strict {
     selected: mmio::Selected,
     /// What it is on a PCI bus.
     function: pci::Function,
+    /// What it is on a channel subsystem.
+    subchannel: ccw::Subchannel,
 }
 
 /// A strict device that its driver and whoever waits for it have in common.
@@ -104,6 +109,7 @@ impl Strict {
             events: 0,
             selected: mmio::Selected::default(),
             function,
+            subchannel: ccw::Subchannel::default(),
         }
     }
 
@@ -273,6 +279,10 @@ impl Strict {
             length: data.len(),
             width,
         }));
+        self.copy_config(offset, data);
+    }
+
+    fn copy_config(&mut self, offset: usize, data: &mut [u8]) {
         let config = self.model.config();
         for (byte, number) in data.iter_mut().zip(offset..) {
             *byte = config.get(number).copied().unwrap_or_default();

@@ -7,6 +7,7 @@ mod rings;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringwright_driver::transport::Part;
+use ringwright_driver::transport::ccw::{Ccw, CcwOptions};
 use ringwright_driver::transport::mmio::Mmio;
 use ringwright_driver::transport::pci::{self, Interrupts, Pci, Space};
 use ringwright_driver::{Options, Transport};
@@ -14,11 +15,13 @@ use ringwright_memory::{Access, Area, Iotlb, Mapping, Memory, Region};
 use ringwright_spec::DeviceType;
 use ringwright_spec::pci::header;
 
-use super::mutant::{SharedRegisters, Slip, SlipRegisters, SlipTransport};
+use super::mutant::{SharedRegisters, Slip, SlipChannels, SlipRegisters, SlipTransport};
 use super::rule::Rule;
 use super::scenario::{Act, Oddity, Scenario};
 use super::strict::pci::{BAR, BAR_INDEX};
-use super::strict::{Shared, Strict, StrictMmio, StrictPci, StrictTransport, model, with};
+use super::strict::{
+    SUBCHANNEL, Shared, Strict, StrictCcw, StrictMmio, StrictPci, StrictTransport, model, with,
+};
 use crate::subject::{Bus, Trace};
 
 pub use linux::{Linux, LinuxError, LinuxParts};
@@ -77,6 +80,8 @@ const MEMORY: usize = 4 << 20;
 /// Where that is, for devices, and for devices behind an IOMMU.
 const PHYSICAL: u64 = 0x4000_0000;
 const TRANSLATED: u64 = 0x9_0000_0000;
+/// The same where channel programs are in that memory, which do not reach beyond 2 GiB.
+const TRANSLATED_LOW: u64 = 0x6000_0000;
 
 impl Stage<'_> {
     /// The strict device of type `device`, for a driver whose memory is `memory`.
@@ -98,9 +103,14 @@ impl Stage<'_> {
         let (memory, address) = match self.scenario.translates {
             false => (memory, PHYSICAL),
             true => {
+                let address = if bus == Bus::Ccw {
+                    TRANSLATED_LOW
+                } else {
+                    TRANSLATED
+                };
                 let table = Iotlb::new();
-                table.insert(TRANSLATED, MEMORY as u64, PHYSICAL, Access::ReadWrite);
-                (memory.with_translation(Arc::new(table)), TRANSLATED)
+                table.insert(address, MEMORY as u64, PHYSICAL, Access::ReadWrite);
+                (memory.with_translation(Arc::new(table)), address)
             }
         };
         let memory = Arc::new(memory);
@@ -140,7 +150,19 @@ impl Stage<'_> {
                     None => return Ok(None),
                 }
             }
-            _ => {
+            Bus::Ccw => {
+                let channels = StrictCcw::new(&device);
+                let slipping = SlipChannels::new(channels.clone(), self.slip, memory);
+                let options = CcwOptions {
+                    transitional: false,
+                    ..CcwOptions::default()
+                };
+                match Ccw::probe(slipping, SUBCHANNEL, &area, options).map_err(|error| error.to_string())? {
+                    Some(transport) => (Box::new(transport), Box::new(move || channels.turn())),
+                    None => return Ok(None),
+                }
+            }
+            Bus::Direct | Bus::VhostUser => {
                 let transport = SlipTransport::new(StrictTransport::new(&device), self.slip, memory);
                 let waiting = transport.clone();
                 (Box::new(transport), Box::new(move || waiting.wait()))

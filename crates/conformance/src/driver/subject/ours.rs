@@ -23,7 +23,7 @@ pub fn ours(name: &str) -> Option<Ours> {
     ours_on(name, Bus::Direct)
 }
 
-/// Our driver of that name on `bus`, MMIO, PCI or none; `None` if there is none.
+/// Our driver of that name on `bus`, of this process; `None` if there is none.
 pub fn ours_on(name: &str, bus: Bus) -> Option<Ours> {
     let (device, live): (_, Live) = match name {
         "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),

@@ -8,7 +8,8 @@ use ringwright_spec::pci::header::{self};
 use ringwright_spec::status::Status;
 
 use super::super::mmio::field_width;
-use super::{ALONE, slips, works};
+use super::super::works;
+use super::{ALONE, slips};
 use crate::driver::scenario::Oddity;
 use crate::driver::strict::pci::{COMMON, COMMON_CAP, NOTIFY, WINDOW_DATA, is_capability};
 use crate::driver::{Access, Event, Mutant, Part, Past, Rule, Told, Watch};
@@ -240,7 +241,7 @@ pub(super) const RULES: &[Rule] = &[
 /// A function of this oddity is taken, and works.
 fn taken(watch: &mut Watch, past: &Past, event: &Event, oddity: Oddity) {
     if past.bus == Bus::Pci && past.scenario.function.oddity == oddity {
-        works(watch, past, event);
+        works(watch, past, event, Bus::Pci);
     }
 }
 

@@ -6,9 +6,11 @@ use ringwright_spec::pci::header::msix;
 use ringwright_spec::pci::{MSI_NO_VECTOR, common_cfg as registers};
 use ringwright_spec::status::Status;
 
-use super::{ALONE, common, is_notification, slips, works};
+use super::super::works;
+use super::{ALONE, common, is_notification, slips};
 use crate::driver::strict::pci::{COMMON, ISR, MSIX_CAP};
 use crate::driver::{Access, Event, Mutant, Part, Rule, Told};
+use crate::subject::Bus;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::new(
@@ -45,7 +47,7 @@ pub(super) const RULES: &[Rule] = &[
         "The driver does not work.",
         |watch, past, event| {
             if matches!(past.scenario.function.vectors, 1 | 2048) {
-                works(watch, past, event);
+                works(watch, past, event, Bus::Pci);
             }
         },
         &[

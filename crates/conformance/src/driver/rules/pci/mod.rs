@@ -6,11 +6,8 @@ mod interrupts;
 mod notification;
 mod window;
 
-use ringwright_spec::feature;
-use ringwright_spec::status::Status;
-
 use crate::driver::strict::pci::NOTIFY;
-use crate::driver::{Access, Event, Mutant, Part, Past, Rule, Slip, SlipAccess, Watch};
+use crate::driver::{Access, Event, Mutant, Part, Rule, Slip, SlipAccess};
 use crate::subject::Bus;
 
 /// All of them, by subject.
@@ -40,19 +37,6 @@ fn common(event: &Event) -> Option<&Access> {
     match event {
         Event::Function(Part::Common, access) => Some(access),
         _ => None,
-    }
-}
-
-/// The driver takes the function, and sets DRIVER_OK unless something else is wrong.
-fn works(watch: &mut Watch, past: &Past, event: &Event) {
-    match event {
-        Event::StatusWritten(status) if status.contains(Status::ACKNOWLEDGE) => watch.note = 1,
-        Event::Ends(how) if past.bus == Bus::Pci => {
-            let may_fail = past.scenario.refuses || !past.offered.contains(feature::VERSION_1);
-            let is_used = watch.note == 1 && (may_fail || past.lives > 0);
-            watch.expect(is_used, || format!("it is not used: {how:?}"));
-        }
-        _ => {}
     }
 }
 
