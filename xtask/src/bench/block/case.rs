@@ -16,8 +16,32 @@ pub const QEMU: &str = "qemu-storage-daemon";
 const DEPTHS: [u16; 3] = [1, 32, 128];
 const QUEUES: [u16; 2] = [1, 2];
 const OPERATIONS: [&str; 2] = ["read", "write"];
-const RANDOM: (&str, u32) = ("random", 4096);
-const SEQUENTIAL: (&str, u32) = ("sequential", 128 * 1024);
+
+/// Where requests go, and how large they are.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    pub places: &'static str,
+    pub bytes: u32,
+}
+
+const RANDOM: Kind = Kind {
+    places: "random",
+    bytes: 4096,
+};
+const SEQUENTIAL: Kind = Kind {
+    places: "sequential",
+    bytes: 128 * 1024,
+};
+
+impl Kind {
+    /// All of them, or the one of a short run.
+    pub fn all(quick: bool) -> &'static [Self] {
+        match quick {
+            true => &[RANDOM],
+            false => &[RANDOM, SEQUENTIAL],
+        }
+    }
+}
 
 /// What is behind a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,27 +104,24 @@ impl Content {
         }
     }
 
-    /// What is asked of it, those who are compared one after the other.
-    pub fn cases(self, quick: bool) -> Vec<Case> {
-        let (kinds, queues): (&[_], &[_]) = match quick {
-            true => (&[RANDOM], &QUEUES[..1]),
-            false => (&[RANDOM, SEQUENTIAL], &QUEUES),
+    /// What of one kind is asked of it, those who are compared one after the other.
+    pub fn cases(self, kind: Kind, quick: bool) -> Vec<Case> {
+        let queues: &[_] = match quick {
+            true => &QUEUES[..1],
+            false => &QUEUES,
         };
         let mut cases = Vec::new();
         for &queues in queues {
-            for &(places, bytes) in kinds {
-                for operation in OPERATIONS {
-                    for depth in DEPTHS {
-                        cases.extend(self.subjects().iter().map(|subject| Case {
-                            content: self,
-                            subject,
-                            operation,
-                            places,
-                            bytes,
-                            depth,
-                            queues,
-                        }));
-                    }
+            for operation in OPERATIONS {
+                for depth in DEPTHS {
+                    cases.extend(self.subjects().iter().map(|subject| Case {
+                        content: self,
+                        subject,
+                        operation,
+                        kind,
+                        depth,
+                        queues,
+                    }));
                 }
             }
         }
@@ -113,8 +134,7 @@ pub struct Case {
     pub content: Content,
     pub subject: &'static str,
     pub operation: &'static str,
-    pub places: &'static str,
-    pub bytes: u32,
+    pub kind: Kind,
     pub depth: u16,
     pub queues: u16,
 }
@@ -126,8 +146,7 @@ impl Case {
             content: Content::Null,
             subject: RINGWRIGHT,
             operation: OPERATIONS[0],
-            places: RANDOM.0,
-            bytes: RANDOM.1,
+            kind: RANDOM,
             depth: 1,
             queues: 1,
         }
@@ -139,8 +158,7 @@ impl Case {
             content: Content::Memory,
             subject: RINGWRIGHT,
             operation: OPERATIONS[1],
-            places: SEQUENTIAL.0,
-            bytes: SEQUENTIAL.1,
+            kind: SEQUENTIAL,
             depth: 1,
             queues: 1,
         }
@@ -171,8 +189,8 @@ impl Case {
             "subject": self.subject,
             "content": self.content.name(),
             "operation": self.operation,
-            "places": self.places,
-            "bytes": self.bytes,
+            "places": self.kind.places,
+            "bytes": self.kind.bytes,
             "depth": self.depth,
             "queues": self.queues,
         })

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use self::case::{Case, Content};
+use self::case::{Case, Content, Kind};
 use self::server::{Folder, Server};
 use crate::command::{output, workspace};
 use crate::program;
@@ -122,9 +122,14 @@ fn measure(options: &Options) -> Result<Vec<Value>> {
         (true, []) => vec![Content::Null],
         (false, []) => Content::ALL.to_vec(),
     };
-    let cases: usize = contents
+    let kinds = Kind::all(options.quick);
+    let all: Vec<(Content, Kind)> = contents
         .iter()
-        .map(|content| content.cases(options.quick).len())
+        .flat_map(|&content| kinds.iter().map(move |&kind| (content, kind)))
+        .collect();
+    let cases: usize = all
+        .iter()
+        .map(|(content, kind)| content.cases(*kind, options.quick).len())
         .sum();
     let each = Duration::from_millis(effort.warm_up + effort.time) + OVERHEAD;
     let total = each * (cases * effort.rounds) as u32;
@@ -134,39 +139,30 @@ fn measure(options: &Options) -> Result<Vec<Value>> {
         total.as_secs().div_ceil(60)
     );
     let mut records = Vec::new();
-    for content in contents {
+    for (number, (content, kind)) in all.into_iter().enumerate() {
         let folder = Folder::new()?;
-        let servers = server::start(content, &program, &peers, &folder)?;
+        let servers = server::start(content, kind.bytes, &program, &peers, &folder)?;
         match content {
-            Content::Null => records.push(idle(&client, &servers)?),
+            Content::Null if number == 0 => records.push(idle(&client, &servers)?),
             // Memory that nobody has written to is not there yet, and is slow to come.
             Content::Memory => drop(ask(&client, &servers, &Case::filling(), &FILLING)?),
-            Content::Cached | Content::Direct => {}
+            _ => {}
         }
-        records.extend(measure_content(
-            &client,
-            content,
-            &servers,
-            &effort,
-            options.quick,
-        )?);
+        let cases = content.cases(kind, options.quick);
+        records.extend(measure_cases(&client, content, &servers, &effort, cases)?);
     }
     Ok(records)
 }
 
 /// All cases of disks with the same content.
-fn measure_content(
+fn measure_cases(
     client: &Path,
     content: Content,
     servers: &[Server],
     effort: &Effort,
-    quick: bool,
+    cases: Vec<Case>,
 ) -> Result<Vec<Value>> {
-    let mut cases: Vec<(Case, Vec<Value>)> = content
-        .cases(quick)
-        .into_iter()
-        .map(|case| (case, Vec::new()))
-        .collect();
+    let mut cases: Vec<(Case, Vec<Value>)> = cases.into_iter().map(|case| (case, Vec::new())).collect();
     let count = cases.len();
     for round in 0..effort.rounds {
         for (number, (case, results)) in cases.iter_mut().enumerate() {
@@ -240,9 +236,9 @@ fn ask_command(client: &Path, servers: &[Server], case: &Case) -> Result<Command
     for (name, value) in [
         ("--protocol", case.protocol().to_owned()),
         ("--operation", case.operation.to_owned()),
-        ("--places", case.places.to_owned()),
+        ("--places", case.kind.places.to_owned()),
         ("--pid", server.id().to_string()),
-        ("--bytes", case.bytes.to_string()),
+        ("--bytes", case.kind.bytes.to_string()),
         ("--depth", case.depth_of_queue().to_string()),
         ("--queues", case.queues.to_string()),
     ] {

@@ -29,23 +29,28 @@ pub struct Server {
     child: Ended,
 }
 
-/// Starts all who serve disks with this content.
-pub fn start(content: Content, program: &Path, peers: &Peers, folder: &Folder) -> Result<Vec<Server>> {
+/// Starts all who serve disks with this content, which is asked for in pieces of so many bytes.
+pub fn start(
+    content: Content,
+    bytes: u32,
+    program: &Path,
+    peers: &Peers,
+    folder: &Folder,
+) -> Result<Vec<Server>> {
+    let names: &[_] = match content {
+        Content::Null => &[],
+        Content::Memory => &[QEMU],
+        Content::Cached | Content::Direct => &[QEMU, RINGWRIGHT],
+    };
     let place = match content {
-        Content::Null => None,
-        Content::Memory => Some(Path::new(IN_MEMORY)),
-        Content::Cached | Content::Direct => Some(folder.images.path()),
+        Content::Memory => Path::new(IN_MEMORY),
+        _ => folder.images.path(),
     };
-    let image = |name: &str| -> Result<Option<Image>> {
-        place
-            .map(|place| Image::new(place, name, content.capacity()))
-            .transpose()
-    };
+    let mut images = images(place, names, content.capacity(), bytes)
+        .with_context(|| format!("cannot write images in {}", place.display()))?
+        .into_iter();
+    let (theirs, ours) = (images.next(), images.next());
     let mut servers = Vec::new();
-    let ours = match content {
-        Content::Memory => None,
-        _ => image(RINGWRIGHT)?,
-    };
     let command = |socket: &Path| ringwright(content, program, ours.as_ref(), socket);
     servers.push(Server::start(RINGWRIGHT, command, folder)?);
     if content == Content::Null {
@@ -56,7 +61,6 @@ pub fn start(content: Content, program: &Path, peers: &Peers, folder: &Folder) -
         };
         servers.push(Server::start(VFIO_USER, command, folder)?);
     }
-    let theirs = image(QEMU)?;
     let command = |socket: &Path| qemu(content, peers, theirs.as_ref(), socket);
     servers.push(Server::start(QEMU, command, folder)?);
     Ok(servers)
@@ -174,27 +178,29 @@ impl Folder {
 /// An image file; gone on drop.
 struct Image(tempfile::TempPath);
 
-impl Image {
-    /// A file of `capacity` bytes, all of them written, in pieces of a small request. Were they large, so would the folios of
-    /// the page cache be, and Linux 6.18's ext4 looks at every block of a folio for each small write into it: 16 to 24
-    /// microseconds of processor time in place of 2, whoever writes.
-    fn new(place: &Path, name: &str, capacity: u64) -> Result<Self> {
-        let create = || -> std::io::Result<tempfile::TempPath> {
-            let file = tempfile::Builder::new()
-                .prefix(&format!("ringwright-bench-{name}-"))
-                .tempfile_in(place)?;
-            let (mut file, path): (File, _) = file.into_parts();
-            let piece: Vec<u8> = (0..1_u32 << 10).flat_map(u32::to_le_bytes).collect();
-            for _ in 0..capacity / piece.len() as u64 {
-                file.write_all(&piece)?;
-            }
-            file.sync_all()?;
-            Ok(path)
-        };
-        create()
-            .map(Self)
-            .with_context(|| format!("cannot write an image in {}", place.display()))
+/// Files of `capacity` bytes, all of them written, in pieces of the requests' size: as the same load would have left them.
+/// It decides how large the folios of the page cache are, and with large ones Linux 6.18's ext4 looks at every block of a
+/// folio for each small write into it: 16 to 24 microseconds of processor time in place of 2, whoever writes. All files get
+/// their pieces in turn, so that none has the better places in memory or on the disk.
+fn images(place: &Path, names: &[&str], capacity: u64, bytes: u32) -> std::io::Result<Vec<Image>> {
+    let mut files = Vec::new();
+    for name in names {
+        let file = tempfile::Builder::new()
+            .prefix(&format!("ringwright-bench-{name}-"))
+            .tempfile_in(place)?;
+        let (file, path): (File, _) = file.into_parts();
+        files.push((file, Image(path)));
     }
+    let piece: Vec<u8> = (0..bytes / 4).flat_map(u32::to_le_bytes).collect();
+    for _ in 0..capacity / u64::from(bytes) {
+        for (file, _) in &mut files {
+            file.write_all(&piece)?;
+        }
+    }
+    for (file, _) in &files {
+        file.sync_all()?;
+    }
+    Ok(files.into_iter().map(|(_, image)| image).collect())
 }
 
 /// `command`, kept on one processor if there are several and `taskset` is there.
