@@ -89,12 +89,19 @@ impl EventLoop {
                 continue;
             }
             let timeout = if polling { Some(Duration::ZERO) } else { self.arm() };
-            if let Err(error) = self.wait(timeout) {
-                tracing::error!(%error, "a device thread ends: it cannot wait for events");
-                return self.outlet.needs_reset("the device cannot wait for events");
-            }
+            let moved = match self.wait(timeout) {
+                Ok(moved) => moved,
+                Err(error) => {
+                    tracing::error!(%error, "a device thread ends: it cannot wait for events");
+                    return self.outlet.needs_reset("the device cannot wait for events");
+                }
+            };
             if !polling {
                 self.patience.slept(last_work.elapsed());
+            }
+            if moved && !self.patience.is_zero() {
+                self.context.for_each(Virtqueue::disarm);
+                last_work = Instant::now();
             }
         }
     }
@@ -133,7 +140,10 @@ impl EventLoop {
             .map(|at| at.saturating_duration_since(now))
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Sleeps until something comes in. Returns whether a source was it: then chains may have been completed, and the driver
+    /// is likely to have an answer soon.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let mut moved = false;
         let mut events = std::mem::take(&mut self.events);
         self.context.poller.wait(timeout, &mut events)?;
         for event in events.drain(..) {
@@ -148,11 +158,14 @@ impl EventLoop {
                         queue.kicked();
                     }
                 }
-                Event::Source(source) => self.call_source(source),
+                Event::Source(source) => {
+                    moved = true;
+                    self.call_source(source);
+                }
             }
         }
         self.events = events;
-        Ok(())
+        Ok(moved)
     }
 
     /// While suspended only messages are looked at; what the sources report meanwhile stays there.

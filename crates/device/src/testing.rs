@@ -224,6 +224,17 @@ impl Queue {
         self.ring.publish()
     }
 
+    /// Whether the device wants to be notified. Not for virtqueues with EVENT_IDX.
+    pub fn wants_notification(&self, guest: &Guest) -> bool {
+        let packed = guest.features.contains(feature::RING_PACKED);
+        // `flags`: of the used ring, or behind `desc` of the event suppression structure. 1 asks for nothing in both.
+        let offset = if packed { 2 } else { 0 };
+        let mut flags = [0; 2];
+        let memory = guest.memory();
+        memory.read(self.layout().device_area + offset, &mut flags).unwrap();
+        flags == [0; 2]
+    }
+
     pub fn kick(&self) {
         rustix::io::write(&self.kick, &1u64.to_ne_bytes()).unwrap();
     }

@@ -203,12 +203,16 @@ impl Virtqueue {
         if ready {
             self.ready = false;
             self.starved = false;
-            if self.armed {
-                self.armed = false;
-                self.ring.disable_notifications();
-            }
+            self.disarm();
         }
         ready
+    }
+
+    /// Looks at the ring from now on, and asks the driver not to notify.
+    pub(crate) fn disarm(&mut self) {
+        if std::mem::take(&mut self.armed) {
+            self.ring.disable_notifications();
+        }
     }
 
     pub(crate) fn set_ready(&mut self) {

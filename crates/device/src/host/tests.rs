@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use ringwright_spec::block::{self, ReqType};
-use ringwright_spec::entropy;
+use ringwright_spec::{entropy, feature};
 
 use super::*;
 use crate::block::{Block, Options, backend};
@@ -362,6 +362,43 @@ fn with_busy_polling_no_notification_is_needed() {
             assert_eq!(answer(&mut queue), number);
         }
         assert_eq!(bench.host.counters()[0].kicks, 0);
+        bench.host.stop_queue(0).unwrap();
+    }
+}
+
+#[test]
+fn after_a_source_work_is_looked_for_again() {
+    /// Empties its source.
+    struct Pipe(UnixStream);
+    impl Worker for Pipe {
+        fn start(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+            context.watch(std::os::fd::AsFd::as_fd(&self.0), Source(1), Interest::Read)
+        }
+        fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+            context.serve(queue, |_| Ok(0))
+        }
+        fn source_ready(&mut self, _: &mut Context, _: Source) -> Result<(), DeviceError> {
+            std::io::Read::read(&mut &self.0, &mut [0; 64]).map_err(DeviceError::io("reading"))?;
+            Ok(())
+        }
+    }
+    let options = HostOptions {
+        busy_poll: Duration::from_millis(50),
+        ..HostOptions::default()
+    };
+    // With EVENT_IDX the driver cannot be asked not to notify.
+    for features in [feature::VERSION_1, feature::VERSION_1 | feature::RING_PACKED] {
+        let (near, far) = UnixStream::pair().unwrap();
+        let probe = Probe::new(1, move |_| Pipe(near.try_clone().unwrap()));
+        let mut bench = Bench::with_options(probe, features, options.clone());
+        let mut queue = bench.start(0, 4);
+        assert_eq!(queue.request(&[], &[4]).written, 0);
+        wait_until("the thread sleeps", || queue.wants_notification(&bench.guest));
+        queue.submit_silently(&[], &[4]);
+        wait_until("the chain is used", || {
+            std::io::Write::write_all(&mut &far, &[0]).unwrap();
+            queue.poll().is_some()
+        });
         bench.host.stop_queue(0).unwrap();
     }
 }
