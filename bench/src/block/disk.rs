@@ -11,7 +11,7 @@ use ringwright_memory::{Area, Buffer};
 use ringwright_spec::block::SECTOR_SIZE;
 use ringwright_spec::{Features, block, feature};
 
-use crate::{Args, Operation, Places};
+use crate::{Args, Course, Load, Operation};
 
 /// The features that all disks measured here have in common, so that the same work is asked of each.
 const FEATURES: Features = Features(
@@ -32,12 +32,8 @@ pub const STALLED: Duration = Duration::from_secs(10);
 pub struct Disk<T: Transport> {
     driver: Block<T>,
     operation: Operation,
-    places: Places,
-    /// Blocks of the requests' size that the disk has.
-    blocks: u64,
+    course: Course,
     sectors_per_block: u64,
-    /// The last block asked for, or the state of the generator.
-    last: u64,
     queues: Vec<Queue>,
 }
 
@@ -87,16 +83,15 @@ impl<T: Transport> Disk<T> {
         Ok(Self {
             driver,
             operation: args.operation,
-            places: args.places,
-            blocks,
+            course: Course::new(args.places, blocks),
             sectors_per_block,
-            last: 0x9e37_79b9_7f4a_7c15,
             queues,
         })
     }
+}
 
-    /// Keeps all requests outstanding for `time`, then waits for the last. Gives the number of requests finished.
-    pub fn run(&mut self, time: Duration, latencies: &mut Histogram<u64>) -> Result<u64> {
+impl<T: Transport> Load for Disk<T> {
+    fn run(&mut self, time: Duration, latencies: &mut Histogram<u64>) -> Result<u64> {
         let start = Instant::now();
         let mut now = start;
         let mut requests = 0;
@@ -113,7 +108,9 @@ impl<T: Transport> Disk<T> {
         }
         Ok(requests + last)
     }
+}
 
+impl<T: Transport> Disk<T> {
     fn finished(&self) -> u64 {
         self.queues.iter().map(|queue| queue.finished.len() as u64).sum()
     }
@@ -130,21 +127,7 @@ impl<T: Transport> Disk<T> {
             return Ok(());
         }
         for (tag, buffer) in queue.finished.drain(..) {
-            let block = match self.places {
-                Places::Random => {
-                    // Knuth's MMIX generator; its high bits are the random ones.
-                    self.last = self
-                        .last
-                        .wrapping_mul(6364136223846793005)
-                        .wrapping_add(1442695040888963407);
-                    self.last >> 33
-                }
-                Places::Sequential => {
-                    self.last = self.last.wrapping_add(1);
-                    self.last
-                }
-            };
-            let sector = block % self.blocks * self.sectors_per_block;
+            let sector = self.course.next() * self.sectors_per_block;
             let request = match self.operation {
                 Operation::Read => Request::read(sector, buffer),
                 Operation::Write => Request::write(sector, buffer),

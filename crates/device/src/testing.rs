@@ -231,7 +231,9 @@ impl Queue {
         let offset = if packed { 2 } else { 0 };
         let mut flags = [0; 2];
         let memory = guest.memory();
-        memory.read(self.layout().device_area + offset, &mut flags).unwrap();
+        memory
+            .read(self.layout().device_area + offset, &mut flags)
+            .unwrap();
         flags == [0; 2]
     }
 

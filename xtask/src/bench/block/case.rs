@@ -9,6 +9,8 @@ pub const RINGWRIGHT: &str = "ringwright";
 pub const TRACKED: &str = "ringwright, tracked";
 /// Our own as a PCI function, over vfio-user.
 pub const VFIO_USER: &str = "ringwright, vfio-user";
+/// Nobody: the file is read and written, and nothing else done.
+pub const KERNEL: &str = "the system alone";
 /// The other.
 pub const QEMU: &str = "qemu-storage-daemon";
 
@@ -100,6 +102,7 @@ impl Content {
     fn subjects(self) -> &'static [&'static str] {
         match self {
             Self::Null => &[RINGWRIGHT, TRACKED, VFIO_USER, QEMU],
+            Self::Cached => &[RINGWRIGHT, KERNEL, QEMU],
             _ => &[RINGWRIGHT, QEMU],
         }
     }
@@ -173,6 +176,7 @@ impl Case {
     pub fn protocol(&self) -> &'static str {
         match self.subject {
             VFIO_USER => "vfio-user",
+            KERNEL => "file",
             _ => "vhost-user",
         }
     }

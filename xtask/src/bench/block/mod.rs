@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use self::case::{Case, Content, Kind};
+use self::case::{Case, Content, KERNEL, Kind};
 use self::server::{Folder, Server};
 use crate::command::{output, workspace};
 use crate::program;
@@ -232,12 +232,17 @@ fn ask_command(client: &Path, servers: &[Server], case: &Case) -> Result<Command
         .find(|server| server.serves(case.subject))
         .with_context(|| format!("nobody serves {}", case.subject))?;
     let mut command = Command::new(client);
-    command.arg("--socket").arg(server.socket());
+    match case.subject {
+        KERNEL => command.arg("--path").args(server.image()),
+        _ => command
+            .arg("--path")
+            .arg(server.socket())
+            .args(["--pid", &server.id().to_string()]),
+    };
     for (name, value) in [
         ("--protocol", case.protocol().to_owned()),
         ("--operation", case.operation.to_owned()),
         ("--places", case.kind.places.to_owned()),
-        ("--pid", server.id().to_string()),
         ("--bytes", case.kind.bytes.to_string()),
         ("--depth", case.depth_of_queue().to_string()),
         ("--queues", case.queues.to_string()),

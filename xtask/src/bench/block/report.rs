@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::verdict;
-use super::case::{Content, QEMU, RINGWRIGHT, TRACKED, VFIO_USER};
+use super::case::{Content, KERNEL, QEMU, RINGWRIGHT, TRACKED, VFIO_USER};
 use super::{IDLE_BYTES, median_of};
 
 /// One case that all subjects were measured at.
@@ -133,11 +133,9 @@ pub fn markdown(records: &[Value]) {
         }
         println!("#### {}\n", content.title());
         let (mut head, mut rule) = (String::new(), String::new());
-        for subject in [TRACKED, VFIO_USER] {
-            if content == Content::Null {
-                head += &format!(" {subject} |");
-                rule += "---:|";
-            }
+        for subject in others(content) {
+            head += &format!(" {subject} |");
+            rule += "---:|";
         }
         println!(
             "| requests | queues | {RINGWRIGHT} |{head} {QEMU} | ratio | CPU s per million | p50 us | p99 us | p99.9 us |"
@@ -165,9 +163,7 @@ fn markdown_row(cell: &Cell<'_>, content: Content) -> String {
         format!("{:.digits$} / {:.digits$}", of(RINGWRIGHT), of(QEMU))
     };
     let mut columns = vec![cell.request(), cell.queues().to_string(), rate(RINGWRIGHT)];
-    if content == Content::Null {
-        columns.extend([rate(TRACKED), rate(VFIO_USER)]);
-    }
+    columns.extend(others(content).iter().map(|subject| rate(subject)));
     columns.extend([
         rate(QEMU),
         format!("{:.2}", cell.ratio(RINGWRIGHT).unwrap_or(f64::NAN)),
@@ -177,6 +173,15 @@ fn markdown_row(cell: &Cell<'_>, content: Content) -> String {
         both("p999_us", 1),
     ]);
     format!("| {} |", columns.join(" | "))
+}
+
+/// Who has a column between the two that are compared.
+fn others(content: Content) -> &'static [&'static str] {
+    match content {
+        Content::Null => &[TRACKED, VFIO_USER],
+        Content::Cached => &[KERNEL],
+        Content::Memory | Content::Direct => &[],
+    }
 }
 
 /// Each target, whether it is met, and where it is not.
@@ -251,11 +256,17 @@ fn judged(
         ratios.len() - missed.len(),
         ratios.len()
     )];
-    lines.extend(
-        missed
-            .iter()
-            .map(|(cell, ratio)| format!("  {}, {} queues: {ratio:.2}", cell.request(), cell.queues())),
-    );
+    lines.extend(missed.iter().map(|(cell, ratio)| {
+        let alone = cell
+            .ratio(KERNEL)
+            .map(|alone| format!("; {KERNEL} {alone:.2} times as many"));
+        format!(
+            "  {}, {} queues: {ratio:.2}{}",
+            cell.request(),
+            cell.queues(),
+            alone.unwrap_or_default()
+        )
+    }));
     lines
 }
 

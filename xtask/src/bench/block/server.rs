@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::case::{Content, QEMU, RINGWRIGHT, TRACKED, VFIO_USER};
+use super::case::{Content, KERNEL, QEMU, RINGWRIGHT, TRACKED, VFIO_USER};
 use crate::command::{Ended, find, target_folder};
 use crate::setup::Peers;
 
@@ -27,6 +27,8 @@ pub struct Server {
     name: &'static str,
     socket: PathBuf,
     child: Ended,
+    /// What it serves, if that is a file.
+    image: Option<Image>,
 }
 
 /// Starts all who serve disks with this content, which is asked for in pieces of so many bytes.
@@ -63,6 +65,7 @@ pub fn start(
     }
     let command = |socket: &Path| qemu(content, peers, theirs.as_ref(), socket);
     servers.push(Server::start(QEMU, command, folder)?);
+    servers[0].image = ours;
     Ok(servers)
 }
 
@@ -122,7 +125,12 @@ impl Server {
         let mut command = not_outliving_us(on_processor(1, command(&socket)));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = Ended(child.with_context(|| format!("cannot start {name}"))?);
-        let mut server = Self { name, socket, child };
+        let mut server = Self {
+            name,
+            socket,
+            child,
+            image: None,
+        };
         let start = Instant::now();
         while !server.socket.exists() {
             if let Some(status) = server.child.0.try_wait()? {
@@ -139,7 +147,7 @@ impl Server {
     /// Whether this is the one that serves for `subject`.
     pub fn serves(&self, subject: &str) -> bool {
         let name = match subject {
-            TRACKED => RINGWRIGHT,
+            TRACKED | KERNEL => RINGWRIGHT,
             subject => subject,
         };
         self.name == name
@@ -148,6 +156,11 @@ impl Server {
     /// Where it serves.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The file that it serves.
+    pub fn image(&self) -> Option<&Path> {
+        Some(&self.image.as_ref()?.0)
     }
 
     /// Its process id.
