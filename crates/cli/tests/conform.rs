@@ -225,6 +225,37 @@ fn ctrl_c_ends_a_run_and_its_server() {
 }
 
 #[test]
+fn a_server_ends_even_if_the_run_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!("echo $$ > pid; {}", server());
+    let arguments = ["conform", "device", "vhost-user", "--type", "block", "--verbose"];
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .args(["--command", &command, "disk.sock"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // That of the subject, and that of a check: the server runs.
+    lines.next().unwrap().unwrap();
+    lines.next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Its standard error is the server's as well, and ends with the last of them.
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(std::io::copy(&mut errors, &mut std::io::sink())));
+    let ended = ended.recv_timeout(Duration::from_secs(20));
+    if ended.is_err() {
+        let pid = fs::read_to_string(folder.path().join("pid")).unwrap();
+        let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+    }
+    assert!(ended.is_ok(), "its server goes on");
+}
+
+#[test]
 fn runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &str| ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());

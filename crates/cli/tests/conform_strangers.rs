@@ -81,6 +81,21 @@ fn passt_has_one_connection_at_a_time_and_ends_when_a_driver_breaks_the_rules() 
 }
 
 #[test]
+fn virtiofsd_has_one_connection_and_breaks_nothing() {
+    let share = tempfile::tempdir().unwrap();
+    let command = format!(
+        "exec PEERS/virtiofsd --socket-path {{socket}} --shared-dir {} --tag shared --sandbox none --log-level off",
+        share.path().display()
+    );
+    let Some((failed, inconclusive, passed)) = conform("filesystem", &command) else {
+        return;
+    };
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(inconclusive, [""; 0]);
+    assert!(passed >= 14, "only {passed}");
+}
+
+#[test]
 fn one_of_qemus_own_devices_is_checked_by_qtest() {
     let Some(peers) = peers() else {
         return;

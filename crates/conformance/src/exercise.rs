@@ -1,6 +1,6 @@
 //! A legal request that each device type answers at once, by which a check sees that a device is alive.
 
-use ringwright_spec::{block, console, entropy, network};
+use ringwright_spec::{block, console, entropy, filesystem, network};
 
 /// A request of a device type.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub struct Exercise {
 pub enum Answer {
     /// It writes all of the device-writable part, of which the last byte is this.
     Ends(u8),
+    /// It writes these, from this byte of the device-writable part on.
+    Has(usize, &'static [u8]),
     /// It writes at least one byte.
     Some,
     /// Nothing.
@@ -71,7 +73,32 @@ const EXERCISES: &[Exercise] = &[
         writable: 16,
         answer: Answer::Some,
     },
+    // A session is begun, in place of the one before. Without notifications the first request queue is virtqueue 1.
+    Exercise {
+        device: filesystem::DEVICE.id,
+        queues: 2,
+        queue: 1,
+        readable: &FUSE_INIT,
+        writable: FUSE_OUT_HEADER + 64,
+        // No error, and the number of the request.
+        answer: Answer::Has(4, &[0, 0, 0, 0, 0x52, 0, 0, 0, 0, 0, 0, 0]),
+    },
 ];
+
+/// Length of `fuse_out_header` in bytes.
+const FUSE_OUT_HEADER: usize = 16;
+
+/// `fuse_in_header` of 40 bytes, and the 16 bytes of `fuse_init_in` that FUSE 7.31 has, little-endian.
+const FUSE_INIT: [u8; 40 + 16] = {
+    let mut request = [0; 40 + 16];
+    // Its length, the operation, its number; then FUSE's version. The rest is 0, the flags as well.
+    request[0] = 40 + 16;
+    request[4] = 26;
+    request[8] = 0x52;
+    request[40] = 7;
+    request[44] = 31;
+    request
+};
 
 /// Header of 12 bytes, destination, source, EtherType 0x88b5, padding.
 const FRAME: [u8; 12 + 60] = {

@@ -59,10 +59,15 @@ impl Probe {
     /// Makes the request, and waits for the answer, which has to be right.
     pub fn request(&mut self, live: &mut Live) -> Outcome<Used> {
         let pending = self.send(live)?;
+        self.answer(live, &pending)
+    }
+
+    /// Waits for the answer to a request, which has to be right.
+    pub fn answer(&mut self, live: &mut Live, pending: &Pending) -> Outcome<Used> {
         let Some(used) = self.used(live.queue())? else {
             return Err(Ended::Inconclusive("a legal request is not answered".into()));
         };
-        match live.exercise.mistake(&pending, used) {
+        match live.exercise.mistake(pending, used) {
             None => Ok(used),
             Some(mistake) => Err(Ended::Inconclusive(format!(
                 "a legal request is answered wrong: {mistake}"
@@ -169,6 +174,12 @@ impl Exercise {
         match self.answer {
             Answer::Ends(expected) => match written.last() {
                 Some(last) if *last != expected => Some(format!("its status is {last}, not {expected}")),
+                _ => None,
+            },
+            Answer::Has(start, expected) => match written.get(start..start + expected.len()) {
+                Some(found) if found != expected => Some(format!(
+                    "from byte {start} on there is {found:02x?}, not {expected:02x?}"
+                )),
                 _ => None,
             },
             // The length of a packed used descriptor without the flag WRITE says nothing, so that what is there counts.

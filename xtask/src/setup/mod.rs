@@ -12,7 +12,7 @@
 //!                              qemu-system-x86_64 qemu-storage-daemon qemu-img qemu-io qemu-nbd
 //!                              qemu-system-aarch64 qemu-system-riscv64 qemu-system-s390x
 //!                              dpdk-testpmd passt linux.uml-6.1 linux.uml-6.12 qemu-riscv64
-//!                              qemu-system-x86_64-7.2 nbdkit
+//!                              qemu-system-x86_64-7.2 nbdkit virtiofsd
 //! nbdkit/                      nbdkit's plugin for files
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image

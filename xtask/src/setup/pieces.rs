@@ -182,6 +182,14 @@ pub const PIECES: &[Piece<'static>] = &[
         finish: passt,
     },
     Piece {
+        name: "virtiofsd",
+        what: "virtiofsd",
+        scopes: &[Test],
+        release: Release::Trixie,
+        packages: &["virtiofsd"],
+        finish: virtiofsd,
+    },
+    Piece {
         name: "dpdk",
         what: "DPDK 24.11 testpmd with its virtio and vhost drivers",
         scopes: &[Test, Bench],
@@ -372,6 +380,14 @@ fn passt(unpacked: &Unpacked) -> Result<()> {
     }
     wrapper::write_plain(unpacked, "passt", &folder.join("passt"))?;
     try_out(unpacked, "passt", &["--version"]).map(drop)
+}
+
+/// It is no program that users start themselves, so that the package has it elsewhere.
+fn virtiofsd(unpacked: &Unpacked) -> Result<()> {
+    let program = unpacked.root.join("usr/libexec/virtiofsd");
+    patch(unpacked, &program)?;
+    wrapper::write_plain(unpacked, "virtiofsd", &program)?;
+    try_out(unpacked, "virtiofsd", &["--version"]).map(drop)
 }
 
 /// Its plugins are looked for where the package has them; here they are given by path.

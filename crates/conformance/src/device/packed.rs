@@ -6,10 +6,10 @@ use ringwright_spec::packed::DescFlags;
 use ringwright_spec::split::DescFlags as SplitFlags;
 
 use crate::check::{Check, Ended, Needs, Outcome};
-use crate::live::{Live, Pending};
+use crate::live::Live;
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
-use crate::raw::{Element, Packed, PackedDesc, Used};
+use crate::raw::{Element, Packed, PackedDesc};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -147,17 +147,6 @@ pub(super) const CHECKS: &[Check] = &[
 /// A live device with packed virtqueues.
 fn go_live(probe: &mut Probe) -> Outcome<Live> {
     probe.go_live(RING_PACKED)
-}
-
-fn answer(probe: &mut Probe, live: &mut Live, pending: &Pending) -> Outcome<Used> {
-    let used = probe.used(live.queue())?;
-    let used = used.ok_or_else(|| Ended::Inconclusive("a legal request is not answered".into()))?;
-    match live.exercise.mistake(pending, used) {
-        None => Ok(used),
-        Some(mistake) => Err(Ended::Inconclusive(format!(
-            "a legal request is answered wrong: {mistake}"
-        ))),
-    }
 }
 
 fn next_used(probe: &mut Probe) -> Outcome {
@@ -310,7 +299,7 @@ fn used_unchanged(probe: &mut Probe) -> Outcome {
     for _ in 0..(size / 4).min(8) {
         let pending = probe.send(&mut live)?;
         let slot = live.queue().packed()?.next_used() & !(1 << 15);
-        answer(probe, &mut live, &pending)?;
+        probe.answer(&mut live, &pending)?;
         marked.push((slot, live.queue().packed()?.descriptor(slot)));
         compare(&mut live, &marked)?;
     }

@@ -19,6 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to wait before its socket is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
 
+/// Starts the command line `$1` in a shell, and in its process group somebody who waits until whoever holds the other end of
+/// standard input is gone, however that came about, and then ends the group.
+const GUARDED: &str = r#"exec 3<&0 </dev/null
+{ read -r _; trap "" TERM; kill -TERM 0; sleep 5; kill -KILL 0; } <&3 >/dev/null 2>&1 &
+exec 3<&-
+exec /bin/sh -c "$1""#;
+
 /// A command line, and the process that it is now.
 #[derive(Debug)]
 pub struct Server {
@@ -28,6 +35,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Process {
+    /// Its standard input is kept open: see [`GUARDED`].
     child: Child,
     /// Readable once it has ended.
     ended: OwnedFd,
@@ -70,16 +78,16 @@ impl Server {
             if let Some(end) = self.end(AGAIN)
                 && std::mem::replace(&mut fresh, true)
             {
-                return Err(self.error(format!("does not listen at {}: {end}", socket.display())));
+                return Err(self.error(format!("does not listen at {}: {}", socket.display(), say(end))));
             }
         }
     }
 
     /// How it has ended, if it has, or does so within `moment`.
-    pub(super) fn end(&mut self, moment: Duration) -> Option<String> {
+    pub(super) fn end(&mut self, moment: Duration) -> Option<ExitStatus> {
         let status = self.process.as_mut()?.within(moment)?;
         self.process = None;
-        Some(format!("the subject has ended: {}", say(status)))
+        Some(status)
     }
 
     /// Ends it; the next connection starts it again.
@@ -97,9 +105,8 @@ impl Server {
         }
         let socket = format!("'{}'", socket.display().to_string().replace('\'', r"'\''"));
         let child = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(self.command.replace("{socket}", &socket))
-            .stdin(Stdio::null())
+            .args(["-c", GUARDED, "sh", &self.command.replace("{socket}", &socket)])
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             // A group of its own: the shell may have started more than one process.
             .process_group(0)
@@ -141,12 +148,13 @@ impl Drop for Process {
     }
 }
 
-/// A signal by its number, or an exit code.
-fn say(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
+/// That it has ended, with a signal by its number, or an exit code.
+pub(super) fn say(status: ExitStatus) -> String {
+    let how = match (status.signal(), status.code()) {
         // A shell says so of its last command.
         (Some(signal), _) => format!("killed by signal {signal}"),
         (None, Some(code @ 129..)) => format!("killed by signal {}", code - 128),
         (None, code) => format!("exit code {}", code.unwrap_or_default()),
-    }
+    };
+    format!("the subject has ended: {how}")
 }

@@ -4,12 +4,15 @@ use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ringwright_spec::device_type;
 use ringwright_vhost_user::frontend::{Frontend, FrontendError, FrontendOptions};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::server::say;
 use super::{Bus, Raw, Server, Specimen, Subject, SubjectError, Trace};
 
 /// A back-end that listens at a socket. It is asked for one specimen after the other, each a connection.
@@ -26,6 +29,8 @@ struct Link {
     server: Option<Server>,
     /// The connection that was made last, as long as its specimen is there.
     last: Weak<Connection>,
+    /// Whether the back-end ended that one, before it was over here.
+    left: Arc<AtomicBool>,
 }
 
 /// How long a back-end may take to notice that a connection has ended.
@@ -33,14 +38,21 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connection that is over when the back-end says so, too: many have one at a time, and turn a second one away.
 #[derive(Debug)]
-struct Connection(UnixStream);
+struct Connection {
+    stream: UnixStream,
+    /// Set if the back-end ends it.
+    left: Arc<AtomicBool>,
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let mut descriptors = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        let ended = poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+        self.left.store(ended, Ordering::Relaxed);
         // One that is over already needs no end, and a back-end that never notices is not waited for.
-        let _ = self.0.shutdown(Shutdown::Write);
-        let _ = self.0.set_read_timeout(Some(FAREWELL));
-        while let Ok(1..) = self.0.read(&mut [0; 256]) {}
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.set_read_timeout(Some(FAREWELL));
+        while let Ok(1..) = self.stream.read(&mut [0; 256]) {}
     }
 }
 
@@ -87,12 +99,14 @@ impl Subject for VhostUser {
                 source,
             })?,
         };
-        let connection = Arc::new(Connection(stream.try_clone().map_err(|source| {
-            SubjectError::System {
+        link.left = Arc::default();
+        let connection = Arc::new(Connection {
+            stream: stream.try_clone().map_err(|source| SubjectError::System {
                 what: "a connection".into(),
                 source,
-            }
-        })?));
+            })?,
+            left: link.left.clone(),
+        });
         link.last = Arc::downgrade(&connection);
         drop(link);
         let frontend = Frontend::new(stream, self.options.clone())?;
@@ -110,8 +124,12 @@ impl Subject for VhostUser {
         false
     }
 
+    /// A back-end that ends well once its connection is over has done nothing wrong: many are there for one alone.
     fn end(&self, moment: Duration) -> Option<String> {
-        self.link().server.as_mut()?.end(moment)
+        let mut link = self.link();
+        let status = link.server.as_mut()?.end(moment)?;
+        let meant = status.success() && !link.left.load(Ordering::Relaxed);
+        (!meant).then(|| say(status))
     }
 
     /// Closes the connection, as many back-ends have one at a time; a server that may be caught in a loop is started again.
@@ -119,10 +137,36 @@ impl Subject for VhostUser {
         let mut link = self.link();
         if let Some(connection) = link.last.upgrade() {
             // One that is over already needs no end.
-            let _ = connection.0.shutdown(Shutdown::Both);
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
         if let Some(server) = &mut link.server {
             server.stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_who_has_ended_a_connection() {
+        for first in [true, false] {
+            let (stream, mut peer) = UnixStream::pair().unwrap();
+            let left = Arc::default();
+            let connection = Connection {
+                stream,
+                left: Arc::clone(&left),
+            };
+            if first {
+                drop(peer);
+                drop(connection);
+            } else {
+                let backend = std::thread::spawn(move || peer.read(&mut [0]).unwrap());
+                drop(connection);
+                assert_eq!(backend.join().unwrap(), 0);
+            }
+            assert_eq!(left.load(Ordering::Relaxed), first);
         }
     }
 }

@@ -4,10 +4,10 @@ use ringwright_spec::Features;
 use ringwright_spec::feature::{INDIRECT_DESC, RING_PACKED};
 use ringwright_spec::split::DescFlags;
 
-use super::{answered, last_chain, next_chain};
+use super::{answered, last_chain};
 use crate::check::{Check, Needs, Outcome};
-use crate::live::{Live, element};
-use crate::mutant::{Lens, Mutant};
+use crate::live::{Live, Pending, element};
+use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::Probe;
 use crate::raw::{Element, SplitDesc};
 
@@ -25,15 +25,13 @@ pub(super) const CHECKS: &[Check] = &[
             lens: Lens {
                 notified: Some(|life, queue| {
                     let chain = last_chain(life, queue);
-                    if chain.len() > 3
-                        && let Some(last) = chain.last()
-                    {
-                        life.write(last.address + u64::from(last.length.saturating_sub(1)), &[1]);
+                    if chain.len() > 3 {
+                        fail(life, &chain);
                     }
                 }),
                 ..Lens::CLEAR
             },
-            also: &["indirect.after-direct", "block.zones-unsupported"],
+            also: &["block.zones-unsupported"],
             ..Mutant::ALONE
         }],
     },
@@ -45,21 +43,23 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::features(INDIRECT_DESC),
         run: |probe| {
             let mut live = probe.go_live(INDIRECT_DESC)?;
-            indirect(
-                probe,
-                &mut live,
-                0,
-                DescFlags::WRITE,
-                "dev:split:indirect-descriptors:01",
-            )
+            let pending = indirect(probe, &mut live, 0, DescFlags::NONE)?;
+            probe.notify(live.queue())?;
+            probe.answer(&mut live, &pending)?;
+            let pending = indirect(probe, &mut live, 0, DescFlags::WRITE)?;
+            answered(probe, &mut live, &pending, "dev:split:indirect-descriptors:01")?;
+            Ok(())
         },
         mutants: &[Mutant {
             name: "a writable indirect table is refused",
             breaks: "dev:split:indirect-descriptors:01",
             lens: Lens {
-                notify: Some(|life, queue| {
-                    let flags = next_chain(life, queue).last().map(|last| last.flags);
-                    !flags.is_some_and(|flags| flags.contains(DescFlags::INDIRECT | DescFlags::WRITE))
+                notified: Some(|life, queue| {
+                    let chain = last_chain(life, queue);
+                    let flags = chain.last().map(|last| last.flags);
+                    if flags.is_some_and(|flags| flags.contains(DescFlags::INDIRECT | DescFlags::WRITE)) {
+                        fail(life, &chain);
+                    }
                 }),
                 ..Lens::CLEAR
             },
@@ -74,14 +74,13 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::features(INDIRECT_DESC),
         run: |probe| {
             let mut live = probe.go_live(INDIRECT_DESC)?;
+            let mut pending = probe.buffers(live.exercise, 0xaa)?;
+            pending.id = live.queue().add(&pieces(&pending));
+            probe.notify(live.queue())?;
+            probe.answer(&mut live, &pending)?;
             for direct in 0..3 {
-                indirect(
-                    probe,
-                    &mut live,
-                    direct,
-                    DescFlags::NONE,
-                    "dev:split:indirect-descriptors:02",
-                )?;
+                let pending = indirect(probe, &mut live, direct, DescFlags::NONE)?;
+                answered(probe, &mut live, &pending, "dev:split:indirect-descriptors:02")?;
             }
             Ok(())
         },
@@ -89,10 +88,12 @@ pub(super) const CHECKS: &[Check] = &[
             name: "an indirect table behind a direct descriptor is not looked at",
             breaks: "dev:split:indirect-descriptors:02",
             lens: Lens {
-                notify: Some(|life, queue| {
-                    let chain = next_chain(life, queue);
+                notified: Some(|life, queue| {
+                    let chain = last_chain(life, queue);
                     let flags = chain.last().map(|last| last.flags);
-                    chain.len() < 2 || !flags.is_some_and(|flags| flags.contains(DescFlags::INDIRECT))
+                    if chain.len() > 1 && flags.is_some_and(|flags| flags.contains(DescFlags::INDIRECT)) {
+                        fail(life, &chain);
+                    }
                 }),
                 ..Lens::CLEAR
             },
@@ -142,20 +143,17 @@ fn split_up(part: Element, lengths: &[u32]) -> Vec<Element> {
     elements
 }
 
-/// A request whose first `direct` elements are in the ring, and whose others are in an indirect table.
-fn indirect(
-    probe: &mut Probe,
-    live: &mut Live,
-    direct: usize,
-    flags: DescFlags,
-    clause: &'static str,
-) -> Outcome {
+/// The elements of a request, each part of which is in three.
+fn pieces(pending: &Pending) -> Vec<Element> {
+    let parts = pending.elements().into_iter();
+    parts.flat_map(|part| split_up(part, &[1, 2])).collect()
+}
+
+/// Makes a request available whose first `direct` elements are in the ring, and whose others are in an indirect table, to
+/// which a descriptor with `flags` refers.
+fn indirect(probe: &mut Probe, live: &mut Live, direct: usize, flags: DescFlags) -> Outcome<Pending> {
     let mut pending = probe.buffers(live.exercise, 0xaa)?;
-    let elements: Vec<_> = pending
-        .elements()
-        .into_iter()
-        .flat_map(|part| split_up(part, &[1, 2]))
-        .collect();
+    let elements = pieces(&pending);
     let (direct, rest) = elements.split_at(direct.min(elements.len() - 1));
     let table = probe.buffer(16 * rest.len(), 0)?;
     for (number, part) in rest.iter().enumerate() {
@@ -183,6 +181,18 @@ fn indirect(
     let ring = live.queue().split()?;
     pending.id = ring.describe(&chain, flags | DescFlags::INDIRECT);
     ring.offer(pending.id);
-    answered(probe, live, &pending, clause)?;
-    Ok(())
+    Ok(pending)
+}
+
+/// Answers a disk's request by an error: 1 in the last byte of its last descriptor, which is that of an indirect table if the
+/// chain ends in one.
+fn fail(life: &Life, chain: &[SplitDesc]) {
+    let Some(mut last) = chain.last().copied() else {
+        return;
+    };
+    let end = |descriptor: SplitDesc| descriptor.address + u64::from(descriptor.length);
+    if last.flags.contains(DescFlags::INDIRECT) {
+        last = SplitDesc::from_bytes(life.read(end(last) - 16));
+    }
+    life.write(end(last) - 1, &[1]);
 }
