@@ -24,6 +24,8 @@ pub struct Virtqueue {
     counters: Arc<Counters>,
     /// What the counters do not know yet.
     tally: QueueCounters,
+    /// Bytes that the newest chain has added to [`QueueCounters::bytes_read`].
+    newest: u64,
     /// Chains taken and not given back.
     in_flight: u16,
     /// Chains left of the share of this callback; less than none if it had more.
@@ -76,7 +78,8 @@ impl Virtqueue {
             Ok(Some(chain)) => {
                 self.share -= 1;
                 self.in_flight += 1;
-                self.tally.bytes_read += chain.readable().len() as u64;
+                self.newest = chain.readable().len() as u64;
+                self.tally.bytes_read = self.tally.bytes_read.wrapping_add(self.newest);
                 Some(chain)
             }
             Ok(None) => {
@@ -134,7 +137,7 @@ impl Virtqueue {
         self.share -= tally.chains as i32;
         self.unpublished |= tally.chains != 0;
         self.tally.chains += tally.chains;
-        self.tally.bytes_read += tally.bytes_read;
+        self.tally.bytes_read = self.tally.bytes_read.wrapping_add(tally.bytes_read);
         self.tally.bytes_written += tally.bytes_written;
         match result {
             Err(error) => self.fault = Some(error),
@@ -148,6 +151,8 @@ impl Virtqueue {
     /// it waited for has come; the framework does not call it for this chain.
     pub fn push_back(&mut self, token: Token) {
         self.ring.push_back(token);
+        // Less than nothing if the chain was counted in an earlier callback; the counters go round, too.
+        self.tally.bytes_read = self.tally.bytes_read.wrapping_sub(self.newest);
         self.in_flight -= 1;
         self.share += 1;
     }
@@ -180,6 +185,7 @@ impl Virtqueue {
             notify,
             counters,
             tally: QueueCounters::default(),
+            newest: 0,
             in_flight: 0,
             share: 0,
             ready: true,

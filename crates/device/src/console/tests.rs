@@ -117,6 +117,9 @@ fn output_that_nobody_takes_waits_and_is_not_lost() {
         for _ in 0..8 {
             assert_eq!(queue.wait().written, 0);
         }
+        // Chains that were put back are counted once.
+        let counters = bench.host.counters()[usize::from(TRANSMITQ)];
+        assert_eq!((counters.chains, counters.bytes_read), (8, data.len() as u64));
     }
 }
 
