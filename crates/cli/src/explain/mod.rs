@@ -258,9 +258,22 @@ fn specified(text: &str) -> anyhow::Result<&'static DeviceType> {
     device_type::by_id(id).ok_or_else(|| anyhow!("the document has no chapter on a device with id {id}"))
 }
 
+/// What Linux, QEMU and virtual machine monitors call device types, where it is not what the document does.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("net", "network"),
+    ("blk", "block"),
+    ("rng", "entropy"),
+    ("vsock", "socket"),
+    ("mem", "memory"),
+    ("snd", "sound"),
+    ("fs", "filesystem"),
+];
+
 /// The virtio device id that `text` means: a name, a virtio id or a PCI device id.
 pub fn device_id(text: &str) -> anyhow::Result<u32> {
-    if let Some(device) = device_type::by_name(&text.to_lowercase()) {
+    let name = text.to_lowercase();
+    let short = SHORT_NAMES.iter().find(|(short, _)| *short == name);
+    if let Some(device) = device_type::by_name(short.map_or(&name, |(_, name)| name)) {
         return Ok(device.id);
     }
     let Ok(id) = number(text) else {

@@ -50,11 +50,14 @@ fn bits_without_a_name_say_why() {
 
 #[test]
 fn every_way_to_name_a_device() {
-    for text in ["block", "BLOCK", "2", "0x2", "0x1042", "0x1001"] {
+    for text in ["block", "BLOCK", "blk", "2", "0x2", "0x1042", "0x1001"] {
         assert_eq!(device_id(text).unwrap(), 2, "{text}");
     }
     for text in ["", "disk", "0x1040", "-1", "0x10000"] {
         assert!(device_id(text).is_err(), "{text}");
+    }
+    for (short, name) in SHORT_NAMES {
+        assert_eq!(device_id(short).unwrap(), device_id(name).unwrap());
     }
     assert!(explain_device("40").unwrap().subject.contains("reserved"));
     assert!(explain_device("14").is_err());
