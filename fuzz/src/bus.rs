@@ -103,7 +103,7 @@ impl Interrupts {
 
 /// A device that the script chooses.
 pub fn device(choice: u8) -> Box<dyn Device> {
-    if choice % 2 == 0 {
+    if choice.is_multiple_of(2) {
         return Box::new(Entropy::new(Arc::new(entropy::backend::Os)));
     }
     let disk = block::backend::Memory::new(1 << 16).expect("a small disk");
@@ -210,7 +210,7 @@ impl Play {
         for queue in 0..script.below(QUEUES) as u16 {
             self.start(model, queue, 8);
         }
-        if script.u8() % 4 != 0 {
+        if !script.u8().is_multiple_of(4) {
             let status = model.status();
             model.set_status(status | Status::DRIVER_OK);
         }
@@ -218,7 +218,11 @@ impl Play {
 
     fn enable(&mut self, script: &mut Script<'_>, model: &mut dyn Model) {
         let queue = script.below(QUEUES) as u16;
-        let size = if script.u8() % 4 == 0 { script.u16() } else { 8 };
+        let size = if script.u8().is_multiple_of(4) {
+            script.u16()
+        } else {
+            8
+        };
         self.start(model, queue, size);
     }
 

@@ -142,10 +142,11 @@ impl Play {
             let count = script.any_u32() as u16;
             let address = self.data_address(script);
             // In a link of format 1 nothing else may be set.
-            let (flags, count) = match command == Command::TRANSFER_IN_CHANNEL.0 && script.u8() % 4 != 0 {
-                true => (0, 0),
-                false => (flags, count),
-            };
+            let (flags, count) =
+                match command == Command::TRANSFER_IN_CHANNEL.0 && !script.u8().is_multiple_of(4) {
+                    true => (0, 0),
+                    false => (flags, count),
+                };
             let place = PROGRAMS + number * 8;
             if format_1 {
                 let word = Ccw1 {
@@ -192,7 +193,7 @@ impl Play {
             channel_program: start.into(),
         };
         // Nothing can be started while the status of something else is pending.
-        if script.u8() % 8 != 0 {
+        if !script.u8().is_multiple_of(8) {
             self.subchannel().test();
         }
         self.start(&orb);
@@ -231,11 +232,11 @@ impl Play {
             Command::READ_CONF | Command::WRITE_CONF => (0..script.index(100)).map(|_| script.u8()).collect(),
             _ => vec![0; script.index(40)],
         };
-        if script.u8() % 8 == 0 && !data.is_empty() {
+        if script.u8().is_multiple_of(8) && !data.is_empty() {
             let place = script.index(data.len());
             data[place] = script.u8();
         }
-        if script.u8() % 8 == 0 {
+        if script.u8().is_multiple_of(8) {
             data.resize(script.index(64), 0xee);
         }
         self.give(command, &data);
@@ -273,7 +274,7 @@ impl Play {
         self.give(Command::WRITE_STATUS, &[status.0]);
         for index in 0..4 {
             let word = features.word(index)
-                ^ if odd && script.u8() % 4 == 0 {
+                ^ if odd && script.u8().is_multiple_of(4) {
                     script.u32()
                 } else {
                     0
@@ -334,7 +335,7 @@ impl Play {
         let before = self.interrupts.count();
         self.subchannel().notify(index as u64);
         self.interrupts.wait(before);
-        if script.u8() % 2 == 0 {
+        if script.u8().is_multiple_of(2) {
             self.subchannel().test();
             self.write(INDICATORS, &[0; 24]);
         }
@@ -363,7 +364,12 @@ impl Play {
     fn diagnose(&mut self, script: &mut Script<'_>) {
         let mut registers = [0; 16];
         registers[1] = DIAGNOSE_NOTIFY;
-        registers[2] = u64::from(self.id) ^ if script.u8() % 4 == 0 { script.u64() } else { 0 };
+        registers[2] = u64::from(self.id)
+            ^ if script.u8().is_multiple_of(4) {
+                script.u64()
+            } else {
+                0
+            };
         registers[3] = script.any_u32().into();
         registers[4] = script.u64();
         self.subsystem.diagnose(&mut registers);
@@ -376,7 +382,7 @@ impl Play {
         let subchannel = self.subchannel();
         subchannel.pause();
         let mut state = subchannel.save().expect("it is paused");
-        let damaged = script.u8() % 2 == 0;
+        let damaged = script.u8().is_multiple_of(2);
         if damaged {
             let place = script.index(state.len());
             state[place] ^= script.u8();

@@ -180,7 +180,7 @@ impl Play {
             Ok(Some(chain)) => {
                 assert_eq!(self.broken, None, "a broken queue gives nothing");
                 check_chain(&chain, &regions, limit);
-                if script.u8() % 2 == 0 {
+                if script.u8().is_multiple_of(2) {
                     touch(&chain);
                 }
                 let writable = chain.writable().len() as u64;
@@ -484,7 +484,7 @@ fn inflight_region(size: u16, packed: bool) -> InflightRegion {
 
 /// A position that the script chooses.
 fn odd_place(script: &mut Script<'_>, packed: bool) -> State {
-    let base = if script.u8() % 2 == 0 {
+    let base = if script.u8().is_multiple_of(2) {
         script.u16().into()
     } else {
         script.u32()

@@ -86,7 +86,11 @@ fn qcow2(script: &mut Script<'_>, place: &Place) {
     let mut image = Qcow2::new(script.u8());
     let [backed, external, spoilt, cut] = script.flags();
     if backed {
-        let format = if script.u8() % 2 == 0 { "raw" } else { "qcow2" };
+        let format = if script.u8().is_multiple_of(2) {
+            "raw"
+        } else {
+            "qcow2"
+        };
         image.back(NAMES[script.index(NAMES.len())], format);
     } else if external {
         image.put_data_in(NAMES[script.index(NAMES.len())]);

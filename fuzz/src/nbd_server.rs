@@ -95,7 +95,7 @@ impl Talk<'_> {
             }
             match script.u8() % 8 {
                 0 => {}
-                1 if script.u8() % 4 == 0 => return Err(Gone),
+                1 if script.u8().is_multiple_of(4) => return Err(Gone),
                 2 if !self.honest => {
                     let junk: Vec<u8> = (0..script.u8() % 40).map(|_| script.u8()).collect();
                     self.send(&junk)?;
@@ -133,7 +133,7 @@ impl Talk<'_> {
         }
         let info = [&[0, 0][..], &size.to_be_bytes(), &flags.to_be_bytes()].concat();
         self.say(reply(3, &info), script)?;
-        if script.u8() % 2 == 0 {
+        if script.u8().is_multiple_of(2) {
             let sizes = [minimum, 4096, maximum].map(u32::to_be_bytes).concat();
             self.say(reply(3, &[&[0, 3][..], &sizes].concat()), script)?;
         }

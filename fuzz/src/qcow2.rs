@@ -192,7 +192,7 @@ pub fn spoil(file: &mut [u8], script: &mut Script<'_>) {
     };
     let value = match script.u8() % 6 {
         // Any cluster, with any flags.
-        0 | 1 => u64::from(script.u8() % 16) * CLUSTER as u64 | u64::from(script.u8()) << 56,
+        0 | 1 => (u64::from(script.u8() % 16) * CLUSTER as u64) | (u64::from(script.u8()) << 56),
         2 => u64::from(script.u8()),
         3 => 1_u64.checked_shl(script.u8().into()).unwrap_or(u64::MAX),
         4 => u64::MAX - u64::from(script.u8()),

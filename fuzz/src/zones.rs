@@ -140,7 +140,7 @@ impl Play {
         };
         let sector = match kind {
             Kind::Write | Kind::Read => sector,
-            _ if script.u8() % 8 != 0 => zone.start,
+            _ if !script.u8().is_multiple_of(8) => zone.start,
             _ => sector,
         };
         let sectors = match script.u8() % 4 {
@@ -174,7 +174,7 @@ impl Play {
 
     fn fail_hardware(&mut self, script: &mut Script<'_>) {
         let index = script.index(self.model.zones.len() + 1);
-        let state = if script.u8() % 2 == 0 {
+        let state = if script.u8().is_multiple_of(2) {
             ZoneState::RDONLY
         } else {
             ZoneState::OFFLINE
@@ -201,7 +201,7 @@ impl Play {
             let at = script.index(bytes.len());
             bytes[at] = script.u8();
         }
-        if script.u8() % 8 == 0 {
+        if script.u8().is_multiple_of(8) {
             bytes.truncate(script.index(bytes.len()));
         }
         std::fs::write(&self.state, &bytes).expect("it can be written");
