@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwright_conformance::driver::{Driver, Linux, LinuxParts, Scenario, rules, scenario, watch};
+use ringwright_conformance::subject::Bus;
 use ringwright_conformance::{Record, Verdict};
 use ringwright_spec::{DeviceType, block, entropy};
 
@@ -27,8 +28,8 @@ fn parts() -> LinuxParts {
 }
 
 /// Lets Linux' driver meet a strict device in these scenarios: it breaks nothing, and at least `least` rules pass it.
-fn passes(device: &'static DeviceType, names: &[&str], least: usize) {
-    let driver: Arc<dyn Driver> = Arc::new(Linux::new(&parts(), device).unwrap());
+fn passes(device: &'static DeviceType, bus: Bus, names: &[&str], least: usize) {
+    let driver: Arc<dyn Driver> = Arc::new(Linux::new(&parts(), device, bus).unwrap());
     let rules: Vec<_> = rules().collect();
     let scenarios: Vec<&'static Scenario> = names.iter().map(|name| scenario(name).unwrap()).collect();
     let records = watch(&driver, &rules, &scenarios, DEADLINE, |scenario, ended| {
@@ -51,10 +52,15 @@ fn passes(device: &'static DeviceType, names: &[&str], least: usize) {
 
 #[test]
 fn a_disk() {
-    passes(&block::DEVICE, &["indirect", "packed-late"], 45);
+    passes(&block::DEVICE, Bus::Mmio, &["indirect", "packed-late"], 45);
+}
+
+#[test]
+fn a_disk_on_pci() {
+    passes(&block::DEVICE, Bus::Pci, &["events", "packed-reversed"], 45);
 }
 
 #[test]
 fn a_source_of_entropy() {
-    passes(&entropy::DEVICE, &["events"], 30);
+    passes(&entropy::DEVICE, Bus::Mmio, &["events"], 30);
 }

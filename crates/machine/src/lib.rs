@@ -29,5 +29,6 @@ pub use clock::{Clock, TIMEBASE_HZ};
 pub use control::Outcome;
 pub use hart::{Exception, Exit, Fatal, Fence, Hart, Interrupt, InterruptFile, Signals, State, Update};
 pub use machine::{Kernel, Machine, MachineError, Options, Running};
+pub use pci::FunctionRegisters;
 pub use ram::{Ram, RamError};
 pub use snapshot::SnapshotError;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use ringwright_device::transport::mmio::{self, InterruptLine, Mmio};
-use ringwright_device::transport::pci::{self, Function, FunctionError};
+use ringwright_device::transport::pci::{self, Function, FunctionError, PciInterrupts};
 use ringwright_device::{Device, HostError};
 use ringwright_memory::{MapError, Memory};
 
@@ -15,7 +15,7 @@ use crate::board::{Board, MmioSlot, SlotRegisters, Wire};
 use crate::boot::{self, Description, Image, ImageError, LoadError};
 use crate::control::{Control, Outcome};
 use crate::interrupts::{Aplic, Imsic};
-use crate::pci::{Intx, PciHost, SlotInterrupts};
+use crate::pci::{FunctionRegisters, Intx, PciHost, SlotInterrupts};
 use crate::rtc::Rtc;
 use crate::sbi::Sbi;
 use crate::snapshot::{self, Resumption, SnapshotError};
@@ -142,37 +142,57 @@ impl Machine {
         Ok(())
     }
 
+    /// The memory that devices reach.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Puts registers of another make into a virtio-mmio slot, the last one that is free: `make` is given their interrupt
-    /// line and the machine's memory. Snapshots leave them out.
+    /// line. Snapshots leave them out.
     pub fn attach_registers(
         &mut self,
-        make: impl FnOnce(Arc<dyn InterruptLine>, Arc<Memory>) -> Arc<dyn SlotRegisters>,
+        make: impl FnOnce(Arc<dyn InterruptLine>) -> Arc<dyn SlotRegisters>,
     ) -> Result<(), MachineError> {
         let taken = self.board.foreign.len();
         if self.board.mmio.len() + taken == map::MMIO_SLOTS {
             return Err(MachineError::Full("virtio-mmio"));
         }
         let wire = self.wire(map::MMIO_SLOTS - 1 - taken);
-        let registers = make(Arc::new(wire), self.memory.clone());
+        let registers = make(Arc::new(wire));
         self.board.foreign.push(registers);
         Ok(())
     }
 
     /// Makes `device` function 0 of the next device on the PCI bus.
     pub fn attach_pci(&mut self, device: Box<dyn Device>, options: pci::Options) -> Result<(), MachineError> {
+        let mut function = Function::new(device, options, self.next_pci()?)?;
+        function.set_memory(self.memory.clone());
+        self.board.pci.attach(function);
+        Ok(())
+    }
+
+    /// Makes registers of another make function 0 of the next device on the PCI bus: `make` is given their interrupts.
+    /// Snapshots leave them out.
+    pub fn attach_function(
+        &mut self,
+        make: impl FnOnce(Arc<dyn PciInterrupts>) -> Arc<dyn FunctionRegisters>,
+    ) -> Result<(), MachineError> {
+        let function = make(self.next_pci()?);
+        self.board.pci.attach_registers(function);
+        Ok(())
+    }
+
+    /// The interrupts of the next device on the PCI bus.
+    fn next_pci(&self) -> Result<Arc<SlotInterrupts>, MachineError> {
         let slot = self.board.pci.len();
         if slot == map::PCI_SLOTS {
             return Err(MachineError::Full("PCI"));
         }
-        let interrupts = SlotInterrupts {
+        Ok(Arc::new(SlotInterrupts {
             imsic: self.board.imsic.clone(),
             intx: self.intx.clone(),
             slot,
-        };
-        let mut function = Function::new(device, options, Arc::new(interrupts))?;
-        function.set_memory(self.memory.clone());
-        self.board.pci.attach(function);
-        Ok(())
+        }))
     }
 
     /// Loads `kernel`, for the first hart to start with.

@@ -496,7 +496,7 @@ fn registers_of_another_make_have_the_last_slots() {
     let mut made = Vec::new();
     for _ in 0..2 {
         machine
-            .attach_registers(|line, _| {
+            .attach_registers(|line| {
                 let registers = Arc::new(Foreign {
                     line,
                     written: Mutex::default(),

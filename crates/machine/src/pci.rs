@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use ringwright_device::transport::pci::{BarKind, Function, NotifyPlaces, PciInterrupts};
+use ringwright_device::transport::pci::{Bar, BarKind, Function, NotifyPlaces, PciInterrupts};
 use ringwright_device::transport::{Notifier, SnapshotError};
 
 use crate::interrupts::{Aplic, Imsic};
@@ -14,12 +14,33 @@ const FUNCTION: u64 = 0x1000;
 /// The bus and what is on it: function 0 of each device, from device 0 on.
 #[derive(Default)]
 pub(crate) struct PciHost {
-    slots: Vec<Slot>,
+    slots: Vec<Arc<dyn FunctionRegisters>>,
+    /// Those of them that are ours.
+    own: Vec<Arc<OwnFunction>>,
     /// Where the BARs are now.
     routes: RwLock<Vec<Route>>,
 }
 
-struct Slot {
+/// Function 0 of a device on the PCI bus, where it is not a [`Function`]. Called from the threads of all harts.
+pub trait FunctionRegisters: Send + Sync {
+    /// Reads `data.len()` bytes, 1, 2, 4 or 8, of the configuration space.
+    fn config_read(&self, offset: u64, data: &mut [u8]);
+
+    /// Writes them. Whether a BAR may be somewhere else now.
+    fn config_write(&self, offset: u64, data: &[u8]) -> bool;
+
+    /// The BARs that are implemented, and where they are.
+    fn bars(&self) -> Vec<Bar>;
+
+    /// Reads from a BAR.
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]);
+
+    /// Writes to a BAR.
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]);
+}
+
+/// A function of ours.
+struct OwnFunction {
     function: Mutex<Function>,
     notifier: Notifier,
     notify_places: NotifyPlaces,
@@ -64,17 +85,25 @@ impl PciHost {
 
     /// Puts a function into the next slot.
     pub fn attach(&mut self, function: Function) {
-        self.slots.push(Slot {
+        let own = Arc::new(OwnFunction {
             notifier: function.notifier(),
             notify_places: function.notify_places(),
             function: Mutex::new(function),
         });
+        self.own.push(own.clone());
+        self.slots.push(own);
+    }
+
+    /// Puts a function of another make into the next slot.
+    pub fn attach_registers(&mut self, function: Arc<dyn FunctionRegisters>) {
+        self.slots.push(function);
+        self.find_bars();
     }
 
     /// Reads the configuration space. Where there is no function, it reads as ones.
     pub fn read_config(&self, offset: u64, data: &mut [u8]) {
         match self.slot(offset) {
-            Some(slot) => self.slots[slot].function().config_read(offset % FUNCTION, data),
+            Some(slot) => self.slots[slot].config_read(offset % FUNCTION, data),
             None => data.fill(0xff),
         }
     }
@@ -82,7 +111,7 @@ impl PciHost {
     /// Writes the configuration space.
     pub fn write_config(&self, offset: u64, data: &[u8]) {
         if let Some(slot) = self.slot(offset) {
-            let moved = self.slots[slot].function().config_write(offset % FUNCTION, data);
+            let moved = self.slots[slot].config_write(offset % FUNCTION, data);
             if moved {
                 self.find_bars();
             }
@@ -93,7 +122,7 @@ impl PciHost {
     pub fn read(&self, space: Space, address: u64, data: &mut [u8]) {
         match self.route(space, address) {
             Some(Route { base, slot, bar, .. }) => {
-                self.slots[slot].function().bar_read(bar, address - base, data);
+                self.slots[slot].bar_read(bar, address - base, data);
             }
             None => data.fill(0xff),
         }
@@ -101,35 +130,30 @@ impl PciHost {
 
     /// Writes to an address of the bus.
     pub fn write(&self, space: Space, address: u64, data: &[u8]) {
-        let Some(Route { base, slot, bar, .. }) = self.route(space, address) else {
-            return;
-        };
-        let slot = &self.slots[slot];
-        match slot.notify_places.queue(bar, address - base, data) {
-            Some(queue) if slot.notifier.notify(queue) => {}
-            _ => slot.function().bar_write(bar, address - base, data),
+        if let Some(Route { base, slot, bar, .. }) = self.route(space, address) {
+            self.slots[slot].bar_write(bar, address - base, data);
         }
     }
 
     /// Puts every function to rest.
     pub fn pause(&self) {
-        self.slots.iter().for_each(|slot| slot.function().pause());
+        self.own.iter().for_each(|own| own.function().pause());
     }
 
     /// Lets every function go on.
     pub fn resume(&self) {
-        self.slots.iter().for_each(|slot| slot.function().resume());
+        self.own.iter().for_each(|own| own.function().resume());
     }
 
     /// The state of every function; they must rest.
     pub fn save(&self) -> Result<Vec<Vec<u8>>, SnapshotError> {
-        self.slots.iter().map(|slot| slot.function().save()).collect()
+        self.own.iter().map(|own| own.function().save()).collect()
     }
 
     /// Takes up what [`PciHost::save`] returned; the functions rest then.
     pub fn restore(&self, states: &[Vec<u8>]) -> Result<(), SnapshotError> {
-        for (slot, state) in self.slots.iter().zip(states) {
-            slot.function().restore(state)?;
+        for (own, state) in self.own.iter().zip(states) {
+            own.function().restore(state)?;
         }
         self.find_bars();
         Ok(())
@@ -154,7 +178,7 @@ impl PciHost {
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         routes.clear();
         for (number, slot) in self.slots.iter().enumerate() {
-            for bar in slot.function().bars() {
+            for bar in slot.bars() {
                 let space = match bar.kind {
                     BarKind::Io => Space::Io,
                     BarKind::Memory32 | BarKind::Memory64 => Space::Memory,
@@ -171,9 +195,34 @@ impl PciHost {
     }
 }
 
-impl Slot {
+impl OwnFunction {
     fn function(&self) -> MutexGuard<'_, Function> {
         self.function.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FunctionRegisters for OwnFunction {
+    fn config_read(&self, offset: u64, data: &mut [u8]) {
+        self.function().config_read(offset, data);
+    }
+
+    fn config_write(&self, offset: u64, data: &[u8]) -> bool {
+        self.function().config_write(offset, data)
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        self.function().bars().to_vec()
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        self.function().bar_read(bar, offset, data);
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        match self.notify_places.queue(bar, offset, data) {
+            Some(queue) if self.notifier.notify(queue) => {}
+            _ => self.function().bar_write(bar, offset, data),
+        }
     }
 }
 

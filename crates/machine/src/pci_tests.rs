@@ -119,6 +119,60 @@ fn bars_answer_where_the_driver_puts_them_while_their_space_is_on() {
     assert_eq!(fixture.read(Space::Io, 0x3000), u32::MAX, "off again");
 }
 
+/// A function that answers with its own offsets, and keeps what is written.
+#[derive(Default)]
+struct Foreign(Mutex<Vec<(u64, Vec<u8>)>>);
+
+impl FunctionRegisters for Foreign {
+    fn config_read(&self, offset: u64, data: &mut [u8]) {
+        data.fill(offset as u8);
+    }
+
+    fn config_write(&self, offset: u64, data: &[u8]) -> bool {
+        self.0.lock().unwrap().push((offset, data.to_vec()));
+        true
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let moved = !self.0.lock().unwrap().is_empty();
+        vec![Bar {
+            index: 2,
+            kind: BarKind::Memory32,
+            prefetchable: false,
+            size: 0x1000,
+            address: Some(if moved { 0x5000_0000 } else { 0x4000_0000 }),
+        }]
+    }
+
+    fn bar_read(&self, bar: u8, offset: u64, data: &mut [u8]) {
+        data.fill(bar << 4 | offset as u8);
+    }
+
+    fn bar_write(&self, bar: u8, offset: u64, data: &[u8]) {
+        assert_eq!(bar, 2);
+        self.0.lock().unwrap().push((0x1000 + offset, data.to_vec()));
+    }
+}
+
+#[test]
+fn a_function_of_another_make_is_reached_as_ours_are() {
+    let mut fixture = Fixture::new(1);
+    let foreign = Arc::new(Foreign::default());
+    fixture.host.attach_registers(foreign.clone());
+    assert_eq!(fixture.host.len(), 2);
+    assert_eq!(fixture.config(1, 0x34), 0x3434_3434);
+    assert_eq!(fixture.read(Space::Memory, 0x4000_0008), 0x2828_2828);
+    fixture.set_config(1, 0x10, 7);
+    assert_eq!(fixture.read(Space::Memory, 0x4000_0008), u32::MAX, "it has moved");
+    fixture.host.write(Space::Memory, 0x5000_0004, &[9]);
+    assert_eq!(
+        *foreign.0.lock().unwrap(),
+        [(0x10, vec![7, 0, 0, 0]), (0x1004, vec![9])]
+    );
+    // Snapshots are of ours alone.
+    assert_eq!(fixture.host.save().unwrap().len(), 1);
+}
+
 #[test]
 fn pins_share_four_wires() {
     let fixture = Fixture::new(0);

@@ -28,6 +28,13 @@ pub struct Scenario {
     pub spurious: bool,
     /// The configuration changes under that many reads.
     pub restless: u32,
+    /// The configuration changes while the driver works.
+    pub changes: bool,
+    /// Buffers are filled in part only, where that is the device's choice.
+    pub short: bool,
+    /// The device demands a reset when it has so many buffers that it has not used, if the number is not 0; in its first
+    /// life only.
+    pub demands_reset: usize,
     /// A reset, of the device or a virtqueue, a suspension and a resumption are seen to be complete at the question of this
     /// number.
     pub slow: u32,
@@ -127,6 +134,8 @@ pub enum Completes {
     Late,
     /// The one that was available last comes first.
     Reversed,
+    /// One each time the driver waits, the one that was available last first.
+    OneByOne,
     /// Never.
     Never,
 }
@@ -143,6 +152,9 @@ impl Scenario {
         suppresses: false,
         spurious: false,
         restless: 0,
+        changes: false,
+        short: false,
+        demands_reset: 0,
         slow: 0,
         translates: false,
         identity: Identity::True,
@@ -287,6 +299,27 @@ pub const SCENARIOS: &[Scenario] = &[
         ..Scenario::PLAIN
     },
     Scenario {
+        name: "one-by-one",
+        does: "One buffer is used at a time, in reverse order, with event indices.",
+        offers: |features, _| features | feature::EVENT_IDX,
+        completes: Completes::OneByOne,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "short",
+        does: "The device writes less than there is room for, where it may.",
+        short: true,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "demands-reset",
+        does: "DEVICE_NEEDS_RESET is set while buffers are outstanding, and the driver comes again.",
+        act: Act::Twice,
+        completes: Completes::Late,
+        demands_reset: 1,
+        ..Scenario::PLAIN
+    },
+    Scenario {
         name: "deaf",
         does: "No buffer is ever used, and the driver leaves.",
         act: Act::Leave,
@@ -317,6 +350,13 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "restless",
         does: "The configuration changes while it is read.",
         restless: 5,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "changing",
+        does: "The configuration changes while the driver works.",
+        completes: Completes::Late,
+        changes: true,
         ..Scenario::PLAIN
     },
     Scenario {
@@ -385,6 +425,13 @@ pub const SCENARIOS: &[Scenario] = &[
         does: "Packed virtqueues, whose buffers are used in reverse order.",
         offers: |features, _| features | feature::RING_PACKED,
         completes: Completes::Reversed,
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "packed-one-by-one",
+        does: "Packed virtqueues, of which one buffer is used at a time, in reverse order.",
+        offers: |features, _| features | feature::RING_PACKED,
+        completes: Completes::OneByOne,
         ..Scenario::PLAIN
     },
     Scenario {

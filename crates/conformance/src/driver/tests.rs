@@ -92,6 +92,33 @@ fn every_mutant_is_caught_by_its_rule_and_no_unrelated_one() {
 }
 
 #[test]
+fn scenarios_are_what_they_say() {
+    let trace = |name: &str, driver: &str| {
+        let driver: Arc<dyn Driver> = Arc::new(ours(driver).unwrap());
+        let seen = meet(&driver, &[], scenario(name).unwrap(), &Slip::NONE, DEADLINE);
+        seen.ended.unwrap();
+        seen.trace
+    };
+    let has = |trace: &[String], words: &str| trace.iter().any(|line| line.contains(words));
+    // Of 32 bytes that are asked for, and of 11 that come back.
+    assert!(has(&trace("short", "entropy"), "written: 7 }"));
+    assert!(has(&trace("short", "console"), "written: 3 }"));
+    assert!(has(&trace("changing", "network"), "GenerationRead(3)"));
+    let trace_of = trace("packed-one-by-one", "rings");
+    let used: Vec<usize> = trace_of
+        .split(|line| line == "Waits")
+        .map(|part| part.iter().filter(|line| line.starts_with("used")).count())
+        .collect();
+    assert_eq!(used.iter().max(), Some(&1), "{used:?}");
+    // In the first life nothing is used.
+    let trace = trace("demands-reset", "rings");
+    let lives: Vec<_> = trace.split(|line| line == "StatusWritten(Status(0x0))").collect();
+    let used = |life: &&[String]| life.iter().filter(|line| line.starts_with("used")).count();
+    let used: Vec<_> = lives.iter().map(used).filter(|used| *used > 0).collect();
+    assert!(lives.len() > 3 && used.len() == 1, "{used:?}");
+}
+
+#[test]
 fn rules_are_in_order() {
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for rule in rules() {

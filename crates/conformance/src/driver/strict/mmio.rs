@@ -79,7 +79,7 @@ impl StrictMmio {
     }
 }
 
-fn width(length: usize) -> Option<Width> {
+pub(super) fn width(length: usize) -> Option<Width> {
     match length {
         1 => Some(Width::One),
         2 => Some(Width::Two),

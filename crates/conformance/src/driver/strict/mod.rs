@@ -143,6 +143,11 @@ impl Strict {
             self.interrupt.queue = true;
             self.interrupt.config = true;
         }
+        if self.past.scenario.changes && self.past.is_live() {
+            self.model.change();
+            self.generation += 1;
+            self.interrupt.config = true;
+        }
         self.serve(true);
     }
 
@@ -336,6 +341,17 @@ impl Strict {
         if !self.past.scenario.suppresses {
             self.ask(index, false);
         }
+        self.demand_reset();
+    }
+
+    /// The device breaks down, if this is the life in which it does.
+    fn demand_reset(&mut self) {
+        let most = self.past.scenario.demands_reset;
+        let is_time = most != 0 && self.past.lives == 1 && self.pending.len() >= most;
+        if is_time && self.past.is_live() && !self.past.status.contains(Status::DEVICE_NEEDS_RESET) {
+            self.past.status = self.past.status | Status::DEVICE_NEEDS_RESET;
+            self.interrupt.config = true;
+        }
     }
 
     fn ask(&mut self, index: u16, quiet: bool) {
@@ -346,28 +362,40 @@ impl Strict {
 
     /// Does what the driver has asked for, if its time has come.
     fn serve(&mut self, turn: bool) {
-        if !self.past.is_live() || self.past.status.contains(Status::SUSPEND) {
+        let rests = Status::SUSPEND | Status::DEVICE_NEEDS_RESET;
+        if !self.past.is_live() || self.past.status.intersects(rests) {
             return;
         }
         let due = match self.past.scenario.completes {
             Completes::AtOnce => true,
             Completes::Late => turn && self.turns.is_multiple_of(LATE),
-            Completes::Reversed => turn,
+            Completes::Reversed | Completes::OneByOne => turn,
             Completes::Never => false,
         };
         if !due || self.pending.is_empty() {
             return;
         }
-        let reversed = self.past.scenario.completes == Completes::Reversed;
-        while let Some((index, chain)) = match reversed {
-            true => self.pending.pop_back(),
-            false => self.pending.pop_front(),
-        } {
+        let completes = self.past.scenario.completes;
+        let reversed = matches!(completes, Completes::Reversed | Completes::OneByOne);
+        let many = if completes == Completes::OneByOne {
+            1
+        } else {
+            self.pending.len()
+        };
+        for _ in 0..many {
+            let next = match reversed {
+                true => self.pending.pop_back(),
+                false => self.pending.pop_front(),
+            };
+            let Some((index, chain)) = next else {
+                break;
+            };
             if index >= self.model.queues() {
                 // An administration virtqueue: its commands are never answered.
                 continue;
             }
-            for done in self.model.serve(&self.memory, index, chain) {
+            let short = self.past.scenario.short;
+            for done in self.model.serve(&self.memory, index, chain, short) {
                 self.give_back(done);
             }
         }

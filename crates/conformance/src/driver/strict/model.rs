@@ -1,6 +1,7 @@
 //! What strict devices do with buffers: as little as their drivers can live with.
 
 use std::collections::VecDeque;
+use std::mem::offset_of;
 
 use ringwright_memory::Memory;
 use ringwright_spec::block::{self, ReqHead, ReqType, zoned};
@@ -24,8 +25,12 @@ pub trait Model: Send {
     /// Its configuration space.
     fn config(&mut self) -> &mut Vec<u8>;
 
-    /// Takes a buffer of a virtqueue; says which buffers are to be given back.
-    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done>;
+    /// Changes the configuration, as far as drivers can live with that.
+    fn change(&mut self);
+
+    /// Takes a buffer of a virtqueue; says which buffers are to be given back. They are filled in part only if `short`,
+    /// where that is the device's choice.
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done>;
 
     /// Forgets the buffers of the virtqueues that were reset; of all if there is no number.
     fn forget(&mut self, queue: Option<u16>);
@@ -177,7 +182,7 @@ impl Disk {
         [report.as_bytes(), zones.as_bytes()].concat()
     }
 
-    fn request(&mut self, memory: &Memory, chain: &Chain) -> Result<u32, block::Status> {
+    fn request(&mut self, memory: &Memory, chain: &Chain, short: bool) -> Result<u32, block::Status> {
         let sent = readable(memory, chain, MOST);
         let (head, data) = ReqHead::read_from_prefix(&sent).map_err(|_| block::Status::IOERR)?;
         let sector = head.sector.get();
@@ -207,7 +212,11 @@ impl Disk {
                 into.copy_from_slice(data);
                 Ok(fill(memory, chain, 0, &at.to_le_bytes()))
             }
-            ReqType::ZONE_REPORT => Ok(fill(memory, chain, 0, &self.report(sector, room))),
+            ReqType::ZONE_REPORT => {
+                let one = size_of::<zoned::ZoneReport>() + size_of::<zoned::ZoneDescriptor>();
+                let room = if short { room.min(one) } else { room };
+                Ok(fill(memory, chain, 0, &self.report(sector, room)))
+            }
             ReqType::ZONE_OPEN | ReqType::ZONE_CLOSE => Ok(0),
             ReqType::ZONE_FINISH => self.move_pointer(sector, ZONE_SECTORS),
             ReqType::ZONE_RESET => self.move_pointer(sector, 0),
@@ -266,8 +275,17 @@ impl Model for Disk {
         &mut self.config
     }
 
-    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
-        let (written, status) = match self.request(memory, &chain) {
+    /// The capacity is twice what it was, or half.
+    fn change(&mut self) {
+        let usual = DISK as u64 / block::SECTOR_SIZE;
+        if let Some(capacity) = self.config.first_chunk_mut() {
+            let now = u64::from_le_bytes(*capacity);
+            *capacity = (if now == usual { 2 * usual } else { usual }).to_le_bytes();
+        }
+    }
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done> {
+        let (written, status) = match self.request(memory, &chain, short) {
             Ok(written) => (written, block::Status::OK),
             Err(status) => (0, status),
         };
@@ -308,8 +326,11 @@ impl Model for Source {
         &mut self.0
     }
 
-    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
-        let bytes: Vec<u8> = (0..chain.length(true).min(64))
+    fn change(&mut self) {}
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done> {
+        let most = if short { 7 } else { 64 };
+        let bytes: Vec<u8> = (0..chain.length(true).min(most))
             .map(|byte| (byte * 37 + 11) as u8)
             .collect();
         vec![Done {
@@ -385,7 +406,18 @@ impl Model for Echo {
         &mut self.config
     }
 
-    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain) -> Vec<Done> {
+    /// The terminal has another size, or the cable is pulled, or put in again.
+    fn change(&mut self) {
+        let at = match self.device.id == network::DEVICE.id {
+            true => offset_of!(network::Config, status),
+            false => offset_of!(console::Config, cols),
+        };
+        if let Some(byte) = self.config.get_mut(at) {
+            *byte ^= 1;
+        }
+    }
+
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done> {
         let mut done = Vec::new();
         match queue {
             0 => self.waiting.push_back(chain),
@@ -406,6 +438,10 @@ impl Model for Echo {
                 && let Some(num_buffers) = bytes.get_mut(10..12)
             {
                 num_buffers.copy_from_slice(&[1, 0]);
+            }
+            // A frame comes as a whole.
+            if short && self.device.id == console::DEVICE.id && bytes.len() > 3 {
+                self.sent.push_front(bytes.split_off(3));
             }
             done.push(Done {
                 queue: 0,

@@ -3,21 +3,23 @@
 //! All that a driver reaches of it is one range of registers: first the configuration space, and at [`BAR`] the BAR, in which
 //! the structures are.
 
+mod interrupts;
 mod space;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ringwright_device::transport::pci::Bar;
 use ringwright_driver::TransportError;
 use ringwright_driver::transport::Registers;
-use ringwright_driver::transport::pci::{Message, Messages};
 use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::pci::common_cfg as registers;
-use ringwright_spec::pci::header::{self, command, msix};
+use ringwright_spec::pci::header::{self, command};
 use ringwright_spec::pci::{self as spec, Isr, MSI_NO_VECTOR};
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
+use super::mmio::width;
 use super::{Shared, Strict, with};
 use crate::driver::event::{Access, Event, Part};
 use crate::driver::past::Past;
@@ -69,6 +71,8 @@ pub(super) struct Function {
     features: Option<Features>,
     config_vector: u16,
     table: BTreeMap<u64, u32>,
+    /// Vectors whose messages are still to be sent.
+    waiting: BTreeSet<u16>,
 }
 
 /// The registers of a virtqueue.
@@ -93,9 +97,42 @@ impl Default for Queue {
 }
 
 impl StrictPci {
+    /// Where the registers of the BAR begin, after the configuration space.
+    pub const BAR: u64 = BAR;
+
     /// The function that `device` is.
     pub fn new(device: &Shared) -> Self {
         Self(device.clone())
+    }
+
+    /// The BAR of all structures, for a machine that has to know where it is.
+    pub fn bar(&self) -> Bar {
+        with(&self.0, |device| device.function.space.bar())
+    }
+
+    /// Takes the BAR's address away, for a machine without firmware that has set it.
+    pub fn unset_bar(&self) {
+        with(&self.0, |device| device.function.space.unset_bar());
+    }
+
+    /// Reads `data.len()` bytes, 1, 2 or 4, of the configuration space, or of the BAR from [`StrictPci::BAR`] on; zeros for
+    /// any other length.
+    pub fn read_bytes(&self, offset: u64, data: &mut [u8]) {
+        data.fill(0);
+        if let Some(width) = width(data.len()) {
+            let value = with(&self.0, |device| device.access_pci(offset, width, None));
+            data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
+        }
+    }
+
+    /// Writes them; nothing for any other length.
+    pub fn write_bytes(&self, offset: u64, data: &[u8]) {
+        if let Some(width) = width(data.len()) {
+            let mut value = [0; 4];
+            value[..data.len()].copy_from_slice(data);
+            let value = u32::from_le_bytes(value);
+            with(&self.0, |device| device.access_pci(offset, width, Some(value)));
+        }
     }
 }
 
@@ -110,19 +147,6 @@ impl Registers for StrictPci {
     }
 }
 
-impl Messages for StrictPci {
-    fn message(&mut self, vector: u16) -> Option<Message> {
-        Some(Message {
-            address: 0xfee0_0000,
-            data: vector.into(),
-        })
-    }
-
-    fn take(&mut self, vector: u16) -> bool {
-        with(&self.0, |device| device.take_message(vector))
-    }
-}
-
 impl Function {
     pub fn new(past: &Past) -> Self {
         Self {
@@ -134,6 +158,7 @@ impl Function {
             features: None,
             config_vector: MSI_NO_VECTOR,
             table: BTreeMap::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -387,27 +412,6 @@ impl Strict {
         if !is_features && let Some(features) = self.function.features.take() {
             self.accept(features);
         }
-    }
-
-    /// Whether the message of `vector` has come, which it does not while it is masked.
-    fn take_message(&mut self, vector: u16) -> bool {
-        let function = &self.function;
-        let entry = u64::from(vector) * msix::VECTOR_SIZE;
-        let masked = function
-            .table
-            .get(&(entry + 12))
-            .is_none_or(|word| word & msix::MASK != 0);
-        if !function.space.has_messages() || masked {
-            return false;
-        }
-        let mut come = false;
-        if function.config_vector == vector {
-            come |= std::mem::take(&mut self.interrupt.config);
-        }
-        if function.queues.values().any(|queue| queue.vector == vector) {
-            come |= std::mem::take(&mut self.interrupt.queue);
-        }
-        come
     }
 }
 

@@ -1,19 +1,20 @@
-//! Linux in the embedded machine, over MMIO.
+//! Linux in the embedded machine, over MMIO or PCI.
 
 mod archive;
+mod place;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ringwright_machine::{Kernel, Machine, MachineError, Options, Outcome, Running, SlotRegisters};
+use ringwright_machine::{Kernel, Machine, MachineError, Options, Outcome, Running};
 use ringwright_spec::DeviceType;
 
 use super::{Driver, Stage};
 use crate::driver::scenario::Identity;
-use crate::driver::strict::{Shared, StrictMmio};
 use crate::subject::Bus;
+use place::Place;
 
 /// What the kernel is told: no console but the firmware's, and to end the machine after a panic.
 const ARGUMENTS: &str = "earlycon=sbi keep_bootcon console=none printk.devkmsg=on panic=-1 quiet init_on_alloc=0 \
@@ -42,6 +43,7 @@ pub struct LinuxParts {
 pub struct Linux {
     name: String,
     device: &'static DeviceType,
+    bus: Bus,
     kernel: Vec<u8>,
     initrd: Vec<u8>,
 }
@@ -60,11 +62,19 @@ pub enum LinuxError {
     /// The guest would not know what to do with the device.
     #[error("Linux is not asked to do anything with a device of type {0}")]
     NoWork(&'static str),
+    /// The machine has no such bus.
+    #[error("the embedded machine has virtio over mmio and pci, and not over {0}")]
+    NoBus(Bus),
 }
 
 impl Linux {
-    /// The guest of `parts`, with the driver for devices of type `device`.
-    pub fn new(parts: &LinuxParts, device: &'static DeviceType) -> Result<Self, LinuxError> {
+    /// The guest of `parts`, with the driver for devices of type `device` on `bus`, MMIO or PCI.
+    pub fn new(parts: &LinuxParts, device: &'static DeviceType, bus: Bus) -> Result<Self, LinuxError> {
+        let bus_module = match bus {
+            Bus::Mmio => "virtio_mmio",
+            Bus::Pci => "virtio_pci",
+            _ => return Err(LinuxError::NoBus(bus)),
+        };
         let work = work(device).ok_or(LinuxError::NoWork(device.name))?;
         let dependencies = String::from_utf8_lossy(&read(&parts.modules.join("modules.dep"))?).into_owned();
         let mut archive = archive::Archive::default();
@@ -75,7 +85,7 @@ impl Linux {
         archive.device("dev/null", 1, 3);
         archive.file("bin/busybox", 0o755, &read(&parts.busybox)?);
         let mut script = String::from(PROLOGUE);
-        for (number, module) in order(&dependencies, &["virtio_mmio", work.module])
+        for (number, module) in order(&dependencies, &[bus_module, work.module])
             .iter()
             .enumerate()
         {
@@ -89,30 +99,23 @@ impl Linux {
         Ok(Self {
             name: format!("Linux, {}", device.name),
             device,
+            bus,
             kernel: read(&parts.kernel)?,
             initrd: archive.finish(),
         })
     }
 
-    fn boot(&self, stage: &mut Stage<'_>, log: &Log) -> Result<(Running, StrictMmio), String> {
+    fn boot(&self, stage: &mut Stage<'_>, log: &Log) -> Result<(Running, Place), String> {
         let text = |error: MachineError| error.to_string();
         let mut machine = Machine::new(Options {
             memory: MEMORY,
             harts: 1,
         })
         .map_err(text)?;
-        let mut made = Err("no registers".to_owned());
-        machine
-            .attach_registers(|line, memory| {
-                let device = stage.device(self.device, Bus::Mmio, memory);
-                let registers = device.map(|device: Shared| {
-                    StrictMmio::new(&device, Arc::new(move |level| line.set_level(level)))
-                });
-                made = registers.clone();
-                Arc::new(Slot(registers.ok()))
-            })
-            .map_err(text)?;
-        let registers = made?;
+        let place = match self.bus {
+            Bus::Pci => place::function(&mut machine, self.device, stage),
+            _ => place::registers(&mut machine, self.device, stage),
+        }?;
         machine
             .load(&Kernel {
                 file: &self.kernel,
@@ -122,25 +125,7 @@ impl Linux {
             })
             .map_err(text)?;
         let running = machine.start(Box::new(log.clone())).map_err(text)?;
-        Ok((running, registers))
-    }
-}
-
-/// The registers in the machine.
-struct Slot(Option<StrictMmio>);
-
-impl SlotRegisters for Slot {
-    fn read(&self, offset: u64, data: &mut [u8]) {
-        match &self.0 {
-            Some(registers) => registers.read_bytes(offset, data),
-            None => data.fill(0),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) {
-        if let Some(registers) = &self.0 {
-            registers.write_bytes(offset, data);
-        }
+        Ok((running, place))
     }
 }
 
@@ -154,12 +139,12 @@ impl Driver for Linux {
     }
 
     fn bus(&self) -> Bus {
-        Bus::Mmio
+        self.bus
     }
 
     fn meet(&self, stage: &mut Stage<'_>) -> Result<(), String> {
         let log = Log::default();
-        let (mut running, registers) = self.boot(stage, &log)?;
+        let (mut running, place) = self.boot(stage, &log)?;
         let end = Instant::now() + DEADLINE;
         let (mut events, mut since) = (0, Instant::now());
         let outcome = loop {
@@ -170,7 +155,7 @@ impl Driver for Linux {
                 running.end();
                 return Err(format!("the guest did not end in time\n{}", log.end()));
             }
-            registers.act(|device| {
+            place.act(&mut |device| {
                 device.pass();
                 if device.events() != events {
                     (events, since) = (device.events(), Instant::now());

@@ -149,9 +149,9 @@ fn disk(seat: &mut Seat) -> Result<(), String> {
 
 fn card(seat: &mut Seat) -> Result<(), String> {
     let mut card = Network::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
-    card.link_up().map_err(text)?;
     let mut frame = [0; 1600];
     for round in 0..20u8 {
+        card.link_up().map_err(text)?;
         if card.send(&[round; 60]).map_err(text)? != Sent::Queued {
             return Err("the virtqueue is full".into());
         }
@@ -168,9 +168,9 @@ fn card(seat: &mut Seat) -> Result<(), String> {
 
 fn terminal(seat: &mut Seat) -> Result<(), String> {
     let mut terminal = Console::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
-    terminal.size().map_err(text)?;
     let mut bytes = [0; 64];
     for _ in 0..20 {
+        terminal.size().map_err(text)?;
         terminal.write(b"ringwright\n").map_err(text)?;
         if seat.act == Act::Leave {
             return Ok(());

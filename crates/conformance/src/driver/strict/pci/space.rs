@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 
+use ringwright_device::transport::pci::{Bar, BarKind};
 use ringwright_memory::Width;
 use ringwright_spec::feature;
 use ringwright_spec::pci::header::{self, bar, capability, command, msix, sr_iov, status};
@@ -68,6 +69,24 @@ impl Space {
         self.bytes[MSIX_CAP as usize] == capability::MSIX && control & msix::ENABLE != 0
     }
 
+    /// The BAR that the structures are in.
+    pub fn bar(&self) -> Bar {
+        let enabled = self.read(header::COMMAND as u64, Width::Two) as u16 & command::MEMORY != 0;
+        let address = u64::from(self.read(BAR_REGISTER, Width::Four) & !0xf);
+        Bar {
+            index: BAR_INDEX,
+            kind: BarKind::Memory32,
+            prefetchable: false,
+            size: BAR_SIZE.into(),
+            address: enabled.then_some(address),
+        }
+    }
+
+    /// Takes the BAR's address away, for a machine without firmware that has set it.
+    pub fn unset_bar(&mut self) {
+        self.write(BAR_REGISTER, Width::Four, 0);
+    }
+
     /// Reads; ones beyond the end.
     pub fn read(&self, offset: u64, width: Width) -> u32 {
         let mut value = [0; 4];
@@ -100,6 +119,8 @@ impl Space {
         self.put(header::DEVICE_ID, &id.to_le_bytes());
         self.put(header::STATUS, &status::CAPABILITIES.to_le_bytes());
         self.put(header::REVISION_ID, &[revision]);
+        // Unclassified, of no base class: an operating system sets up nothing that has no class at all.
+        self.put(header::CLASS_CODE, &[0, 0, 0xff]);
         let subsystem: u16 = if oddity == Oddity::Revision { 0xabcd } else { 0x40 };
         self.put(header::SUBSYSTEM_VENDOR_ID, &spec::VENDOR_ID.to_le_bytes());
         self.put(header::SUBSYSTEM_ID, &subsystem.to_le_bytes());
