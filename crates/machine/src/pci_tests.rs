@@ -170,6 +170,7 @@ fn a_function_of_another_make_is_reached_as_ours_are() {
         [(0x10, vec![7, 0, 0, 0]), (0x1004, vec![9])]
     );
     // Snapshots are of ours alone.
+    fixture.host.pause();
     assert_eq!(fixture.host.save().unwrap().len(), 1);
 }
 
