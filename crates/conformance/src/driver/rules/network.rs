@@ -3,6 +3,7 @@
 use ringwright_driver::Transport;
 use ringwright_memory::Width;
 use ringwright_spec::Features;
+use ringwright_spec::feature::VERSION_1;
 use ringwright_spec::network::{DEVICE, features};
 
 use crate::driver::{Event, Hand, Mutant, Past, Rule, Slip, Told, Watch};
@@ -85,10 +86,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule::new(
         "net.num-buffers",
         &["drv:net:packet-transmission:02"],
-        "the driver sends a packet",
-        "num_buffers is not 0.",
+        "the driver sends a packet whose header has num_buffers",
+        "It is not 0.",
         |watch, past, event| {
-            if let Some(packet) = sent(past, event) {
+            // The header of a legacy driver ends before it (section 5.1.6.1).
+            if let Some(packet) = sent(past, event)
+                && past.features().intersects(VERSION_1 | features::MRG_RXBUF)
+            {
                 watch.expect(packet.num_buffers == 0, || format!("{packet:x?}"));
             }
         },
