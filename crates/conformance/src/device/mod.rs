@@ -34,18 +34,19 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         features::CHECKS,
         packed::CHECKS,
         suspend::CHECKS,
-        mmio::CHECKS,
-        ccw::CHECKS,
         block::CHECKS,
         zoned::CONFIG,
         zoned::RESOURCES,
         zoned::OPERATION,
+        zoned::APPEND,
         console::CHECKS,
         entropy::CHECKS,
     ]
     .into_iter()
     .chain(split::CHECKS)
+    .chain(mmio::CHECKS)
     .chain(pci::CHECKS)
+    .chain(ccw::CHECKS)
     .chain(network::CHECKS)
     .flatten()
 }

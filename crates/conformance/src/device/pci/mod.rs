@@ -3,6 +3,7 @@
 mod capabilities;
 mod common;
 mod interrupts;
+mod queue_reset;
 mod window;
 
 use ringwright_driver::transport::Registers;
@@ -18,10 +19,11 @@ use crate::probe::Probe;
 use crate::raw::{Capabilities, Structure};
 use crate::subject::{Bus, Raw, RawPci};
 
-pub(super) const CHECKS: [&[Check]; 4] = [
+pub(super) const CHECKS: [&[Check]; 5] = [
     capabilities::CHECKS,
     common::CHECKS,
     interrupts::CHECKS,
+    queue_reset::CHECKS,
     window::CHECKS,
 ];
 
