@@ -59,8 +59,6 @@ pub enum Release {
     TrixieBackports,
     /// Debian 13 for another processor than this one: packages for guests.
     TrixieFor(Architecture),
-    /// The same with its backports preferred.
-    TrixieBackportsFor(Architecture),
     /// The same of Debian 12.
     BookwormFor(Architecture),
 }
@@ -103,9 +101,7 @@ impl Release {
     /// The processor that its packages are for.
     pub fn architecture(self) -> Architecture {
         match self {
-            Release::TrixieFor(architecture)
-            | Release::TrixieBackportsFor(architecture)
-            | Release::BookwormFor(architecture) => architecture,
+            Release::TrixieFor(architecture) | Release::BookwormFor(architecture) => architecture,
             _ => Architecture::Amd64,
         }
     }
@@ -115,7 +111,7 @@ impl Release {
         match self {
             Release::Bookworm | Release::BookwormFor(_) => "bookworm",
             Release::Trixie | Release::TrixieFor(_) => "trixie",
-            Release::TrixieBackports | Release::TrixieBackportsFor(_) => "trixie-backports",
+            Release::TrixieBackports => "trixie-backports",
         }
     }
 
@@ -125,7 +121,6 @@ impl Release {
             Release::Bookworm => &["bookworm", "bookworm-updates"],
             Release::Trixie | Release::TrixieBackports => &["trixie", "trixie-updates", "trixie-backports"],
             Release::TrixieFor(_) => &["trixie"],
-            Release::TrixieBackportsFor(_) => &["trixie-backports", "trixie"],
             Release::BookwormFor(_) => &["bookworm"],
         }
     }

@@ -16,7 +16,6 @@
 //! nbdkit/                      nbdkit's plugin for files
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
-//! kernels/riscv64-new/vmlinuz  the newest one, of its backports
 //! kernels/aarch64/vmlinuz      Debian's kernel for 64-bit ARM
 //! kernels/s390x/vmlinuz        Debian's kernel for IBM Z
 //! kernels/uml-6.1/linux        User Mode Linux, to be started by bin/linux.uml-6.1

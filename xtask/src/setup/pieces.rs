@@ -82,14 +82,6 @@ pub const PIECES: &[Piece<'static>] = &[
         finish: |unpacked| linux(unpacked, "riscv64"),
     },
     Piece {
-        name: "riscv64-linux-new",
-        what: "the newest Linux for RISC-V",
-        scopes: &[Test],
-        release: Release::TrixieBackportsFor(Riscv64),
-        packages: &["linux-image-riscv64"],
-        finish: |unpacked| linux(unpacked, "riscv64-new"),
-    },
-    Piece {
         name: "disk-tools",
         what: "fio and tools for disks, for guests",
         scopes: &[Test, Disks],
