@@ -93,6 +93,11 @@ impl Virtqueue {
         }
     }
 
+    /// What has gone through the virtqueue before this callback.
+    pub fn counters(&self) -> QueueCounters {
+        self.counters.snapshot()
+    }
+
     /// Whether the next chain was taken before, by a device in another process, which has not given it back: what is asked for
     /// in it may have been done.
     pub fn repeats(&self) -> bool {

@@ -429,6 +429,7 @@ fn features_of_a_configuration_space_that_cannot_be_read_are_not_seen() {
     let options = network::Options {
         mac: Some([2, 0, 0, 0, 0, 1]),
         mtu: Some(1500),
+        ..network::Options::default()
     };
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let stream = Stream::connected(ours).unwrap();

@@ -138,7 +138,8 @@ impl Guest {
         };
         let options = network::Options {
             mac: Some(MAC),
-            mtu: None,
+            control: true,
+            ..network::Options::default()
         };
         let card = network::Network::new(Box::new(stream), options)?;
 

@@ -21,6 +21,11 @@ const NOT_OURS: &[&str] = &[
     "network.hash-key",
     "network.indirection-table",
     "network.duplex",
+    "network.speed",
+    "network.checksums",
+    "network.segments",
+    "network.segments-ecn",
+    "network.segments-counted",
     "zoned.not-accepted",
     "zoned.append-unsupported",
 ];

@@ -149,6 +149,7 @@ fn card() -> Result<Made, SubjectError> {
     let options = network::Options {
         mac: Some([2, 0, 0, 0, 0, 1]),
         mtu: Some(1500),
+        control: true,
     };
     let card = network::Network::new(Box::new(backend), options).map_err(|error| SubjectError::System {
         what: "a network card".into(),

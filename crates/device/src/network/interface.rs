@@ -1,4 +1,4 @@
-//! The data side of a network interface: frames from and to the backend (section 5.1.9).
+//! The data side of a network interface: frames from and to the backend, and commands (section 5.1.9).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,9 @@ use ringwright_spec::network::{Hdr, features};
 use zerocopy::IntoBytes;
 
 use super::backend::{Backend, MAX_FRAME, RETRY};
-use super::{RECEIVEQ1, Shared, TRANSMITQ1};
+use super::control::Control;
+use super::statistics::Statistics;
+use super::{CONTROLQ, RECEIVEQ1, Shared, TRANSMITQ1};
 use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Virtqueue, Worker};
 
 /// Most frames taken from the backend in one callback.
@@ -28,13 +30,18 @@ const ETHERNET: usize = 14;
 /// Bytes of an Ethernet header with a VLAN tag.
 const ETHERNET_WITH_TAG: usize = 18;
 
-/// Moves frames between the two queues and the backend, in both directions only as fast as the receiver takes them.
+/// Moves frames between two queues and the backend, in both directions only as fast as the receiver takes them; and does what
+/// the driver says by the third.
 pub(super) struct Interface {
     backend: Loan<Box<dyn Backend>>,
     shared: Arc<Shared>,
     outlet: Outlet,
     /// The negotiated MTU.
     mtu: Option<u16>,
+    control: Control,
+    statistics: Statistics,
+    /// The driver is asked to announce itself as soon as it can hear that.
+    announces: bool,
     format: Format,
     /// There are buffers for frames, but no frame yet.
     wants_receive: bool,
@@ -71,8 +78,16 @@ impl Interface {
         mtu: Option<u16>,
         session: &Session,
     ) -> Self {
+        // Only those that know of it are asked.
+        let asked = shared.announce.fetch_and(
+            session.features.contains(features::GUEST_ANNOUNCE),
+            Ordering::Relaxed,
+        );
         Self {
             backend,
+            control: Control::new(&shared, session),
+            statistics: Statistics::default(),
+            announces: asked && session.features.contains(features::GUEST_ANNOUNCE),
             shared,
             outlet: session.outlet.clone(),
             mtu,
@@ -98,14 +113,19 @@ impl Interface {
                 self.wants_receive = true;
                 return;
             };
-            let placed = match frame.len() < ETHERNET || exceeds(frame, self.mtu) {
-                true => Placed::Never,
-                false => place(queue, frame, self.format, &mut self.tokens),
-            };
-            match placed {
-                Placed::Yes => {}
-                Placed::Later => return,
-                Placed::Never => count(&self.shared.dropped_receive),
+            if self.control.passes(frame, &self.shared) {
+                let placed = match frame.len() < ETHERNET || exceeds(frame, self.mtu) {
+                    true => Placed::Never,
+                    false => place(queue, frame, self.format, &mut self.tokens),
+                };
+                match placed {
+                    Placed::Yes => self.statistics.received.passed(frame.len()),
+                    Placed::Later => return,
+                    Placed::Never => {
+                        self.statistics.received.dropped();
+                        count(&self.shared.dropped_receive);
+                    }
+                }
             }
             self.backend.consume();
         }
@@ -118,13 +138,22 @@ impl Interface {
             return;
         };
         while let Some(chain) = queue.pop() {
-            let taken = match frame(chain.readable(), self.format.header_size) {
-                Some(frame) if self.backend.connected() => self.backend.send(frame),
-                _ => {
-                    count(&self.shared.dropped_transmit);
-                    true
+            let (statistics, mut taken) = (&mut self.statistics.sent, true);
+            match frame(chain.readable(), self.format.header_size) {
+                Some(frame) if self.backend.connected() => {
+                    taken = self.backend.send(frame);
+                    if taken {
+                        statistics.passed(frame.len());
+                    }
                 }
-            };
+                frame => {
+                    match frame {
+                        Some(_) => statistics.dropped(),
+                        None => statistics.malformed(),
+                    }
+                    count(&self.shared.dropped_transmit);
+                }
+            }
             let token = chain.into_token();
             if !taken {
                 self.wants_transmit = true;
@@ -134,6 +163,28 @@ impl Interface {
             queue.complete(token, 0);
         }
         self.backend.flush();
+    }
+
+    fn execute(&mut self, context: &mut Context) {
+        for (queue, counters) in [RECEIVEQ1, TRANSMITQ1]
+            .into_iter()
+            .zip(&mut self.statistics.queues)
+        {
+            if let Some(queue) = context.queue(queue) {
+                *counters = queue.counters();
+            }
+        }
+        let Some(queue) = context.queue(CONTROLQ) else {
+            return;
+        };
+        while let Some(chain) = queue.pop() {
+            let (command, answer) = (chain.readable(), chain.writable());
+            let written = self
+                .control
+                .execute(command, answer, &self.shared, &mut self.statistics);
+            let token = chain.into_token();
+            queue.complete(token, written);
+        }
     }
 
     /// What follows every callback: the link may have changed, and so what is waited for.
@@ -150,13 +201,17 @@ impl Interface {
 
 impl Worker for Interface {
     fn start(&mut self, context: &mut Context) -> Result<(), DeviceError> {
+        if std::mem::take(&mut self.announces) {
+            self.outlet.config_changed();
+        }
         self.settle(context)
     }
 
     fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
         match queue {
             RECEIVEQ1 => self.receive(context),
-            _ => self.transmit(context),
+            TRANSMITQ1 => self.transmit(context),
+            _ => self.execute(context),
         }
         self.settle(context)
     }
@@ -183,7 +238,8 @@ impl Worker for Interface {
     fn stop_queue(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
         match queue {
             RECEIVEQ1 => self.wants_receive = false,
-            _ => self.wants_transmit = false,
+            TRANSMITQ1 => self.wants_transmit = false,
+            _ => {}
         }
         self.settle(context)
     }

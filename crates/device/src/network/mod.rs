@@ -1,28 +1,43 @@
-//! Network device (section 5.1): one pair of queues, whole frames, no offloads.
+//! Network device (section 5.1): one pair of queues, whole frames, no offloads, and a control queue.
 
 pub mod backend;
+mod control;
+#[cfg(test)]
+mod control_tests;
+mod filter;
 mod interface;
 #[cfg(test)]
 mod legacy_tests;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ringwright_spec::Features;
 use ringwright_spec::network::config::{MIN_MTU, Status};
 use ringwright_spec::network::{Config, DEVICE, features};
 use zerocopy::IntoBytes;
 
+use crate::codec::Rest;
 use crate::{ConfigError, Description, Device, DeviceError, Lender, QueueDescription, Session, Worker};
 use backend::Backend;
+use filter::{Address, Filter};
 use interface::Interface;
 
 /// Index of the queue with the driver's buffers for frames.
 const RECEIVEQ1: u16 = 0;
 /// Index of the queue with the driver's frames.
 const TRANSMITQ1: u16 = 1;
+/// Index of the queue with the driver's commands.
+const CONTROLQ: u16 = 2;
+
+/// Most commands that wait.
+const COMMANDS: u16 = 64;
+
+/// An address that is none, where one is kept in 64 bits.
+const NO_ADDRESS: u64 = u64::MAX;
 
 /// How a network interface presents itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +46,9 @@ pub struct Options {
     pub mac: Option<[u8; 6]>,
     /// The maximum MTU, at least 68 (`dev:net:device-configuration-layout:02`); without, the driver is told none.
     pub mtu: Option<u16>,
+    /// Whether there is a control queue, by which the driver chooses what it receives, sets its address and asks for
+    /// statistics. A vhost-user front-end with a control queue of its own, as QEMU is, needs none here.
+    pub control: bool,
 }
 
 /// Options that no network interface can have.
@@ -48,8 +66,6 @@ pub enum OptionsError {
 pub struct Network {
     backend: Lender<Box<dyn Backend>>,
     options: Options,
-    /// The MAC address, which legacy drivers may change until the device is reset.
-    mac: Option<[u8; 6]>,
     shared: Arc<Shared>,
 }
 
@@ -57,8 +73,46 @@ pub struct Network {
 #[derive(Debug, Default)]
 struct Shared {
     link_up: AtomicBool,
+    /// Which the driver may change until the device is reset, by the control queue, or as a legacy driver.
+    mac: Mac,
+    /// The driver is asked to announce itself.
+    announce: AtomicBool,
+    /// What the driver has said by the control queue, as the worker left it last.
+    filter: Mutex<Filter>,
     dropped_receive: AtomicU64,
     dropped_transmit: AtomicU64,
+}
+
+/// The MAC address of an interface, if it has one.
+#[derive(Debug)]
+struct Mac(AtomicU64);
+
+impl Default for Mac {
+    fn default() -> Self {
+        Self(NO_ADDRESS.into())
+    }
+}
+
+impl Mac {
+    fn get(&self) -> Option<Address> {
+        match self.0.load(Ordering::Relaxed) {
+            NO_ADDRESS => None,
+            mac => mac.to_le_bytes().first_chunk().copied(),
+        }
+    }
+
+    fn set(&self, mac: Option<Address>) {
+        let bits = mac.map_or(NO_ADDRESS, |[a, b, c, d, e, f]| {
+            u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+        });
+        self.0.store(bits, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn filter(&self) -> MutexGuard<'_, Filter> {
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A look at the frames that an interface drops, from any thread.
@@ -83,16 +137,16 @@ impl Network {
         if let Some(mtu) = options.mtu.filter(|mtu| *mtu < MIN_MTU) {
             return Err(OptionsError::Mtu(mtu));
         }
-        if let Some(mac) = options.mac.filter(|mac| mac[0] & 1 != 0 || *mac == [0; 6]) {
+        if let Some(mac) = options.mac.filter(|mac| !is_of_interface(*mac)) {
             return Err(OptionsError::Mac(mac));
         }
         let shared = Shared {
             link_up: backend.connected().into(),
             ..Shared::default()
         };
+        shared.mac.set(options.mac);
         Ok(Self {
             backend: Lender::new(backend),
-            mac: options.mac,
             options,
             shared: Arc::new(shared),
         })
@@ -108,29 +162,35 @@ impl Device for Network {
     fn description(&self) -> Description {
         let mac = self.options.mac.map_or(Features::NONE, |_| features::MAC);
         let mtu = self.options.mtu.map_or(Features::NONE, |_| features::MTU);
+        let queue = |max_size| QueueDescription { max_size, group: 0 };
+        let mut queues = vec![queue(1024), queue(1024)];
+        // Without a control queue nothing may be offered that is used through it.
+        let mut control = Features::NONE;
+        if self.options.control {
+            queues.push(queue(COMMANDS));
+            control = control::FEATURES;
+        }
         Description {
             device_type: &DEVICE,
-            // There is no control queue, so nothing may be offered that is used through it.
-            features: features::MRG_RXBUF | features::STATUS | mac | mtu,
-            queues: vec![
-                QueueDescription {
-                    max_size: 1024,
-                    group: 0
-                };
-                2
-            ],
+            features: features::MRG_RXBUF | features::STATUS | mac | mtu | control,
+            queues,
             config_size: size_of::<Config>(),
             shared_memory: Vec::new(),
         }
     }
 
     fn config(&self) -> Vec<u8> {
-        let status = match self.shared.link_up.load(Ordering::Relaxed) {
-            true => Status::LINK_UP,
-            false => Status::NONE,
-        };
+        let mut status = Status::NONE;
+        for (bit, is_set) in [
+            (Status::LINK_UP, &self.shared.link_up),
+            (Status::ANNOUNCE, &self.shared.announce),
+        ] {
+            if is_set.load(Ordering::Relaxed) {
+                status = status | bit;
+            }
+        }
         let config = Config {
-            mac: self.mac.unwrap_or_default(),
+            mac: self.shared.mac.get().unwrap_or_default(),
             status: status.0.into(),
             max_virtqueue_pairs: 1.into(),
             mtu: self.options.mtu.unwrap_or_default().into(),
@@ -142,31 +202,48 @@ impl Device for Network {
     /// Legacy drivers set the MAC address here (section 5.1.4.3).
     fn write_legacy_config(&mut self, offset: usize, data: &[u8]) -> Result<(), ConfigError> {
         let length = data.len();
-        let mut mac = self.mac.unwrap_or_default();
+        let mut mac = self.shared.mac.get().unwrap_or_default();
         let place = mac.get_mut(offset..offset + length);
         place
             .ok_or(ConfigError::ReadOnly { offset, length })?
             .copy_from_slice(data);
-        self.mac = Some(mac);
+        self.shared.mac.set(Some(mac));
         Ok(())
     }
 
+    /// Of what the driver has said nothing is left (dev:net:setting-mac-address-filtering:01).
     fn reset(&mut self) {
-        self.mac = self.options.mac;
+        self.shared.mac.set(self.options.mac);
+        self.shared.announce.store(false, Ordering::Relaxed);
+        *self.shared.filter() = Filter::default();
     }
 
     fn save(&self) -> Vec<u8> {
-        self.mac.map(Vec::from).unwrap_or_default()
+        let mut bytes = Vec::new();
+        let mac = self.shared.mac.get();
+        bytes.push(mac.is_some().into());
+        bytes.extend(mac.unwrap_or_default());
+        self.shared.filter().save(&mut bytes);
+        bytes
     }
 
+    /// The driver may be elsewhere now, so it is asked to announce itself.
     fn restore(&mut self, state: &[u8]) -> Result<(), DeviceError> {
-        self.mac = match state {
-            [] => None,
-            _ => Some(state.try_into().map_err(|_| DeviceError::SavedState {
-                expected: "a MAC address or nothing",
-                found: format!("{} bytes", state.len()),
-            })?),
+        let mut rest = Rest::all(state);
+        let mut read = || {
+            let (has_mac, mac) = (rest.flag()?, rest.array()?);
+            let filter = Filter::restore(&mut rest)?;
+            rest.is_empty().then_some((has_mac.then_some(mac), filter))
         };
+        let (mac, filter) = read().ok_or_else(|| DeviceError::SavedState {
+            expected: "a MAC address and a filter",
+            found: format!("{} bytes that are none", state.len()),
+        })?;
+        self.shared.mac.set(mac);
+        self.shared
+            .announce
+            .store(self.options.control, Ordering::Relaxed);
+        *self.shared.filter() = filter;
         Ok(())
     }
 
@@ -181,4 +258,9 @@ impl Device for Network {
             session,
         )))
     }
+}
+
+/// Whether an address can be that of an interface.
+fn is_of_interface(mac: Address) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
 }

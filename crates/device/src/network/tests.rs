@@ -305,6 +305,7 @@ fn the_configuration_space_and_options() {
     let options = Options {
         mac: Some(mac),
         mtu: Some(9000),
+        control: false,
     };
     let (network, _far) = connected(options);
     let bench = Bench::new(network, formats()[0] | features::MAC | features::MTU);
@@ -327,14 +328,14 @@ fn the_configuration_space_and_options() {
             .unwrap()
     };
     let mtu = refused(Options {
-        mac: None,
         mtu: Some(67),
+        ..Options::default()
     });
     assert_eq!(mtu, OptionsError::Mtu(67));
     for mac in [[0; 6], [1, 0, 0, 0, 0, 1]] {
         let options = Options {
             mac: Some(mac),
-            mtu: None,
+            ..Options::default()
         };
         assert_eq!(refused(options), OptionsError::Mac(mac));
     }

@@ -24,7 +24,11 @@ pub fn device(mtu: Option<u16>) -> (network::Network, UnixStream) {
     far.set_read_timeout(Some(DEADLINE)).unwrap();
     far.set_write_timeout(Some(DEADLINE)).unwrap();
     let backend = backend::Stream::connected(near).unwrap();
-    let options = network::Options { mac: Some(MAC), mtu };
+    let options = network::Options {
+        mac: Some(MAC),
+        mtu,
+        ..network::Options::default()
+    };
     (network::Network::new(Box::new(backend), options).unwrap(), far)
 }
 

@@ -3,8 +3,12 @@
 use std::mem::offset_of;
 
 use ringwright_memory::Width;
-use ringwright_spec::network::config::{Duplex, MAX_VIRTQUEUE_PAIRS};
-use ringwright_spec::network::features::{CTRL_RX_EXTRA, CTRL_VQ, HASH_REPORT, MQ, MTU, RSS, SPEED_DUPLEX};
+use ringwright_spec::Features;
+use ringwright_spec::network::config::{Duplex, MAX_SPEED, MAX_VIRTQUEUE_PAIRS, SPEED_UNKNOWN};
+use ringwright_spec::network::features::{
+    CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, CTRL_VQ, GUEST_ANNOUNCE, HASH_REPORT, MQ, MTU, RSS,
+    SPEED_DUPLEX,
+};
 use ringwright_spec::network::{Config, DEVICE};
 
 use super::{ANY, ETHERNET, HEADER, MTU_AT, frame, heard, listen, mtu, number};
@@ -13,6 +17,16 @@ use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
 
 const MAX_VIRTQUEUE_PAIRS_AT: usize = offset_of!(Config, max_virtqueue_pairs);
+
+/// What needs a control virtqueue, and is offered with it here.
+const CONTROL: Features = CTRL_VQ
+    .union(CTRL_RX)
+    .union(CTRL_RX_EXTRA)
+    .union(CTRL_VLAN)
+    .union(CTRL_MAC_ADDR)
+    .union(GUEST_ANNOUNCE);
+
+const SPEED_AT: usize = offset_of!(Config, speed);
 
 const DUPLEX_AT: usize = offset_of!(Config, duplex);
 
@@ -182,6 +196,33 @@ pub(super) const CHECKS: &[Check] = &[
         }],
     },
     Check {
+        name: "network.speed",
+        clauses: &["dev:net:device-configuration-layout:10"],
+        does: "Reads speed when VIRTIO_NET_F_SPEED_DUPLEX is negotiated.",
+        violation: "It is neither up to 0x7fffffff nor 0xffffffff.",
+        needs: Needs::device(DEVICE.id, SPEED_DUPLEX),
+        run: |probe| {
+            probe.go_live(SPEED_DUPLEX)?;
+            let speed = number(probe, SPEED_AT, Width::Four)?;
+            holds(
+                speed <= MAX_SPEED || speed == SPEED_UNKNOWN,
+                "dev:net:device-configuration-layout:10",
+                || format!("it is {speed:#x}"),
+            )
+        },
+        mutants: &[Mutant {
+            name: "a link is faster than can be said",
+            breaks: "dev:net:device-configuration-layout:10",
+            lens: Lens {
+                offered: Some(|_, offered| offered | SPEED_DUPLEX),
+                accepted: Some(|_, accepted| accepted - SPEED_DUPLEX),
+                config: Some(|_, offset, data| put(SPEED_AT, &0x8000_0000u32.to_le_bytes(), offset, data)),
+                ..Lens::CLEAR
+            },
+            ..Mutant::ALONE
+        }],
+    },
+    Check {
         name: "network.control-offered",
         clauses: &[
             "dev:net:device-configuration-layout:13",
@@ -206,22 +247,22 @@ pub(super) const CHECKS: &[Check] = &[
                 name: "VIRTIO_NET_F_HASH_REPORT is offered without a control virtqueue",
                 breaks: "dev:net:device-configuration-layout:13",
                 lens: Lens {
-                    offered: Some(|_, offered| offered | HASH_REPORT),
+                    offered: Some(|_, offered| (offered - CONTROL) | HASH_REPORT),
                     accepted: Some(|_, accepted| accepted - HASH_REPORT),
                     ..Lens::CLEAR
                 },
-                also: &["features.required", "network.hash-key"],
+                also: &["features.refused", "features.required", "network.hash-key"],
                 ..Mutant::ALONE
             },
             Mutant {
                 name: "VIRTIO_NET_F_CTRL_RX_EXTRA is offered without a control virtqueue",
                 breaks: "dev:net:device-configuration-layout:14",
                 lens: Lens {
-                    offered: Some(|_, offered| offered | CTRL_RX_EXTRA),
+                    offered: Some(|_, offered| (offered - CONTROL) | CTRL_RX_EXTRA),
                     accepted: Some(|_, accepted| accepted - CTRL_RX_EXTRA),
                     ..Lens::CLEAR
                 },
-                also: &["features.required"],
+                also: &["features.refused", "features.required"],
                 ..Mutant::ALONE
             },
         ],
@@ -245,7 +286,7 @@ fn mtu_exceeded(probe: &mut Probe) -> Outcome {
 }
 
 /// A lens for the configuration space.
-const fn saying(config: fn(&mut Life, usize, &mut [u8])) -> Lens {
+pub(super) const fn saying(config: fn(&mut Life, usize, &mut [u8])) -> Lens {
     Lens {
         config: Some(config),
         ..Lens::CLEAR
@@ -253,7 +294,7 @@ const fn saying(config: fn(&mut Life, usize, &mut [u8])) -> Lens {
 }
 
 /// Changes what was read from the configuration space at `at`.
-fn put(at: usize, bytes: &[u8], offset: usize, data: &mut [u8]) {
+pub(super) fn put(at: usize, bytes: &[u8], offset: usize, data: &mut [u8]) {
     if at == offset && data.len() == bytes.len() {
         data.copy_from_slice(bytes);
     }

@@ -1,7 +1,11 @@
 //! Network devices (section 5.1).
 
+mod commands;
 mod config;
+mod filters;
 mod frames;
+mod offloads;
+mod statistics;
 
 use std::mem::offset_of;
 
@@ -21,7 +25,17 @@ use crate::raw::{SplitDesc, Used};
 use crate::subject::Bus;
 
 /// All of them, by subject.
-pub(super) const CHECKS: [&[Check]; 2] = [config::CHECKS, frames::CHECKS];
+pub(super) const CHECKS: [&[Check]; 5] = [
+    config::CHECKS,
+    frames::CHECKS,
+    offloads::CHECKS,
+    filters::CHECKS,
+    statistics::CHECKS,
+];
+
+const MAC_AT: usize = offset_of!(Config, mac);
+
+const STATUS_AT: usize = offset_of!(Config, status);
 
 const MTU_AT: usize = offset_of!(Config, mtu);
 
@@ -39,11 +53,10 @@ const ANY: Needs = Needs::device(DEVICE.id, Features::NONE);
 /// A field of the configuration space, which is the front-end's where vhost-user does not share it.
 fn number(probe: &mut Probe, offset: usize, width: Width) -> Outcome<u32> {
     let mut bytes = [0; 4];
-    let length = match width {
-        Width::One => 1,
-        _ => 2,
-    };
-    match probe.transport().read_config(offset, width, &mut bytes[..length]) {
+    match probe
+        .transport()
+        .read_config(offset, width, &mut bytes[..width.bytes()])
+    {
         Err(error) if probe.bus() == Bus::VhostUser => Err(Ended::NotApplicable(format!(
             "it leaves the configuration space to the front-end: {error}"
         ))),
@@ -98,6 +111,24 @@ fn heard(probe: &mut Probe, live: &mut Live, buffers: &[(u16, Buffer)]) -> Outco
     let header = header.map_err(|_| Ended::Inconclusive("a header is not so long".into()))?;
     probe.note(format_args!("{header:?}"));
     Ok((used, header))
+}
+
+/// The next frame that arrives, without its header, in a buffer that is large enough.
+fn heard_frame(probe: &mut Probe, live: &mut Live) -> Outcome<Vec<u8>> {
+    let (_, frame) = heard_whole(probe, live)?;
+    Ok(frame)
+}
+
+/// As [`heard_frame`], with its header.
+fn heard_whole(probe: &mut Probe, live: &mut Live) -> Outcome<(Hdr, Vec<u8>)> {
+    let buffers = listen(probe, live, &[2048])?;
+    let (used, header) = heard(probe, live, &buffers)?;
+    let mut frame = vec![0; (used.length as usize).saturating_sub(HEADER)];
+    for (_, buffer) in &buffers {
+        // What is not there stays zero.
+        let _ = buffer.read(HEADER, &mut frame);
+    }
+    Ok((header, frame))
 }
 
 /// Flags, `csum_start` and length of what a driver of a split virtqueue has made available last to be sent.
