@@ -17,6 +17,11 @@ const KNOWN: &[(Option<Bus>, &str, &str)] = &[
         "block.writeback-without-flush",
         "dev:blk:device-initialization:02",
     ),
+    (
+        None,
+        "network.received",
+        "dev:net:processing-of-incoming-packets:01",
+    ),
     (Some(Bus::Mmio), "features.unknown", "dev:core:feature-bits:03"),
     (Some(Bus::Mmio), "features.required", "dev:core:feature-bits:01"),
     (

@@ -43,7 +43,7 @@ struct Device {
     /// Name of QEMU's device, without that of the bus.
     device: &'static str,
     properties: &'static str,
-    /// What it stands on. `DISK` stands for the path of a file, `CABLE` for the name of a socket that nobody reads.
+    /// What it stands on. `DISK` stands for the path of a file, `CABLE` for the name of a socket.
     arguments: &'static [&'static str],
     /// What makes its configuration change: `SIZE` stands for a size that falls, `UP` for what is true every other time.
     change: Option<&'static str>,
@@ -53,8 +53,8 @@ struct Device {
 struct Running {
     qemu: Arc<Machine>,
     change: Option<Change>,
-    /// The far end of a cable.
-    far: UnixListener,
+    /// The far end of its cable, as in [`Specimen`].
+    cable: Option<UnixStream>,
 }
 
 const DEVICES: &[Device] = &[
@@ -142,8 +142,8 @@ impl Qemu {
     fn start(&self) -> Result<Running, SubjectError> {
         let disk = disk().map_err(system("a file in memory"))?;
         let path = format!("/proc/{}/fd/{}", std::process::id(), disk.as_raw_fd());
-        let (far, cable) = listen().map_err(system("a cable"))?;
-        let mut arguments = self.arguments(&path, &cable);
+        let (far, name) = listen().map_err(system("a cable"))?;
+        let mut arguments = self.arguments(&path, &name);
         let (listener, name) = listen().map_err(system("a socket for QEMU's monitor"))?;
         arguments.extend([
             "-chardev".into(),
@@ -172,15 +172,25 @@ impl Qemu {
             }
             None => None,
         };
+        // Where there is a cable, QEMU is at the other end by now.
+        let cable = match self
+            .device
+            .arguments
+            .iter()
+            .any(|argument| argument.contains("CABLE"))
+        {
+            true => Some(far.accept().map_err(system("a cable"))?.0),
+            false => None,
+        };
         Ok(Running {
             qemu: Arc::new(qemu),
             change,
-            far,
+            cable,
         })
     }
 
     fn mmio(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
-        let Running { qemu, change, far } = self.start()?;
+        let Running { qemu, change, cable } = self.start()?;
         let places: Vec<_> = qemu.mmio_places().collect();
         for place in places {
             let registers = Traced::new(place, "mmio", trace);
@@ -190,8 +200,8 @@ impl Qemu {
                     area: qemu.area().clone(),
                     raw: Raw::Mmio(Box::new(registers)),
                     change,
-                    cable: None,
-                    keep: Box::new((qemu, far)),
+                    cable,
+                    keep: Box::new(qemu),
                 });
             }
         }
@@ -200,7 +210,7 @@ impl Qemu {
 
     fn pci(&self, trace: &Trace) -> Result<Specimen, SubjectError> {
         let none = || SubjectError::NoDevice(Bus::Pci);
-        let Running { qemu, change, far } = self.start()?;
+        let Running { qemu, change, cable } = self.start()?;
         let functions = qemu.configure_pci()?.into_iter();
         let mut function = functions
             .filter(|function| function.vendor_id == VENDOR_ID)
@@ -232,8 +242,8 @@ impl Qemu {
                 map: Box::new(map),
             }),
             change,
-            cable: None,
-            keep: Box::new((qemu, far)),
+            cable,
+            keep: Box::new(qemu),
         })
     }
 }

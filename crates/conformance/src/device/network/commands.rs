@@ -13,6 +13,7 @@ use crate::live::{Live, element};
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
 use crate::raw::{Element, SplitDesc};
+use crate::subject::Bus;
 
 /// The virtqueue for commands, with one pair of the others.
 pub(super) const CONTROLQ: u16 = match controlq(1) {
@@ -69,8 +70,14 @@ pub(super) fn ask(
         beginning(&writable, 1 + room, true),
     ]);
     probe.notify(queue)?;
-    let used = probe.used(queue)?;
-    let used = used.ok_or_else(|| Ended::Inconclusive("a command is not answered".into()))?;
+    let used = match probe.used(queue)? {
+        Some(used) => used,
+        None if probe.bus() == Bus::VhostUser => {
+            let why = "it leaves the control virtqueue to the front-end";
+            return Err(Ended::NotApplicable(why.into()));
+        }
+        None => return Err(Ended::Inconclusive("a command is not answered".into())),
+    };
     let mut result = vec![0; writable.len()];
     // The buffer is as long as that.
     let _ = writable.read(0, &mut result);
