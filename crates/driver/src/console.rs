@@ -136,7 +136,9 @@ impl<T: Transport> Console<T> {
         Ok(done)
     }
 
-    /// Whether the device has taken all output.
+    /// Whether the device has taken all output. Whoever waits for that asks once more between
+    /// [`enable_notifications`](Self::enable_notifications) and waiting, because `read` and `write` notice it, too, and no
+    /// notification comes then.
     pub fn flushed(&mut self) -> Result<bool, DriverError> {
         self.collect()?;
         Ok(self.transmit.in_flight() == 0)

@@ -79,7 +79,10 @@ pub fn exercise<T: Transport>(driver: &mut Console<T>, mut far: UnixStream, mut 
         let end = STREAM.len().min(sent + 5000);
         let written = driver.write(&STREAM[sent..end]).unwrap();
         sent += written;
-        if length == 0 && written == 0 && !driver.enable_notifications() {
+        let idle = length == 0 && written == 0 && !driver.enable_notifications();
+        // All may have been taken in between.
+        let all = received.len() == STREAM.len() && sent == STREAM.len();
+        if idle && !(all && driver.flushed().unwrap()) {
             wait(driver.session().transport());
         }
     }

@@ -28,7 +28,7 @@ fn far(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket) {
 /// The same, and the server's socket.
 pub(super) fn far_with_socket(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket, Arc<Socket>) {
     let (near, client) = UnixStream::pair().unwrap();
-    let socket = Arc::new(Socket::new(near));
+    let socket = Arc::new(Socket::new(near).with_timeout(DEADLINE));
     let remote = Remote::new(socket.clone(), 1 << 20);
     let region = Region::new(0, Arc::new(Mapping::anonymous(0x4000).unwrap()));
     let far = Far {
@@ -36,7 +36,7 @@ pub(super) fn far_with_socket(pieces: &[(u64, u64)]) -> (Arc<Far>, Socket, Arc<S
         memory: Arc::new(Memory::new(vec![region]).unwrap()),
         pieces: pieces.to_vec(),
     };
-    (Arc::new(far), Socket::new(client), socket)
+    (Arc::new(far), Socket::new(client).with_timeout(DEADLINE), socket)
 }
 
 #[test]
@@ -172,11 +172,21 @@ fn who_waits_for_a_client_that_says_nothing_can_be_told_to_give_up() {
     });
 }
 
+/// Tells whoever waits to give up when a test is over, also if it has failed.
+struct Release<'t>(&'t Remote, &'t GiveUp);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.raise(self.1);
+    }
+}
+
 #[test]
 fn reads_are_small_and_one_at_a_time_and_wrong_answers_are_none() {
     let (far, client, socket) = far_with_socket(&[(0, u64::MAX)]);
     let give_up = GiveUp::default();
     std::thread::scope(|scope| {
+        let _release = Release(&far.remote, &give_up);
         let read = |length| {
             let (far, give_up) = (&far, &give_up);
             scope.spawn(move || {
