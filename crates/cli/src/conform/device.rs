@@ -95,13 +95,16 @@ fn examine(
 /// A device of any program, behind a vhost-user socket.
 ///
 /// The program has to listen there, and to take one connection after another. With --command it is started for the run, and again
-/// when a check has killed it; it ends with the run.
+/// when a check has killed it or when it ends with its connection; it ends with the run.
+///
+/// For example: ringwright conform device vhost-user --type fs --command 'virtiofsd --socket-path {socket} --shared-dir .'
 #[derive(Args)]
 struct VhostUserSubject {
     /// The Unix socket; with --command it may be left out.
     #[arg(required_unless_present = "command")]
     socket: Option<PathBuf>,
-    /// What the device is: its name or its virtio device id. vhost-user itself does not say.
+    /// What the device is, as vhost-user itself does not say: net, blk, console, rng, fs, or any other name or virtio device id
+    /// of the document. Checks that need an answer know a request for these five.
     #[arg(long = "type", value_name = "TYPE")]
     device_type: String,
     /// What a shell is to start; `{socket}` in it stands for the path of the socket.

@@ -98,9 +98,11 @@ impl Screen {
             "\n{:<52} {:>5} {:>5} {:>7} {:>5} {:>8} {:>10}",
             "CLAUSES", "pass", "fail", "advice", "n/a", "inconcl.", "unchecked"
         )?;
+        let mut left_out = Vec::new();
         for chapter in CHAPTERS {
             let ([pass, fail, advice, not_applicable, inconclusive], unchecked) = report.tally(chapter);
-            if pass + fail + advice + not_applicable + inconclusive == 0 {
+            if pass + fail + advice + inconclusive == 0 {
+                left_out.extend((not_applicable > 0).then_some(chapter.title));
                 continue;
             }
             let title = format!("{:<5} {}", chapter.number, chapter.title);
@@ -115,6 +117,9 @@ impl Screen {
                 write!(self.out, " {count}")?;
             }
             writeln!(self.out, " {not_applicable:>5} {inconclusive:>8} {unchecked:>10}")?;
+        }
+        if !left_out.is_empty() {
+            writeln!(self.out, "Not applicable: {}", left_out.join("; "))?;
         }
         let counts: Vec<String> = Word::ALL
             .into_iter()
