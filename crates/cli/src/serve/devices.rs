@@ -67,11 +67,11 @@ pub struct Network {
     /// Longest payload of a frame in bytes.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(68..))]
     mtu: Option<u16>,
-    /// Have a control queue, by which the guest filters frames and sets the address. QEMU and Cloud Hypervisor have one of
-    /// their own for vhost-user; vfio-user clients and User Mode Linux pass it on.
+    /// Have a control queue, by which the guest filters frames and sets the address. QEMU has one of its own for
+    /// vhost-user; a vfio-user client passes it on.
     #[arg(long)]
     #[serde(default)]
-    control: bool,
+    control_queue: bool,
 }
 
 /// A device that is ready to be served.
@@ -144,7 +144,7 @@ impl Network {
         let options = network::Options {
             mac: Some(self.mac.map_or_else(random_mac, Ok)?),
             mtu: self.mtu,
-            control: self.control,
+            control: self.control_queue,
         };
         Ok(Box::new(network::Network::new(backend, options)?))
     }
