@@ -118,8 +118,10 @@ pub enum Verdict {
         /// What was seen.
         evidence: String,
     },
-    /// The subject has not what the check needs.
+    /// The subject has not what the check needs, or it cannot be seen where it is.
     NotApplicable(String),
+    /// The occasion that the clause is about never came: nothing was looked at.
+    NotSeen(String),
     /// Nothing can be said.
     Inconclusive(String),
 }
@@ -132,6 +134,7 @@ impl Verdict {
             Self::Fail { .. } => "fail",
             Self::Advice { .. } => "advice",
             Self::NotApplicable(_) => "not applicable",
+            Self::NotSeen(_) => "not seen",
             Self::Inconclusive(_) => "inconclusive",
         }
     }
@@ -143,7 +146,7 @@ impl Verdict {
             Self::Fail { clause, evidence } | Self::Advice { clause, evidence } => {
                 Some((Some(clause), evidence))
             }
-            Self::NotApplicable(why) | Self::Inconclusive(why) => Some((None, why)),
+            Self::NotApplicable(why) | Self::NotSeen(why) | Self::Inconclusive(why) => Some((None, why)),
         }
     }
 }
@@ -156,6 +159,7 @@ impl Verdict {
             Self::Fail { evidence: reason, .. }
             | Self::Advice { evidence: reason, .. }
             | Self::NotApplicable(reason)
+            | Self::NotSeen(reason)
             | Self::Inconclusive(reason) => *reason = format!("{reason}; {more}"),
         }
     }

@@ -99,7 +99,7 @@ fn look(program: &Path, name: &str, bus: Bus) -> Vec<String> {
         Verdict::Inconclusive(_) => !BLOCKED
             .iter()
             .any(|known| name.ends_with(known.0) && (known.1, known.2) == (bus, record.check.name)),
-        Verdict::Pass | Verdict::NotApplicable(_) => false,
+        Verdict::Pass | Verdict::NotApplicable(_) | Verdict::NotSeen(_) => false,
     });
     surprising
         .map(|record| {

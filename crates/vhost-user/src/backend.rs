@@ -32,7 +32,7 @@ use ringwright_socket::accept;
 use ringwright_spec::{Features, feature};
 
 pub use error::BackendError;
-pub use memory::MAX_SLOTS;
+pub use memory::{MAX_SLOTS, MemorySlots};
 
 use crate::message::ProtocolFeatures;
 use crate::socket::{Socket, Stop};

@@ -25,9 +25,10 @@ pub struct Options {
     /// Say what each check does, which clauses it is about, and which mutants it has caught; run none.
     #[arg(long, global = true)]
     pub list: bool,
-    /// Seconds that a check may take, or a driver in one scenario.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    deadline: u64,
+    /// Seconds that a check may take, or a driver in one scenario: 20, or 120 for a driver of another program, which may have
+    /// to boot first.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    deadline: Option<u64>,
     /// Show everything that each check did and saw, line by line.
     #[arg(long, global = true)]
     pub trace: bool,
@@ -95,7 +96,12 @@ impl Options {
 
     /// How long each check may take.
     pub fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline)
+        self.deadline_or(20)
+    }
+
+    /// How long that may be where it is `seconds` if nothing is said.
+    pub fn deadline_or(&self, seconds: u64) -> Duration {
+        Duration::from_secs(self.deadline.unwrap_or(seconds))
     }
 
     /// Whether standard output is a report's.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use ringwright_conformance::report::{CHAPTERS, Report, Word};
-use ringwright_conformance::{Check, Record, Verdict, clause};
+use ringwright_conformance::{Check, Record, clause};
 
 use super::options::Options;
 
@@ -57,12 +57,18 @@ impl Screen {
         self.show_progress("")
     }
 
+    /// Says how the run goes on.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        self.clear_progress()?;
+        writeln!(self.out, "{}", plain(line))?;
+        self.show_progress("")
+    }
+
     /// Tells of a check that is done.
     pub fn tell(&mut self, record: &Record) -> io::Result<()> {
         self.done += 1;
         let word = Word::from(&record.verdict);
-        let idle = matches!(record.verdict, Verdict::Pass | Verdict::NotApplicable(_));
-        if !idle || self.verbose || self.trace {
+        if !word.is_idle() || self.verbose || self.trace {
             self.clear_progress()?;
             self.tell_verdict(word, record)?;
         }
@@ -95,13 +101,14 @@ impl Screen {
         self.clear_progress()?;
         writeln!(
             self.out,
-            "\n{:<52} {:>5} {:>5} {:>7} {:>5} {:>8} {:>10}",
-            "CLAUSES", "pass", "fail", "advice", "n/a", "inconcl.", "unchecked"
+            "\n{:<52} {:>5} {:>5} {:>7} {:>5} {:>9} {:>8} {:>10}",
+            "CLAUSES", "pass", "fail", "advice", "n/a", "not seen", "inconcl.", "unchecked"
         )?;
         let mut left_out = Vec::new();
         for chapter in CHAPTERS {
-            let ([pass, fail, advice, not_applicable, inconclusive], unchecked) = report.tally(chapter);
-            if pass + fail + advice + inconclusive == 0 {
+            let (tally, unchecked) = report.tally(chapter);
+            let [pass, fail, advice, not_applicable, not_seen, inconclusive] = tally;
+            if pass + fail + advice + not_seen + inconclusive == 0 {
                 left_out.extend((not_applicable > 0).then_some(chapter.title));
                 continue;
             }
@@ -116,7 +123,10 @@ impl Screen {
                 let count = self.paint_if(count > 0, word, &format!("{count:>width$}"));
                 write!(self.out, " {count}")?;
             }
-            writeln!(self.out, " {not_applicable:>5} {inconclusive:>8} {unchecked:>10}")?;
+            writeln!(
+                self.out,
+                " {not_applicable:>5} {not_seen:>9} {inconclusive:>8} {unchecked:>10}"
+            )?;
         }
         if !left_out.is_empty() {
             writeln!(self.out, "Not applicable: {}", left_out.join("; "))?;
@@ -182,6 +192,7 @@ impl Screen {
             Word::Advice => 33,
             Word::Inconclusive => 35,
             Word::NotApplicable => 90,
+            Word::NotSeen => 36,
         };
         match self.colour && wanted {
             true => format!("\x1b[{colour}m{text}\x1b[0m"),

@@ -7,6 +7,7 @@
 mod event;
 mod mutant;
 mod past;
+mod reach;
 mod rule;
 mod rules;
 mod run;
@@ -28,4 +29,6 @@ pub use scenario::{Act, Completes, Function, Identity, Oddity, SCENARIOS, Scenar
 pub use strict::{
     Line, Model, Shared, Strict, StrictCcw, StrictMmio, StrictPci, StrictTransport, model, with,
 };
-pub use subject::{Driver, Linux, LinuxError, LinuxParts, OURS, Seat, Stage, Wait, ours, ours_on};
+pub use subject::{
+    Driver, Linux, LinuxError, LinuxParts, OURS, Remote, RemoteError, Seat, Stage, Wait, Way, ours, ours_on,
+};

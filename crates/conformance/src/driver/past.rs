@@ -178,6 +178,12 @@ impl Past {
         }
     }
 
+    /// The platform has reset the device: there are no virtqueues any more. What the driver has done before is not undone.
+    pub(super) fn withdraw(&mut self) {
+        self.status = Status::NONE;
+        self.queues.clear();
+    }
+
     pub(super) fn used(&mut self, index: u16, id: u16) {
         self.buffers.1 += 1;
         if let Some(queue) = self.queues.get_mut(&index) {

@@ -61,7 +61,7 @@ impl Rule {
                 },
             },
             None if watch.seen => Verdict::Pass,
-            None => Verdict::Inconclusive(format!("it has never come to this: {}", self.check.does)),
+            None => Verdict::NotSeen(format!("it has never come to this: {}", self.check.does)),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringwright_spec::DeviceType;
+
 use super::mutant::Slip;
 use super::rule::{Rule, Watch};
 use super::scenario::Scenario;
@@ -12,7 +14,7 @@ use super::strict::with;
 use super::subject::{Driver, Slot, Stage};
 use crate::check::Verdict;
 use crate::run::Record;
-use crate::subject::Trace;
+use crate::subject::{Bus, Trace};
 
 /// What the rules have seen of a driver in one scenario.
 pub struct Seen {
@@ -34,39 +36,65 @@ pub fn watch(
     mut progress: impl FnMut(&'static Scenario, &Result<(), String>),
 ) -> Vec<Record> {
     let start = Instant::now();
-    let mut sums: Vec<(&'static Rule, Watch, Vec<String>)> = rules
-        .iter()
-        .map(|rule| (*rule, Watch::default(), Vec::new()))
-        .collect();
-    let bus = driver.bus();
-    for scenario in scenarios
-        .iter()
-        .filter(|scenario| scenario.bus.is_none_or(|own| own == bus))
-    {
-        let seen = meet(driver, rules, scenario, &Slip::NONE, deadline);
+    let (bus, device) = (driver.bus(), driver.device());
+    let mut sums: Vec<Sum> = rules.iter().map(|rule| Sum::new(rule, device, bus)).collect();
+    let applicable: Vec<_> = sums.iter().filter_map(Sum::wanted).collect();
+    for scenario in scenarios.iter().filter(|scenario| scenario.is_for(bus)) {
+        let seen = meet(driver, &applicable, scenario, &Slip::NONE, deadline);
         progress(scenario, &seen.ended);
-        for ((rule, sum, trace), (_, watch)) in sums.iter_mut().zip(seen.watches) {
-            let was_broken = sum.is_broken();
-            sum.join(watch);
-            if !was_broken && sum.is_broken() {
-                *trace = seen.trace.clone();
-                trace.insert(0, format!("scenario {}: {}", scenario.name, scenario.does));
-                debug_assert!(matches!(
-                    rule.verdict(sum),
-                    Verdict::Fail { .. } | Verdict::Advice { .. }
-                ));
-            }
+        let open = sums.iter_mut().filter(|sum| sum.wanted().is_some());
+        for (sum, (_, watch)) in open.zip(seen.watches) {
+            sum.add(watch, scenario, &seen.trace);
         }
     }
     let took = start.elapsed();
-    sums.into_iter()
-        .map(|(rule, watch, trace)| Record {
-            check: &rule.check,
-            verdict: rule.verdict(&watch),
-            trace,
+    sums.into_iter().map(|sum| sum.record(took)).collect()
+}
+
+/// What a rule has seen of a driver in all scenarios.
+struct Sum {
+    rule: &'static Rule,
+    watch: Watch,
+    /// What was done when it was broken.
+    trace: Vec<String>,
+    not_applicable: Option<String>,
+}
+
+impl Sum {
+    fn new(rule: &'static Rule, device: &DeviceType, bus: Bus) -> Self {
+        Self {
+            rule,
+            watch: Watch::default(),
+            trace: Vec::new(),
+            not_applicable: rule.is_not_applicable(device, bus),
+        }
+    }
+
+    /// The rule, if it has something to say of the driver.
+    fn wanted(&self) -> Option<&'static Rule> {
+        self.not_applicable.is_none().then_some(self.rule)
+    }
+
+    fn add(&mut self, watch: Watch, scenario: &Scenario, trace: &[String]) {
+        let was_broken = self.watch.is_broken();
+        self.watch.join(watch);
+        if !was_broken && self.watch.is_broken() {
+            let head = format!("scenario {}: {}", scenario.name, scenario.does);
+            self.trace = [&[head], trace].concat();
+        }
+    }
+
+    fn record(self, took: Duration) -> Record {
+        Record {
+            check: &self.rule.check,
+            verdict: match self.not_applicable {
+                Some(why) => Verdict::NotApplicable(why),
+                None => self.rule.verdict(&self.watch),
+            },
+            trace: self.trace,
             took,
-        })
-        .collect()
+        }
+    }
 }
 
 /// Lets `driver`, whose hand slips, meet a strict device once, on a thread of its own, which is left behind if it does not

@@ -141,7 +141,7 @@ pub enum Completes {
 }
 
 impl Scenario {
-    const PLAIN: Self = Self {
+    pub(super) const PLAIN: Self = Self {
         name: "plain",
         does: "Nothing unusual.",
         act: Act::Work,

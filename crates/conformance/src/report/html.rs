@@ -16,10 +16,11 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// What can be shown alone: the class of rows, and what people read.
-const FILTERS: [(&str, &str); 5] = [
+const FILTERS: [(&str, &str); 6] = [
     ("fail", "broken"),
     ("advice", "advice"),
     ("inconclusive", "inconclusive"),
+    ("not-seen", "not seen"),
     ("pass", "holding"),
     ("differ", "subjects differ"),
 ];
@@ -254,7 +255,7 @@ fn write_cell(page: &mut String, cell: &ClauseReport<'_>) -> fmt::Result {
         word.name()
     )?;
     if let Some(evidence) = &cell.evidence {
-        let quiet = if word == Word::NotApplicable {
+        let quiet = if matches!(word, Word::NotApplicable | Word::NotSeen) {
             " quiet small"
         } else {
             ""
@@ -351,6 +352,7 @@ fn class(word: Word) -> &'static str {
     match word {
         Word::Pass => "pass",
         Word::NotApplicable => "not-applicable",
+        Word::NotSeen => "not-seen",
         Word::Inconclusive => "inconclusive",
         Word::Advice => "advice",
         Word::Fail => "fail",

@@ -15,7 +15,10 @@ pub fn junit(report: &Report) -> String {
 }
 
 fn suites(xml: &mut String, report: &Report) -> fmt::Result {
-    let skipped = report.count(Word::NotApplicable) + report.count(Word::Inconclusive);
+    let skipped: usize = [Word::NotApplicable, Word::NotSeen, Word::Inconclusive]
+        .map(|word| report.count(word))
+        .iter()
+        .sum();
     let counts = format!(
         "tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{skipped}\" time=\"{:.3}\"",
         report.checks.len(),
@@ -66,7 +69,7 @@ fn case(xml: &mut String, check: &CheckReport, report: &Report) -> fmt::Result {
             ">\n      <system-out>{}</system-out>",
             Escaped(format_args!("advice: {clause}: {evidence}"))
         )?,
-        Word::NotApplicable | Word::Inconclusive => writeln!(
+        Word::NotApplicable | Word::NotSeen | Word::Inconclusive => writeln!(
             xml,
             ">\n      <skipped message=\"{}: {}\"/>",
             check.verdict.name(),

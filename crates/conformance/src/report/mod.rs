@@ -94,8 +94,10 @@ pub struct CheckReport {
 pub enum Word {
     /// Everything was right.
     Pass,
-    /// The subject has not what the check needs.
+    /// The subject has not what the check needs, or it cannot be seen where it is.
     NotApplicable,
+    /// The occasion never came: nothing was looked at.
+    NotSeen,
     /// Nothing can be said.
     Inconclusive,
     /// A recommendation is not followed.
@@ -128,11 +130,12 @@ pub enum ReadError {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Pass,
         Self::Fail,
         Self::Advice,
         Self::NotApplicable,
+        Self::NotSeen,
         Self::Inconclusive,
     ];
 
@@ -141,10 +144,16 @@ impl Word {
         match self {
             Self::Pass => "pass",
             Self::NotApplicable => "not applicable",
+            Self::NotSeen => "not seen",
             Self::Inconclusive => "inconclusive",
             Self::Advice => "advice",
             Self::Fail => "fail",
         }
+    }
+
+    /// Whether there is nothing to look into.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::Pass | Self::NotApplicable | Self::NotSeen)
     }
 }
 
@@ -155,6 +164,7 @@ impl From<&Verdict> for Word {
             Verdict::Fail { .. } => Self::Fail,
             Verdict::Advice { .. } => Self::Advice,
             Verdict::NotApplicable(_) => Self::NotApplicable,
+            Verdict::NotSeen(_) => Self::NotSeen,
             Verdict::Inconclusive(_) => Self::Inconclusive,
         }
     }
@@ -206,7 +216,7 @@ impl Report {
     /// Forgets what was done in the checks that say nothing to look into.
     pub fn without_idle_traces(mut self) -> Self {
         for check in &mut self.checks {
-            if matches!(check.verdict, Word::Pass | Word::NotApplicable) {
+            if check.verdict.is_idle() {
                 check.trace.clear();
             }
         }
@@ -243,10 +253,11 @@ impl Report {
             word => word,
         };
         let rank = |check: &CheckReport| match word(check) {
-            Word::Fail => 5,
-            Word::Advice => 4,
-            Word::Pass => 3,
-            Word::Inconclusive => 2,
+            Word::Fail => 6,
+            Word::Advice => 5,
+            Word::Pass => 4,
+            Word::Inconclusive => 3,
+            Word::NotSeen => 2,
             Word::NotApplicable => 1,
         };
         let telling = checks.iter().max_by_key(|check| rank(check));

@@ -3,7 +3,7 @@
 mod in_process;
 mod ours;
 mod qemu;
-mod server;
+pub(crate) mod server;
 mod trace;
 mod vhost_user;
 

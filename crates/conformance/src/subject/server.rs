@@ -33,8 +33,9 @@ pub struct Server {
     process: Option<Process>,
 }
 
+/// What a shell makes of a command line, in a process group of its own, which ends with it.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     /// Its standard input is kept open: see [`GUARDED`].
     child: Child,
     /// Readable once it has ended.
@@ -52,11 +53,7 @@ impl Server {
 
     /// The name of the program, as far as the command line begins with one.
     pub(super) fn program(&self) -> &str {
-        let mut words = self.command.split_whitespace();
-        let word = words
-            .find(|word| *word != "exec" && !word.contains('='))
-            .unwrap_or_default();
-        word.rsplit('/').next().unwrap_or_default()
+        program(&self.command)
     }
 
     /// Connects to the server at `socket`, and starts it before, if it does not run.
@@ -103,18 +100,7 @@ impl Server {
         {
             let _ = std::fs::remove_file(socket);
         }
-        let socket = format!("'{}'", socket.display().to_string().replace('\'', r"'\''"));
-        let child = Command::new("/bin/sh")
-            .args(["-c", GUARDED, "sh", &self.command.replace("{socket}", &socket)])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            // A group of its own: the shell may have started more than one process.
-            .process_group(0)
-            .spawn()
-            .map_err(|error| self.error(error.to_string()))?;
-        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-            .map_err(|error| self.error(io::Error::from(error).to_string()));
-        Ok(Process { child, ended: ended? })
+        Process::start(&self.command, socket).map_err(|error| self.error(error.to_string()))
     }
 
     fn error(&self, what: String) -> SubjectError {
@@ -126,30 +112,66 @@ impl Server {
 }
 
 impl Process {
+    /// What a shell makes of `command`, in which `{socket}` stands for the path of a socket.
+    pub(crate) fn start(command: &str, socket: &Path) -> io::Result<Self> {
+        let socket = format!("'{}'", socket.display().to_string().replace('\'', r"'\''"));
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", GUARDED, "sh", &command.replace("{socket}", &socket)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // A group of its own: the shell may have started more than one process.
+            .process_group(0)
+            .spawn()?;
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(ended) => Ok(Self { child, ended }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error.into())
+            }
+        }
+    }
+
     /// Waits for its end.
-    fn within(&mut self, time: Duration) -> Option<ExitStatus> {
+    pub(crate) fn within(&mut self, time: Duration) -> Option<ExitStatus> {
+        self.wait(time);
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits until it has ended, or that long.
+    fn wait(&self, time: Duration) {
         let mut descriptors = [PollFd::new(&self.ended, PollFlags::IN)];
         // Times here are short, so that they fit; a wait that a signal ends is a shorter one.
-        let time = Timespec::try_from(time).ok()?;
-        let _ = poll(&mut descriptors, Some(&time));
-        self.child.try_wait().ok().flatten()
+        if let Ok(time) = Timespec::try_from(time) {
+            let _ = poll(&mut descriptors, Some(&time));
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         let group = Pid::from_child(&self.child);
-        // A group that has gone already needs no signal.
+        // A group that has gone already needs no signal. Who leads it may have ended before others of it, which hear no TERM;
+        // until somebody waits for it, its number is nobody else's.
         let _ = kill_process_group(group, Signal::TERM);
-        if self.within(PATIENCE).is_none() {
-            let _ = kill_process_group(group, Signal::KILL);
-            let _ = self.child.wait();
-        }
+        self.wait(PATIENCE);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
     }
 }
 
+/// The name of the program that a command line begins with, if it does.
+pub(crate) fn program(command: &str) -> &str {
+    let mut words = command.split_whitespace();
+    let word = words
+        .find(|word| *word != "exec" && !word.contains('='))
+        .unwrap_or_default();
+    let word = word.trim_matches(['(', '\'', '"']);
+    word.rsplit('/').next().unwrap_or_default()
+}
+
 /// That it has ended, with a signal by its number, or an exit code.
-pub(super) fn say(status: ExitStatus) -> String {
+pub(crate) fn say(status: ExitStatus) -> String {
     let how = match (status.signal(), status.code()) {
         // A shell says so of its last command.
         (Some(signal), _) => format!("killed by signal {signal}"),

@@ -6,24 +6,50 @@ use std::sync::Arc;
 use ringwright_memory::{Mapping, Memory, Region};
 
 use super::BackendError;
-use crate::message::MemoryRegion;
+use crate::message::{MAX_TABLE_REGIONS, MemoryRegion, MemoryTable};
+use crate::socket::Message;
 
 /// How many regions a front-end may add: what QEMU's machines have at most, far less than a process can map.
 pub const MAX_SLOTS: usize = 512;
 
 /// The regions, as last agreed. A change makes a new table, which takes effect only if everything in it fits.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MemorySlots {
     slots: Vec<Slot>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Slot {
     description: MemoryRegion,
     region: Region,
 }
 
 impl MemorySlots {
+    /// The table that a `SET_MEM_TABLE` message carries.
+    pub fn from_message(message: Message) -> Result<Self, BackendError> {
+        let size = message.payload.len();
+        let (MemoryTable { count, .. }, rest) =
+            message.read_prefix().unwrap_or((MemoryTable::default(), &[]));
+        // Linux in user mode pads a table of one region to the size of two: what follows the regions is ignored.
+        let regions: Vec<MemoryRegion> = rest
+            .chunks_exact(size_of::<MemoryRegion>())
+            .take(count as usize)
+            .filter_map(|bytes| zerocopy::FromBytes::read_from_bytes(bytes).ok())
+            .collect();
+        let descriptors = message.descriptors.len();
+        if regions.len() != count as usize
+            || regions.len() > MAX_TABLE_REGIONS
+            || regions.len() != descriptors
+        {
+            return Err(BackendError::MemoryTable {
+                regions: count,
+                descriptors,
+                size,
+            });
+        }
+        Self::table(regions.into_iter().zip(message.descriptors))
+    }
+
     /// The table of these regions alone, each with its file.
     pub fn table(regions: impl IntoIterator<Item = (MemoryRegion, OwnedFd)>) -> Result<Self, BackendError> {
         regions

@@ -12,8 +12,7 @@ use super::connection::{Answer, Connection, read, single};
 use super::memory::{MAX_SLOTS, MemorySlots};
 use super::ring::{Position, Ring};
 use crate::message::{
-    Config, LOG_ALL, MAX_PAYLOAD, MAX_TABLE_REGIONS, MemoryRegion, MemoryTable, PROTOCOL_FEATURES,
-    ProtocolFeatures, Request, SingleRegion,
+    Config, LOG_ALL, MAX_PAYLOAD, PROTOCOL_FEATURES, ProtocolFeatures, Request, SingleRegion,
 };
 use crate::socket::Message;
 
@@ -141,27 +140,7 @@ impl Connection<'_> {
     }
 
     fn set_mem_table(&mut self, message: Message) -> Result<(), BackendError> {
-        let size = message.payload.len();
-        let (MemoryTable { count, .. }, rest) =
-            message.read_prefix().unwrap_or((MemoryTable::default(), &[]));
-        // Linux in user mode pads a table of one region to the size of two: what follows the regions is ignored.
-        let regions: Vec<MemoryRegion> = rest
-            .chunks_exact(size_of::<MemoryRegion>())
-            .take(count as usize)
-            .filter_map(|bytes| zerocopy::FromBytes::read_from_bytes(bytes).ok())
-            .collect();
-        let descriptors = message.descriptors.len();
-        if regions.len() != count as usize
-            || regions.len() > MAX_TABLE_REGIONS
-            || regions.len() != descriptors
-        {
-            return Err(BackendError::MemoryTable {
-                regions: count,
-                descriptors,
-                size,
-            });
-        }
-        self.set_slots(MemorySlots::table(regions.into_iter().zip(message.descriptors))?)
+        self.set_slots(MemorySlots::from_message(message)?)
     }
 
     /// Makes `slots` the device's memory, while rings run. A ring that the front-end keeps at its user address but that

@@ -451,7 +451,8 @@ fn foreign(past: &Past) -> Features {
     let own = past.device.features.iter();
     let own = own.fold(Features::NONE, |all, bit| all | Features::bit(bit.bit));
     let bus = match past.bus {
-        Bus::Pci => Features::NONE,
+        // Behind a front-end there is some bus or other.
+        Bus::Pci | Bus::VhostUser => Features::NONE,
         Bus::Ccw => feature::NOT_ON_CCW,
         _ => feature::NOT_ON_MMIO,
     };

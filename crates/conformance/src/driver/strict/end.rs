@@ -1,7 +1,7 @@
 //! The device end of a virtqueue that sees all illegal things.
 
 use ringwright_memory::{Access, Memory, Window};
-use ringwright_ring::Layout;
+use ringwright_ring::{Layout, State};
 use ringwright_spec::{packed, split};
 
 use super::packed::PackedEnd;
@@ -21,6 +21,9 @@ pub(super) trait End: Send {
 
     /// The bytes of the device area as the driver has left them.
     fn device_area(&self, memory: &Memory) -> Suppression;
+
+    /// Where it is in the ring.
+    fn state(&self) -> State;
 }
 
 /// What a look at a ring shows.
@@ -33,11 +36,11 @@ pub(super) struct Found {
     pub altered: Vec<Change>,
 }
 
-/// The device end of a virtqueue at `layout`.
-pub(super) fn end(layout: Layout, packed: bool, events: bool) -> Box<dyn End> {
+/// The device end of a virtqueue at `layout`, which goes on at `state`.
+pub(super) fn end(layout: Layout, packed: bool, events: bool, state: State) -> Box<dyn End> {
     match packed {
-        false => Box::new(SplitEnd::new(layout, events)),
-        true => Box::new(PackedEnd::new(layout, events)),
+        false => Box::new(SplitEnd::new(layout, events, state)),
+        true => Box::new(PackedEnd::new(layout, events, state)),
     }
 }
 

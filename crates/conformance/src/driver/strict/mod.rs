@@ -12,17 +12,18 @@ mod packed;
 pub(super) mod pci;
 mod split;
 mod transport;
+mod vhost_user;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ringwright_driver::Interrupt;
 use ringwright_memory::{Memory, Width};
-use ringwright_ring::Layout;
+use ringwright_ring::{Layout, State};
 use ringwright_spec::status::Status;
 use ringwright_spec::{Features, feature};
 
-use super::event::{Chain, Event, Place, Sent};
+use super::event::{Chain, Change, Event, Place, Sent};
 use super::past::Past;
 use super::rule::{Rule, Watch};
 use super::scenario::{Completes, Scenario};
@@ -60,6 +61,8 @@ pub struct Strict {
     /// How often the driver has waited.
     turns: u32,
     quiet: bool,
+    /// What becomes of the driver is not known.
+    is_abandoned: bool,
     events: u64,
     /// What stands in the registers of a bus.
     selected: mmio::Selected,
@@ -106,6 +109,7 @@ impl Strict {
             resetting: BTreeMap::new(),
             turns: 0,
             quiet: false,
+            is_abandoned: false,
             events: 0,
             selected: mmio::Selected::default(),
             function,
@@ -136,9 +140,15 @@ impl Strict {
     }
 
     /// Time has passed: buffers that are to be used late come nearer to that. Of a driver that runs at the same time nothing
-    /// is known then, so its virtqueues are left alone.
+    /// is known then, so its virtqueues are left alone, unless nobody would tell of what is in them.
     pub fn pass(&mut self) {
         self.turns += 1;
+        if self.past.scenario.suppresses && self.past.is_live() {
+            let indices: Vec<_> = self.ends.keys().copied().collect();
+            for index in indices {
+                self.poll(index);
+            }
+        }
         if self.past.scenario.spurious && self.past.is_live() {
             self.interrupt.queue = true;
             self.interrupt.config = true;
@@ -159,7 +169,43 @@ impl Strict {
     /// The driver has ended, by itself or because it has met an error.
     pub fn end(&mut self, how: Result<(), String>) {
         self.look_at_all();
-        self.tell(Event::Ends(how));
+        if !self.is_abandoned {
+            self.tell(Event::Ends(how));
+        }
+    }
+
+    /// Nobody looks any longer, and what becomes of the driver is not known.
+    pub(super) fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
+
+    /// The driver's memory is this from now on.
+    pub(super) fn set_memory(&mut self, memory: Arc<Memory>) {
+        self.memory = memory;
+    }
+
+    /// Whether a driver has ever done something with the device, beyond looking at it.
+    pub(super) fn is_touched(&self) -> bool {
+        self.past.lives > 0 || self.past.steps.accepted.is_some() || self.past.known != Status::NONE
+    }
+
+    /// The platform resets the device, or takes it away: nothing is left of what the driver has given it, and that is no
+    /// doing of the driver's.
+    pub(super) fn withdraw(&mut self) {
+        self.look_at_all();
+        self.forget();
+        self.becomes = None;
+        self.past.withdraw();
+        self.function = pci::Function::new(&self.past);
+    }
+
+    /// Forgets all virtqueues.
+    fn forget(&mut self) {
+        self.ends.clear();
+        self.pending.clear();
+        self.resetting.clear();
+        self.model.forget(None);
+        self.interrupt = Interrupt::default();
     }
 
     /// Shows an event to the rules.
@@ -200,11 +246,7 @@ impl Strict {
         let slow = self.past.scenario.slow;
         self.becomes = None;
         if status == Status::NONE {
-            self.ends.clear();
-            self.pending.clear();
-            self.resetting.clear();
-            self.model.forget(None);
-            self.interrupt = Interrupt::default();
+            self.forget();
             match slow {
                 0 => self.past.status = Status::NONE,
                 _ => self.becomes = Some((slow, Status::NONE)),
@@ -235,14 +277,21 @@ impl Strict {
     }
 
     fn enable_queue(&mut self, index: u16, layout: Layout) {
+        self.enable_queue_at(index, layout, State::default());
+    }
+
+    fn enable_queue_at(&mut self, index: u16, layout: Layout, state: State) {
         self.tell(Event::QueueEnabled(index, layout));
         self.resetting.remove(&index);
         if layout.size != 0 {
             let events = self.past.has(feature::EVENT_IDX);
-            let end = end::end(layout, self.past.is_packed(), events);
-            let asked = end.device_area(&self.memory);
-            let reached = end::reaches_all(&self.memory, &layout, self.past.is_packed());
-            self.tell(Event::QueueFound(index, asked, reached));
+            let end = end::end(layout, self.past.is_packed(), events, state);
+            // In one that goes on the device has already written.
+            if state == State::default() {
+                let asked = end.device_area(&self.memory);
+                let reached = end::reaches_all(&self.memory, &layout, self.past.is_packed());
+                self.tell(Event::QueueFound(index, asked, reached));
+            }
             self.ends.insert(index, end);
         }
     }
@@ -328,16 +377,14 @@ impl Strict {
         let Some(end) = self.ends.get_mut(&index) else {
             return;
         };
-        let found = end.look(&self.memory, notified);
-        for altered in found.altered {
-            self.tell(Event::Altered(index, altered));
-        }
-        self.tell(Event::Looked(index, found.look));
-        for mut chain in found.chains {
-            chain.sent = Sent(model::readable(&self.memory, &chain, Sent::KEPT));
-            self.tell(Event::Available(index, chain.clone()));
-            self.pending.push_back((index, chain));
-        }
+        let end::Found {
+            look,
+            chains,
+            altered,
+        } = end.look(&self.memory, notified);
+        self.tell_altered(index, altered);
+        self.tell(Event::Looked(index, look));
+        self.take(index, chains);
         if !self.past.scenario.suppresses {
             self.ask(index, false);
         }
@@ -354,10 +401,41 @@ impl Strict {
         }
     }
 
-    fn ask(&mut self, index: u16, quiet: bool) {
-        if let Some(end) = self.ends.get_mut(&index) {
-            end.ask(&self.memory, quiet);
+    fn tell_altered(&mut self, index: u16, altered: Vec<Change>) {
+        for change in altered {
+            self.tell(Event::Altered(index, change));
         }
+    }
+
+    fn take(&mut self, index: u16, chains: Vec<Chain>) {
+        for mut chain in chains {
+            chain.sent = Sent(model::readable(&self.memory, &chain, Sent::KEPT));
+            self.tell(Event::Available(index, chain.clone()));
+            self.pending.push_back((index, chain));
+        }
+    }
+
+    /// Says how the driver is to notify.
+    fn ask(&mut self, index: u16, quiet: bool) {
+        while let Some(end) = self.ends.get_mut(&index) {
+            end.ask(&self.memory, quiet);
+            if !self.poll(index) {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is available of a driver that runs at the same time. It may not have known yet what it was asked when it has
+    /// made a buffer available, so that nothing is said of how. Whether there was something.
+    fn poll(&mut self, index: u16) -> bool {
+        let Some(end) = self.ends.get_mut(&index) else {
+            return false;
+        };
+        let end::Found { chains, altered, .. } = end.look(&self.memory, false);
+        self.tell_altered(index, altered);
+        let found = !chains.is_empty();
+        self.take(index, chains);
+        found
     }
 
     /// Does what the driver has asked for, if its time has come.
@@ -372,16 +450,16 @@ impl Strict {
             Completes::Reversed | Completes::OneByOne => turn,
             Completes::Never => false,
         };
-        if !due || self.pending.is_empty() {
-            return;
+        if due && !self.pending.is_empty() {
+            let one_by_one = self.past.scenario.completes == Completes::OneByOne;
+            self.serve_some(if one_by_one { 1 } else { self.pending.len() });
         }
+    }
+
+    /// Does so many of the things that it is asked for.
+    fn serve_some(&mut self, many: usize) {
         let completes = self.past.scenario.completes;
         let reversed = matches!(completes, Completes::Reversed | Completes::OneByOne);
-        let many = if completes == Completes::OneByOne {
-            1
-        } else {
-            self.pending.len()
-        };
         for _ in 0..many {
             let next = match reversed {
                 true => self.pending.pop_back(),

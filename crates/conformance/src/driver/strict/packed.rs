@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringwright_memory::Memory;
-use ringwright_ring::Layout;
+use ringwright_ring::{Layout, State};
 use ringwright_spec::packed::DescFlags;
 
 use super::end::{End, Found, Kept, access, reaches, read, read16, table, write};
@@ -46,13 +46,18 @@ impl Position {
 }
 
 impl PackedEnd {
-    pub fn new(layout: Layout, events: bool) -> Self {
-        let start = Position { slot: 0, wrap: true };
+    pub fn new(layout: Layout, events: bool, state: State) -> Self {
         Self {
             layout,
             events,
-            seen: start,
-            used: start,
+            seen: Position {
+                slot: state.next_available,
+                wrap: state.available_wrap,
+            },
+            used: Position {
+                slot: state.next_used,
+                wrap: state.used_wrap,
+            },
             asked: Suppression::default(),
             exposed: BTreeMap::new(),
         }
@@ -215,6 +220,15 @@ impl End for PackedEnd {
             self.layout.device_area.wrapping_add(2),
             &self.asked.flags.to_le_bytes(),
         );
+    }
+
+    fn state(&self) -> State {
+        State {
+            next_available: self.seen.slot,
+            available_wrap: self.seen.wrap,
+            next_used: self.used.slot,
+            used_wrap: self.used.wrap,
+        }
     }
 
     fn device_area(&self, memory: &Memory) -> Suppression {

@@ -27,7 +27,7 @@ use crate::driver::scenario::Oddity;
 
 use space::Space;
 pub(in crate::driver) use space::{
-    BAR_INDEX, COMMON_CAP, MSIX_CAP, SR_IOV_CAP, WINDOW_CAP, WINDOW_DATA, is_capability,
+    BAR_INDEX, BAR_SIZE, COMMON_CAP, IO_SIZE, MSIX_CAP, SR_IOV_CAP, WINDOW_CAP, WINDOW_DATA, is_capability,
 };
 
 /// Where the BAR is.
@@ -113,6 +113,13 @@ impl StrictPci {
     /// Takes the BAR's address away, for a machine without firmware that has set it.
     pub fn unset_bar(&self) {
         with(&self.0, |device| device.function.space.unset_bar());
+    }
+
+    /// Reads a byte of the configuration space, of which nobody is told.
+    pub(in crate::driver) fn peek(&self, offset: u64) -> u8 {
+        with(&self.0, |device| {
+            device.function.space.read(offset, Width::One) as u8
+        })
     }
 
     /// Reads `data.len()` bytes, 1, 2 or 4, of the configuration space, or of the BAR from [`StrictPci::BAR`] on; zeros for

@@ -1,7 +1,7 @@
 //! The device end of a split virtqueue (section 2.7).
 
 use ringwright_memory::Memory;
-use ringwright_ring::Layout;
+use ringwright_ring::{Layout, State};
 use ringwright_spec::split;
 
 use super::end::{End, Found, Kept, access, reaches, read, read16, table, write};
@@ -22,12 +22,12 @@ pub(super) struct SplitEnd {
 }
 
 impl SplitEnd {
-    pub fn new(layout: Layout, events: bool) -> Self {
+    pub fn new(layout: Layout, events: bool, state: State) -> Self {
         Self {
             layout,
             events,
-            seen: 0,
-            used: 0,
+            seen: state.next_available,
+            used: state.next_used,
             asked: Suppression::default(),
             exposed: Vec::new(),
         }
@@ -204,6 +204,14 @@ impl End for SplitEnd {
                 self.layout.device_area.wrapping_add(event),
                 &self.asked.event.to_le_bytes(),
             );
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            next_available: self.seen,
+            next_used: self.used,
+            ..State::default()
         }
     }
 

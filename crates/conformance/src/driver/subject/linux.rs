@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ringwright_machine::{Kernel, Machine, MachineError, Options, Outcome, Running};
 use ringwright_spec::DeviceType;
 
+use super::pulse::{Pulse, STEP};
 use super::{Driver, Stage};
 use crate::driver::scenario::Identity;
 use crate::subject::Bus;
@@ -21,10 +22,6 @@ const ARGUMENTS: &str = "earlycon=sbi keep_bootcon console=none printk.devkmsg=o
                          initcall_blacklist=jent_mod_init";
 /// Bytes of memory.
 const MEMORY: u64 = 256 << 20;
-/// Time that passes between two looks at the device.
-const STEP: Duration = Duration::from_millis(20);
-/// How long a driver has to leave the device alone to be waiting for it.
-const IDLE: Duration = Duration::from_secs(2);
 /// How long a guest may take.
 const DEADLINE: Duration = Duration::from_secs(150);
 
@@ -146,7 +143,7 @@ impl Driver for Linux {
         let log = Log::default();
         let (mut running, place) = self.boot(stage, &log)?;
         let end = Instant::now() + DEADLINE;
-        let (mut events, mut since) = (0, Instant::now());
+        let mut pulse = Pulse::new();
         let outcome = loop {
             if let Some(outcome) = running.wait(Some(Instant::now() + STEP)) {
                 break outcome;
@@ -155,15 +152,7 @@ impl Driver for Linux {
                 running.end();
                 return Err(format!("the guest did not end in time\n{}", log.end()));
             }
-            place.act(&mut |device| {
-                device.pass();
-                if device.events() != events {
-                    (events, since) = (device.events(), Instant::now());
-                } else if since.elapsed() > IDLE && device.past().lives > 0 {
-                    device.wait();
-                    (events, since) = (device.events(), Instant::now());
-                }
-            });
+            place.act(&mut |device| pulse.beat(device));
         };
         running.end();
         let well = match stage.scenario.identity {

@@ -2,6 +2,8 @@
 
 mod linux;
 mod ours;
+mod pulse;
+mod remote;
 mod rings;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +28,7 @@ use crate::subject::{Bus, Trace};
 
 pub use linux::{Linux, LinuxError, LinuxParts};
 pub use ours::{OURS, ours, ours_on};
+pub use remote::{Remote, RemoteError, Way};
 
 /// A driver that is watched: it meets a strict device once for each scenario.
 pub trait Driver: Send + Sync {

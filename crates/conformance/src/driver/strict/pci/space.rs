@@ -15,11 +15,11 @@ use crate::driver::scenario::Oddity;
 /// The BAR that the structures are in.
 pub(in crate::driver) const BAR_INDEX: u8 = 4;
 /// Its size, and where it is at first.
-const BAR_SIZE: u32 = 0x10_0000;
+pub(in crate::driver) const BAR_SIZE: u32 = 0x10_0000;
 const BAR_ADDRESS: u32 = 0xe000_0000;
 const BAR_REGISTER: u64 = header::BAR0 as u64 + 4 * BAR_INDEX as u64;
 /// I/O registers that a transitional device has.
-const IO_SIZE: u32 = 0x40;
+pub(in crate::driver) const IO_SIZE: u32 = 0x40;
 const IO_ADDRESS: u32 = 0xc000;
 
 /// The MSI-X capability.

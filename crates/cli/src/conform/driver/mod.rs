@@ -1,16 +1,19 @@
 //! `ringwright conform driver`: what a driver makes of the document.
 
+mod remote;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ringwright_conformance::driver::{
-    Driver, Mutant, OURS, Rule, SCENARIOS, Scenario, meet, ours_on, rules, scenario, watch,
+    Driver, Mutant, OURS, Rule, SCENARIOS, Scenario, Way, meet, ours_on, rules, scenario, watch,
 };
 use ringwright_conformance::report::Report;
 use ringwright_conformance::{Record, Side, fits, subject};
 
+use self::remote::RemoteSubject;
 use super::options::Options;
 use super::screen::Screen;
 use super::{HOLDS, conclude};
@@ -31,6 +34,29 @@ pub struct Arguments {
 /// A driver to check.
 #[derive(Subcommand)]
 enum DriverSubject {
+    /// A driver that finds a PCI function: Linux, or any other, in a machine of QEMU's or another client of vfio-user.
+    ///
+    /// The device is served at the socket. For example, all on one line:
+    ///
+    /// ringwright conform driver vfio-user --command 'exec qemu-system-x86_64 -m 256 -display none -no-reboot
+    /// -object memory-backend-memfd,id=m,size=256M,share=on -machine q35,memory-backend=m
+    /// -kernel vmlinuz -initrd initrd -append panic=-1
+    /// -device "{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\""{socket}"\"}}"'
+    ///
+    /// Everything that the driver does with the function's BARs is seen. The client answers a part of the configuration space
+    /// itself, and has the table of MSI-X vectors. Firmware with a driver of its own, such as SeaBIOS, is watched as well:
+    /// `-bios qboot.rom`, with `-append 'pci=nocrs edd=off ...'`, has none.
+    VfioUser(RemoteSubject),
+    /// A driver behind a vhost-user front-end: Linux in user mode, QEMU, DPDK's virtio-user.
+    ///
+    /// The device is a back-end, served at the socket. For example, all on one line:
+    ///
+    /// ringwright conform driver vhost-user --command
+    /// 'exec linux.uml mem=256M initrd=initrd virtio_uml.device={socket}:2 con=null panic=-1'
+    ///
+    /// The virtqueues are seen, and the features that concern the back-end. The device status and the configuration space are the
+    /// front-end's: rules about them are not applicable.
+    VhostUser(RemoteSubject),
     Ours(OurSubject),
 }
 
@@ -43,12 +69,19 @@ struct OurSubject {
     /// The bus between it and the device.
     #[arg(long, value_enum, default_value = "direct")]
     bus: Bus,
-    /// Only scenarios of this name. `*` stands for anything. May be given more than once.
-    #[arg(long, value_name = "NAME")]
-    scenario: Vec<String>,
+    #[command(flatten)]
+    scenarios: Scenarios,
     /// Let it break a clause, to see the rules catch it: `conform driver --list` names the mutants. `*` stands for anything.
     #[arg(long, value_name = "NAME", conflicts_with = "scenario")]
     mutant: Option<String>,
+}
+
+/// What a device does on purpose.
+#[derive(Args)]
+struct Scenarios {
+    /// Only scenarios of this name. `*` stands for anything. May be given more than once.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
 }
 
 /// Where one of our drivers can meet its device.
@@ -75,31 +108,64 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
         return Ok(HOLDS);
     }
-    let Some(DriverSubject::Ours(subject)) = subject else {
-        bail!("say which driver to check: `ringwright conform driver --help` lists the kinds");
-    };
+    match subject {
+        Some(DriverSubject::VfioUser(subject)) => subject.run(Way::VfioUser, &chosen, &options, &mut screen),
+        Some(DriverSubject::VhostUser(subject)) => {
+            subject.run(Way::VhostUser, &chosen, &options, &mut screen)
+        }
+        Some(DriverSubject::Ours(subject)) => run_ours(&subject, &chosen, &options, &mut screen),
+        None => bail!("say which driver to check: `ringwright conform driver --help` lists the kinds"),
+    }
+}
+
+/// Watches one of the drivers here.
+fn run_ours(
+    subject: &OurSubject,
+    rules: &[&'static Rule],
+    options: &Options,
+    screen: &mut Screen,
+) -> anyhow::Result<u8> {
     let driver = subject.open()?;
     let name = options.label.clone().unwrap_or_else(|| driver.name());
     let bus = driver.bus().to_string();
+    let checks: Vec<_> = rules.iter().map(|rule| &rule.check).collect();
     screen.begin(&name, &checks)?;
     let start = Instant::now();
     let records = match &subject.mutant {
-        Some(wanted) => slip(&driver, &chosen, wanted, &subject, &options)?,
-        None => watch(
-            &driver,
-            &chosen,
-            &subject.scenarios()?,
-            options.deadline(),
-            |_, _| {},
-        ),
+        Some(wanted) => slip(&driver, rules, wanted, subject, options)?,
+        None => {
+            let scenarios = chosen(&subject.scenarios, |_| true)?;
+            watch(&driver, rules, &scenarios, options.deadline(), |_, _| {})
+        }
     };
     records.iter().try_for_each(|record| screen.tell(record))?;
     conclude(
         Report::new(name, bus, Side::Driver, &records),
         start,
-        &options,
-        &mut screen,
+        options,
+        screen,
     )
+}
+
+/// The scenarios that are named, or those that `usual` says if none is.
+fn chosen(
+    scenarios: &Scenarios,
+    usual: impl Fn(&Scenario) -> bool,
+) -> anyhow::Result<Vec<&'static Scenario>> {
+    let named = |scenario: &Scenario| {
+        let mut patterns = scenarios.scenario.iter();
+        patterns.any(|pattern| fits(pattern, scenario.name))
+    };
+    let wanted = |scenario: &&Scenario| match scenarios.scenario.is_empty() {
+        true => usual(scenario),
+        false => named(scenario),
+    };
+    let chosen: Vec<_> = SCENARIOS.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        bail!("no scenario is called so; there are {}", names.join(", "));
+    }
+    Ok(chosen)
 }
 
 impl OurSubject {
@@ -113,19 +179,6 @@ impl OurSubject {
         let missing = || anyhow!("there is no {} driver here", self.driver);
         let driver = ours_on(&self.driver, bus).ok_or_else(missing)?;
         Ok(Arc::new(driver))
-    }
-
-    fn scenarios(&self) -> anyhow::Result<Vec<&'static Scenario>> {
-        let wanted = |scenario: &&Scenario| {
-            let named = self.scenario.iter().any(|pattern| fits(pattern, scenario.name));
-            named || self.scenario.is_empty()
-        };
-        let chosen: Vec<_> = SCENARIOS.iter().filter(wanted).collect();
-        if chosen.is_empty() {
-            let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-            bail!("no scenario is called so; there are {}", names.join(", "));
-        }
-        Ok(chosen)
     }
 }
 
