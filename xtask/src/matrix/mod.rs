@@ -2,6 +2,7 @@
 
 pub mod block;
 mod cells;
+mod drivers;
 mod firmware;
 
 use std::path::Path;
@@ -28,6 +29,9 @@ enum Protocol {
     /// Linux on our disk, in the embedded machine, under QEMU and as User Mode Linux: file systems, discards, zones, qcow2,
     /// NBD servers that are killed.
     Block(block::Options),
+    /// Drivers of other programs, watched by a strict device: Linux under QEMU over vfio-user, User Mode Linux and DPDK over
+    /// vhost-user. What each breaks is known; anything else is an error.
+    Drivers(Options),
 }
 
 #[derive(clap::Args)]
@@ -56,6 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
     match &args.protocol {
         Protocol::VfioUser(options) => run_cells(&setup::peers(Scope::Matrix)?, options),
         Protocol::Block(options) => block::run(options),
+        Protocol::Drivers(options) => {
+            drivers::run(&setup::peers(Scope::Drivers)?, |name| options.select(name))
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //!                              qemu-system-x86_64-7.2 nbdkit virtiofsd
 //! nbdkit/                      nbdkit's plugin for files
 //! kernels/x86_64/vmlinuz       Debian's kernel for cloud machines
+//! kernels/x86_64-6.1/          that of the release before, and the newest there is, kernels/x86_64-backports/
 //! kernels/riscv64/vmlinuz      Debian's kernel for RISC-V, an uncompressed Image
 //! kernels/aarch64/vmlinuz      Debian's kernel for 64-bit ARM
 //! kernels/s390x/vmlinuz        Debian's kernel for IBM Z
@@ -67,6 +68,8 @@ pub enum Scope {
     Matrix,
     /// `cargo xtask matrix block`.
     Disks,
+    /// `cargo xtask matrix drivers`.
+    Drivers,
     /// Everything.
     All,
 }

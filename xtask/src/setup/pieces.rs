@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::Scope::{Bench, Boot, Disks, Engines, Guests, Matrix, Test};
+use super::Scope::{Bench, Boot, Disks, Drivers, Engines, Guests, Matrix, Test};
 use super::apt::Architecture::{Arm64, Riscv64, S390x};
 use super::apt::Release;
 use super::piece::{Piece, Unpacked};
@@ -22,7 +22,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: TOOLS,
         what: "BusyBox and e2fsprogs for guests, patchelf",
-        scopes: &[Boot, Test, Bench, Matrix, Disks],
+        scopes: &[Boot, Test, Bench, Matrix, Disks, Drivers],
         release: Release::Trixie,
         packages: &["busybox-static", "e2fsprogs", "patchelf"],
         finish: |unpacked| {
@@ -33,7 +33,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "qemu",
         what: "QEMU 11.1 with its storage daemon and libblkio",
-        scopes: &[Engines, Test, Bench, Guests, Matrix, Disks],
+        scopes: &[Engines, Test, Bench, Guests, Matrix, Disks, Drivers],
         release: Release::TrixieBackports,
         packages: &["qemu-system-x86", "qemu-utils", "qemu-block-extra", "libblkio1"],
         finish: qemu,
@@ -60,10 +60,26 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "linux",
         what: "Linux 6.12 for x86-64 cloud machines",
-        scopes: &[Engines, Test, Bench, Matrix, Disks],
+        scopes: &[Engines, Test, Bench, Matrix, Disks, Drivers],
         release: Release::Trixie,
         packages: &["linux-image-cloud-amd64"],
         finish: |unpacked| linux(unpacked, "x86_64"),
+    },
+    Piece {
+        name: "linux-6.1",
+        what: "Linux 6.1 for x86-64 cloud machines",
+        scopes: &[Drivers],
+        release: Release::Bookworm,
+        packages: &["linux-image-cloud-amd64"],
+        finish: |unpacked| linux(unpacked, "x86_64-6.1"),
+    },
+    Piece {
+        name: "linux-backports",
+        what: "the newest Linux for x86-64 cloud machines",
+        scopes: &[Drivers],
+        release: Release::TrixieBackports,
+        packages: &["linux-image-cloud-amd64"],
+        finish: |unpacked| linux(unpacked, "x86_64-backports"),
     },
     Piece {
         name: "riscv64-tools",
@@ -160,7 +176,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "uml-6.12",
         what: "User Mode Linux 6.12",
-        scopes: &[Engines, Test, Disks],
+        scopes: &[Engines, Test, Disks, Drivers],
         release: Release::Trixie,
         packages: &["user-mode-linux"],
         finish: |unpacked| user_mode_linux(unpacked, "uml-6.12"),
@@ -168,7 +184,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "uml-6.1",
         what: "User Mode Linux 6.1",
-        scopes: &[Test, Disks],
+        scopes: &[Test, Disks, Drivers],
         release: Release::Bookworm,
         packages: &["user-mode-linux"],
         finish: |unpacked| user_mode_linux(unpacked, "uml-6.1"),
@@ -192,7 +208,7 @@ pub const PIECES: &[Piece<'static>] = &[
     Piece {
         name: "dpdk",
         what: "DPDK 24.11 testpmd with its virtio and vhost drivers",
-        scopes: &[Test, Bench],
+        scopes: &[Test, Bench, Drivers],
         release: Release::Trixie,
         packages: &[
             "dpdk-dev",
@@ -344,12 +360,15 @@ fn qemu_user(unpacked: &Unpacked) -> Result<()> {
     try_out(unpacked, program, &["--version"]).map(drop)
 }
 
-fn linux(unpacked: &Unpacked, processor: &str) -> Result<()> {
-    let kernel = unpacked.empty_folder(&format!("kernels/{processor}"))?;
+fn linux(unpacked: &Unpacked, name: &str) -> Result<()> {
+    let kernel = unpacked.empty_folder(&format!("kernels/{name}"))?;
     let modules = kernel::only_entry(&unpacked.root.join("usr/lib/modules"))?;
     let release = kernel::name_of(&modules)?;
-    // A kernel that is not compressed has the other name.
-    let files = ["vmlinuz", "vmlinux"].map(|name| unpacked.root.join(format!("boot/{name}-{release}")));
+    // A kernel that is not compressed has the other name; from Linux 7 on it comes with its modules.
+    let mut files = ["vmlinuz", "vmlinux"]
+        .map(|name| unpacked.root.join(format!("boot/{name}-{release}")))
+        .to_vec();
+    files.push(modules.join("vmlinuz"));
     let file = files.iter().find(|file| file.exists());
     let file = file.with_context(|| format!("the package has no kernel {release}"))?;
     fs::copy(file, kernel.join("vmlinuz"))?;

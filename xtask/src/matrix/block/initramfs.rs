@@ -35,6 +35,13 @@ pub fn build(engine: Engine, folder: &Path, peers: &Path) -> Result<PathBuf> {
         fs::write(&list, format!("{known}zonefs.ko:\n"))?;
     }
     let archive = folder.join("initramfs.cpio");
+    pack(&root, &archive, peers)?;
+    fs::remove_dir_all(&root)?;
+    Ok(archive)
+}
+
+/// Makes an archive of a folder.
+pub fn pack(root: &Path, archive: &Path, peers: &Path) -> Result<()> {
     // The busybox for guests of this processor runs here, too.
     let here = peers.join("guest/x86_64/busybox");
     let script = format!(
@@ -42,13 +49,13 @@ pub fn build(engine: Engine, folder: &Path, peers: &Path) -> Result<PathBuf> {
         here.display(),
         archive.display()
     );
-    output(Command::new("sh").args(["-c", &script]).current_dir(&root))
-        .context("cannot make an initramfs")?;
-    fs::remove_dir_all(&root)?;
-    Ok(archive)
+    output(Command::new("sh").args(["-c", &script]).current_dir(root))
+        .context("cannot make an initramfs")
+        .map(drop)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
     for entry in entries {

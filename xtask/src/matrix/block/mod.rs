@@ -6,7 +6,7 @@ mod disks;
 mod findings;
 mod guest;
 mod host;
-mod initramfs;
+pub mod initramfs;
 mod nbd;
 mod process;
 mod table;
