@@ -110,8 +110,11 @@ fn terminal(transport: Calls<'_>) -> virtio_drivers::Result {
 
 fn card(transport: Calls<'_>) -> virtio_drivers::Result {
     let mut card = VirtIONet::<Platform, _, RECEIVED>::new(transport, 2048)?;
-    for round in 0..ROUNDS {
-        card.send(TxBuffer::from(&[round as u8; 60]))?;
+    // From the card itself, to nobody in particular.
+    let mut packet = [0; 60];
+    packet[6..12].copy_from_slice(&card.mac_address());
+    for _ in 0..ROUNDS {
+        card.send(TxBuffer::from(&packet))?;
         if let Ok(frame) = card.receive() {
             card.recycle_rx_buffer(frame)?;
         }

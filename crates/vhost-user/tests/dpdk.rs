@@ -96,7 +96,7 @@ fn macswap(testpmd: &mut Testpmd, network: &mut Network<Frontend>) {
                 Sent::Queued => sent += 1,
                 // The frames that come back show that there will be room.
                 Sent::Full => break,
-                Sent::TooLong => panic!("frame {sent} is too long"),
+                refused => panic!("frame {sent}: {refused:?}"),
             }
         }
         network.publish().unwrap();

@@ -1,6 +1,6 @@
 //! What of a driver can be seen where it is.
 
-use ringwright_spec::{DeviceType, block, console, entropy, network};
+use ringwright_spec::{DeviceType, Features, block, console, entropy, network};
 
 use super::rule::Rule;
 use super::scenario::{Completes, Oddity, Scenario};
@@ -29,6 +29,14 @@ const HIDDEN: &[(&str, &str)] = &[
     ("feat.sr-iov", BUS),
     ("config.", CONFIG),
     ("net.config-read-only", CONFIG),
+    ("net.mac", CONFIG),
+    ("net.mtu-buffers", CONFIG),
+    ("net.header-size", CONFIG),
+    ("net.mac-feature", FEATURES),
+    ("net.mtu-feature", FEATURES),
+    ("net.local-mac", FEATURES),
+    ("net.hash-report-alone", FEATURES),
+    ("net.rx-extra-alone", FEATURES),
     ("blk.writeback-late", CONFIG),
     ("queue-reset.", RESET),
     ("packed.notification-data", NOTIFICATION),
@@ -66,9 +74,11 @@ impl Rule {
 }
 
 impl Scenario {
-    /// Whether a device on `bus` can be like this.
-    pub fn is_for(&self, bus: Bus) -> bool {
-        // The status, the size of virtqueues and what they are reset by are the front-end's.
+    /// Whether a device of type `device` on `bus` can be like this.
+    pub fn is_for(&self, device: &DeviceType, bus: Bus) -> bool {
+        // The status, the size of virtqueues, what they are reset by and commands to network cards are the front-end's.
+        let has_commands = self.device == Some(network::DEVICE.id)
+            && (self.offers)(Features::NONE).contains(network::features::CTRL_VQ);
         let can_be_behind_a_front_end = !self.refuses
             && !self.translates
             && self.slow == 0
@@ -76,8 +86,11 @@ impl Scenario {
             && !self.changes
             && self.demands_reset == 0
             && self.queue_size == Self::PLAIN.queue_size
+            && !has_commands
             && self.name != "old";
-        self.bus.is_none_or(|own| own == bus) && (bus != Bus::VhostUser || can_be_behind_a_front_end)
+        self.bus.is_none_or(|own| own == bus)
+            && self.device.is_none_or(|own| own == device.id)
+            && (bus != Bus::VhostUser || can_be_behind_a_front_end)
     }
 
     /// Whether drivers of other programs can be expected to come to an end with such a device.

@@ -39,7 +39,7 @@ pub fn watch(
     let (bus, device) = (driver.bus(), driver.device());
     let mut sums: Vec<Sum> = rules.iter().map(|rule| Sum::new(rule, device, bus)).collect();
     let applicable: Vec<_> = sums.iter().filter_map(Sum::wanted).collect();
-    for scenario in scenarios.iter().filter(|scenario| scenario.is_for(bus)) {
+    for scenario in scenarios.iter().filter(|scenario| scenario.is_for(device, bus)) {
         let seen = meet(driver, &applicable, scenario, &Slip::NONE, deadline);
         progress(scenario, &seen.ended);
         let open = sums.iter_mut().filter(|sum| sum.wanted().is_some());

@@ -1,6 +1,7 @@
 //! What a strict device does on purpose that is unusual, or wrong.
 
 use ringwright_spec::ccw::{CU_TYPE, Revision};
+use ringwright_spec::network::features as can;
 use ringwright_spec::{Features, block, feature, network};
 
 use crate::subject::Bus;
@@ -14,8 +15,8 @@ pub struct Scenario {
     pub does: &'static str,
     /// What the driver is to do.
     pub act: Act,
-    /// What is offered, of what the model of the device type with this id can do.
-    pub offers: fn(Features, u32) -> Features,
+    /// What is offered, of what the model of the device type can do.
+    pub offers: fn(Features) -> Features,
     /// Greatest size of the virtqueues.
     pub queue_size: u16,
     /// FEATURES_OK is never set.
@@ -48,6 +49,8 @@ pub struct Scenario {
     pub subchannel: Subchannel,
     /// The bus that it is for; any if there is none.
     pub bus: Option<Bus>,
+    /// The device type that it is for, by its id; any if there is none.
+    pub device: Option<u32>,
 }
 
 /// What a device is on a PCI bus.
@@ -145,7 +148,7 @@ impl Scenario {
         name: "plain",
         does: "Nothing unusual.",
         act: Act::Work,
-        offers: |features, _| features,
+        offers: |features| features,
         queue_size: 16,
         refuses: false,
         completes: Completes::AtOnce,
@@ -161,6 +164,7 @@ impl Scenario {
         function: Function::PLAIN,
         subchannel: Subchannel::PLAIN,
         bus: None,
+        device: None,
     };
 
     /// What scenarios of the PCI bus have in common.
@@ -172,6 +176,12 @@ impl Scenario {
     /// What scenarios of channel I/O have in common.
     const CCW: Self = Self {
         bus: Some(Bus::Ccw),
+        ..Self::PLAIN
+    };
+
+    /// What scenarios of network cards have in common.
+    const NETWORK: Self = Self {
+        device: Some(network::DEVICE.id),
         ..Self::PLAIN
     };
 
@@ -230,26 +240,26 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "events",
         does: "Event indices are offered.",
-        offers: |features, _| features | feature::EVENT_IDX,
+        offers: |features| features | feature::EVENT_IDX,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "indirect",
         does: "Indirect descriptors are offered.",
-        offers: |features, _| features | feature::INDIRECT_DESC,
+        offers: |features| features | feature::INDIRECT_DESC,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "in-order",
         does: "Buffers are used in order, late.",
-        offers: |features, _| features | feature::IN_ORDER,
+        offers: |features| features | feature::IN_ORDER,
         completes: Completes::Late,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "in-order-indirect",
         does: "Buffers are used in order, and there are indirect descriptors.",
-        offers: |features, _| features | feature::IN_ORDER | feature::INDIRECT_DESC,
+        offers: |features| features | feature::IN_ORDER | feature::INDIRECT_DESC,
         ..Scenario::PLAIN
     },
     Scenario {
@@ -261,22 +271,73 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "odd-features",
         does: "Features are offered that are reserved, not described, or for other transports.",
-        offers: |features, _| features | FOREIGN,
+        offers: |features| features | FOREIGN,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "incomplete",
-        does: "A feature is offered without one that it requires, if the device type has such.",
-        offers: |features, id| match id == network::DEVICE.id {
-            true => features | network::features::GUEST_TSO4 | network::features::CTRL_RX,
-            false => features,
+        does: "Features of a network card are offered without those that they require.",
+        offers: |features| {
+            let without = features - can::CTRL_VQ;
+            without | can::GUEST_TSO4 | can::CTRL_RX | can::CTRL_RX_EXTRA | can::HASH_REPORT
         },
-        ..Scenario::PLAIN
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "bare",
+        does: "Nothing of a network card is offered that is not demanded.",
+        offers: |_| feature::VERSION_1,
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "commands",
+        does: "A network card takes commands, and wants to be announced.",
+        offers: |features| {
+            let modes = can::CTRL_RX | can::CTRL_RX_EXTRA | can::CTRL_VLAN | can::CTRL_MAC_ADDR;
+            features | can::CTRL_VQ | modes | can::GUEST_ANNOUNCE
+        },
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "vlans",
+        does: "A network card takes no commands but for VLANs.",
+        offers: |features| features | can::CTRL_VQ | can::CTRL_VLAN,
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "pairs",
+        does: "A network card has several pairs of virtqueues.",
+        offers: |features| features | can::CTRL_VQ | can::MQ,
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "steering",
+        does: "A network card can be told where to receive by hashes, and when to notify.",
+        offers: |features| {
+            let hashes = can::MQ | can::RSS | can::HASH_TUNNEL;
+            features | can::CTRL_VQ | hashes | can::NOTF_COAL | can::VQ_NOTF_COAL
+        },
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "offloads",
+        does: "Checksums and segmentation can be left to a network card.",
+        offers: |features| {
+            let segments = can::HOST_TSO4 | can::HOST_TSO6 | can::HOST_ECN | can::HOST_USO;
+            features | can::CSUM | segments | can::GUEST_HDRLEN
+        },
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "mergeable",
+        does: "A network card may use several buffers for a packet.",
+        offers: |features| features | can::MRG_RXBUF,
+        ..Scenario::NETWORK
     },
     Scenario {
         name: "old",
         does: "VIRTIO_F_VERSION_1 is not offered.",
-        offers: |features, _| features - feature::VERSION_1,
+        offers: |features| features - feature::VERSION_1,
         ..Scenario::PLAIN
     },
     Scenario {
@@ -301,7 +362,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "one-by-one",
         does: "One buffer is used at a time, in reverse order, with event indices.",
-        offers: |features, _| features | feature::EVENT_IDX,
+        offers: |features| features | feature::EVENT_IDX,
         completes: Completes::OneByOne,
         ..Scenario::PLAIN
     },
@@ -335,7 +396,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "suppressing-events",
         does: "The device does not want to be notified of each buffer, with event indices.",
-        offers: |features, _| features | feature::EVENT_IDX,
+        offers: |features| features | feature::EVENT_IDX,
         suppresses: true,
         ..Scenario::PLAIN
     },
@@ -375,7 +436,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "queue-reset",
         does: "Virtqueues can be reset, which takes its time.",
         act: Act::ResetQueue,
-        offers: |features, _| features | feature::RING_RESET,
+        offers: |features| features | feature::RING_RESET,
         slow: 3,
         ..Scenario::PLAIN
     },
@@ -383,54 +444,54 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "suspend",
         does: "The device can be suspended, which takes its time.",
         act: Act::Suspend,
-        offers: |features, _| features | feature::SUSPEND,
+        offers: |features| features | feature::SUSPEND,
         slow: 3,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "translated",
         does: "The platform translates addresses.",
-        offers: |features, _| features | feature::ACCESS_PLATFORM,
+        offers: |features| features | feature::ACCESS_PLATFORM,
         translates: true,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed",
         does: "Packed virtqueues are offered.",
-        offers: |features, _| features | feature::RING_PACKED,
+        offers: |features| features | feature::RING_PACKED,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-indirect",
         does: "Packed virtqueues and indirect descriptors are offered.",
-        offers: |features, _| features | feature::RING_PACKED | feature::INDIRECT_DESC,
+        offers: |features| features | feature::RING_PACKED | feature::INDIRECT_DESC,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-events",
         does: "Packed virtqueues, and the device does not want to be notified of each buffer.",
-        offers: |features, _| features | feature::RING_PACKED | feature::EVENT_IDX,
+        offers: |features| features | feature::RING_PACKED | feature::EVENT_IDX,
         suppresses: true,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-late",
         does: "Packed virtqueues, whose buffers are used late.",
-        offers: |features, _| features | feature::RING_PACKED,
+        offers: |features| features | feature::RING_PACKED,
         completes: Completes::Late,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-reversed",
         does: "Packed virtqueues, whose buffers are used in reverse order.",
-        offers: |features, _| features | feature::RING_PACKED,
+        offers: |features| features | feature::RING_PACKED,
         completes: Completes::Reversed,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-one-by-one",
         does: "Packed virtqueues, of which one buffer is used at a time, in reverse order.",
-        offers: |features, _| features | feature::RING_PACKED,
+        offers: |features| features | feature::RING_PACKED,
         completes: Completes::OneByOne,
         ..Scenario::PLAIN
     },
@@ -438,24 +499,22 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "packed-deaf",
         does: "Packed virtqueues, of which no buffer is ever used.",
         act: Act::Leave,
-        offers: |features, _| features | feature::RING_PACKED,
+        offers: |features| features | feature::RING_PACKED,
         completes: Completes::Never,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "packed-odd-size",
         does: "Packed virtqueues of a size that is no power of 2, and notifications with data.",
-        offers: |features, _| features | feature::RING_PACKED | feature::NOTIFICATION_DATA,
+        offers: |features| features | feature::RING_PACKED | feature::NOTIFICATION_DATA,
         queue_size: 11,
         ..Scenario::PLAIN
     },
     Scenario {
         name: "zoned",
         does: "A disk has zones, and is managed by its host.",
-        offers: |features, id| match id == block::DEVICE.id {
-            true => features | block::features::ZONED,
-            false => features,
-        },
+        offers: |features| features | block::features::ZONED,
+        device: Some(block::DEVICE.id),
         ..Scenario::PLAIN
     },
     Scenario {
@@ -567,25 +626,25 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "pci-notification-data",
         does: "Notifications have data.",
-        offers: |features, _| features | feature::NOTIFICATION_DATA,
+        offers: |features| features | feature::NOTIFICATION_DATA,
         ..Scenario::PCI
     },
     Scenario {
         name: "pci-notif-config-data",
         does: "The device says what notifications carry.",
-        offers: |features, _| features | feature::NOTIF_CONFIG_DATA,
+        offers: |features| features | feature::NOTIF_CONFIG_DATA,
         ..Scenario::PCI
     },
     Scenario {
         name: "pci-notif-config-and-data",
         does: "The device says what notifications carry, and they have data.",
-        offers: |features, _| features | feature::NOTIF_CONFIG_DATA | feature::NOTIFICATION_DATA,
+        offers: |features| features | feature::NOTIF_CONFIG_DATA | feature::NOTIFICATION_DATA,
         ..Scenario::PCI
     },
     Scenario {
         name: "pci-admin",
         does: "There is an administration virtqueue.",
-        offers: |features, _| features | feature::ADMIN_VQ,
+        offers: |features| features | feature::ADMIN_VQ,
         ..Scenario::PCI
     },
     Scenario {

@@ -60,7 +60,7 @@ impl RemoteSubject {
         let checks: Vec<_> = rules.iter().map(|rule| &rule.check).collect();
         screen.begin(&name, &checks)?;
         let scenarios = chosen(&self.scenarios, |scenario| {
-            scenario.is_for(subject.bus()) && scenario.is_bearable()
+            scenario.is_for(device, subject.bus()) && scenario.is_bearable()
         })?;
         if self.command.is_none() {
             let socket = self.socket.as_deref().unwrap_or(Path::new(""));

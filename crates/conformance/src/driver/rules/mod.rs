@@ -33,9 +33,9 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         ccw::RULES,
         block::RULES,
         queues::RULES,
-        network::RULES,
     ]
     .into_iter()
+    .chain(network::RULES)
     .chain(pci::RULES)
     .flatten()
 }

@@ -32,7 +32,10 @@ pub(super) use ccw::SUBCHANNEL;
 pub use ccw::StrictCcw;
 use end::End;
 pub use mmio::{Line, StrictMmio};
-pub(super) use model::{APPEND, DISK, GRANULARITY, RANGES, SEG_MAX, ZONE_SECTORS};
+pub(super) use model::{
+    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, RANGES, RSS_ENTRIES, SEG_MAX, TUNNEL_TYPES,
+    ZONE_SECTORS,
+};
 pub use model::{Model, model};
 pub use pci::StrictPci;
 pub use transport::StrictTransport;
@@ -91,7 +94,7 @@ impl Strict {
         trace: &Trace,
     ) -> Self {
         let mut past = Past::new(model.device(), bus, scenario);
-        past.offered = (scenario.offers)(model.features(), past.device.id);
+        past.offered = (scenario.offers)(model.features());
         past.administration = model.queues();
         let function = pci::Function::new(&past);
         Self {
@@ -225,6 +228,7 @@ impl Strict {
 
     fn accept(&mut self, features: Features) {
         self.tell(Event::FeaturesAccepted(features));
+        self.model.negotiated(features);
     }
 
     fn status(&mut self) -> Status {

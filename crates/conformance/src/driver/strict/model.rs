@@ -1,5 +1,7 @@
 //! What strict devices do with buffers: as little as their drivers can live with.
 
+mod card;
+
 use std::collections::VecDeque;
 use std::mem::offset_of;
 
@@ -10,6 +12,8 @@ use ringwright_spec::{DeviceType, Features, console, entropy, feature, network};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::driver::event::{Chain, WRITE};
+use card::Card;
+pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, TUNNEL_TYPES};
 
 /// A device type.
 pub trait Model: Send {
@@ -18,6 +22,9 @@ pub trait Model: Send {
 
     /// The features of the device type that it can do, and [`feature::VERSION_1`].
     fn features(&self) -> Features;
+
+    /// The driver has accepted these features.
+    fn negotiated(&mut self, _: Features) {}
 
     /// How many virtqueues it has.
     fn queues(&self) -> u16;
@@ -52,8 +59,8 @@ pub fn model(device: &DeviceType) -> Option<Box<dyn Model>> {
     match device.id {
         id if id == block::DEVICE.id => Some(Box::new(Disk::new())),
         id if id == entropy::DEVICE.id => Some(Box::new(Source(Vec::new()))),
-        id if id == console::DEVICE.id => Some(Box::new(Echo::terminal())),
-        id if id == network::DEVICE.id => Some(Box::new(Echo::card())),
+        id if id == console::DEVICE.id => Some(Box::new(Echo::new())),
+        id if id == network::DEVICE.id => Some(Box::new(Card::new())),
         _ => None,
     }
 }
@@ -343,10 +350,8 @@ impl Model for Source {
     fn forget(&mut self, _: Option<u16>) {}
 }
 
-/// A console or a network card: what is sent comes back.
+/// A console: what is sent comes back.
 struct Echo {
-    device: &'static DeviceType,
-    features: Features,
     config: Vec<u8>,
     /// Buffers of the first virtqueue, which receives.
     waiting: VecDeque<Chain>,
@@ -355,7 +360,7 @@ struct Echo {
 }
 
 impl Echo {
-    fn terminal() -> Self {
+    fn new() -> Self {
         let config = console::Config {
             cols: 80.into(),
             rows: 25.into(),
@@ -363,25 +368,6 @@ impl Echo {
             ..console::Config::default()
         };
         Self {
-            device: &console::DEVICE,
-            features: console::features::SIZE | console::features::EMERG_WRITE,
-            config: config.as_bytes().to_vec(),
-            waiting: VecDeque::new(),
-            sent: VecDeque::new(),
-        }
-    }
-
-    fn card() -> Self {
-        let config = network::Config {
-            mac: [2, 0, 0, 0, 0, 9],
-            status: 1.into(),
-            max_virtqueue_pairs: 1.into(),
-            mtu: 1500.into(),
-            ..network::Config::default()
-        };
-        Self {
-            device: &network::DEVICE,
-            features: network::features::MAC | network::features::STATUS | network::features::MTU,
             config: config.as_bytes().to_vec(),
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
@@ -391,11 +377,11 @@ impl Echo {
 
 impl Model for Echo {
     fn device(&self) -> &'static DeviceType {
-        self.device
+        &console::DEVICE
     }
 
     fn features(&self) -> Features {
-        self.features | feature::VERSION_1
+        feature::VERSION_1 | console::features::SIZE | console::features::EMERG_WRITE
     }
 
     fn queues(&self) -> u16 {
@@ -406,13 +392,9 @@ impl Model for Echo {
         &mut self.config
     }
 
-    /// The terminal has another size, or the cable is pulled, or put in again.
+    /// The terminal has another size.
     fn change(&mut self) {
-        let at = match self.device.id == network::DEVICE.id {
-            true => offset_of!(network::Config, status),
-            false => offset_of!(console::Config, cols),
-        };
-        if let Some(byte) = self.config.get_mut(at) {
+        if let Some(byte) = self.config.get_mut(offset_of!(console::Config, cols)) {
             *byte ^= 1;
         }
     }
@@ -434,13 +416,7 @@ impl Model for Echo {
             && let Some(into) = self.waiting.pop_front()
             && let Some(mut bytes) = self.sent.pop_front()
         {
-            if self.device.id == network::DEVICE.id
-                && let Some(num_buffers) = bytes.get_mut(10..12)
-            {
-                num_buffers.copy_from_slice(&[1, 0]);
-            }
-            // A frame comes as a whole.
-            if short && self.device.id == console::DEVICE.id && bytes.len() > 3 {
+            if short && bytes.len() > 3 {
                 self.sent.push_front(bytes.split_off(3));
             }
             done.push(Done {

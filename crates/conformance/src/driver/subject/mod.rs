@@ -1,7 +1,9 @@
 //! Drivers that are watched.
 
+mod card;
 mod linux;
 mod ours;
+mod packets;
 mod pulse;
 mod remote;
 mod rings;

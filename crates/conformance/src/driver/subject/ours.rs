@@ -3,12 +3,11 @@
 use ringwright_driver::block::{Block, Range, Ranges, Request};
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
-use ringwright_driver::network::{Network, Sent};
 use ringwright_memory::Buffer;
 use ringwright_spec::block::{DiscardWriteZeroes, ID_BYTES};
 use ringwright_spec::{DeviceType, block, console, entropy, network};
 
-use super::{Driver, Seat, Stage, rings};
+use super::{Driver, Seat, Stage, card, rings};
 use crate::driver::scenario::Act;
 use crate::subject::Bus;
 
@@ -28,7 +27,7 @@ pub fn ours_on(name: &str, bus: Bus) -> Option<Ours> {
     let (device, live): (_, Live) = match name {
         "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),
         "block" => (&block::DEVICE, disk),
-        "network" => (&network::DEVICE, card),
+        "network" => (&network::DEVICE, card::live),
         "console" => (&console::DEVICE, terminal),
         "entropy" => (&entropy::DEVICE, source),
         _ => return None,
@@ -76,7 +75,7 @@ impl Driver for Ours {
     }
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -147,25 +146,6 @@ fn disk(seat: &mut Seat) -> Result<(), String> {
     Ok(())
 }
 
-fn card(seat: &mut Seat) -> Result<(), String> {
-    let mut card = Network::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
-    let mut frame = [0; 1600];
-    for round in 0..20u8 {
-        card.link_up().map_err(text)?;
-        if card.send(&[round; 60]).map_err(text)? != Sent::Queued {
-            return Err("the virtqueue is full".into());
-        }
-        card.publish().map_err(text)?;
-        if seat.act == Act::Leave {
-            return Ok(());
-        }
-        until(&mut seat.wait, || {
-            card.receive(&mut frame).map(|got| got.is_some()).map_err(text)
-        })?;
-    }
-    Ok(())
-}
-
 fn terminal(seat: &mut Seat) -> Result<(), String> {
     let mut terminal = Console::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
     let mut bytes = [0; 64];
@@ -200,7 +180,7 @@ fn source(seat: &mut Seat) -> Result<(), String> {
 }
 
 /// Waits until `done`, as long as a device may take.
-fn until(
+pub(super) fn until(
     wait: &mut (dyn FnMut() + Send),
     mut done: impl FnMut() -> Result<bool, String>,
 ) -> Result<(), String> {

@@ -1,137 +1,118 @@
-//! Network driver (section 5.1), one pair of virtqueues: Ethernet frames in, Ethernet frames out, neither waited for.
+//! A pair of virtqueues: frames in, frames out.
 
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::iter;
-use core::mem::offset_of;
 
-use ringwright_memory::{Area, Buffer, DmaSegment};
-use ringwright_ring::{AddError, DriverQueue, Used};
-use ringwright_spec::network::config::Status;
-use ringwright_spec::network::{Config, DEVICE, Hdr, features, receiveq, transmitq};
+use ringwright_memory::{Buffer, DmaSegment};
+use ringwright_ring::{AddError, ByteOrder, DriverQueue, Used};
+use ringwright_spec::network::{Hdr, features, receiveq, transmitq};
 use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
+use super::offload::{self, Offload, Partial};
+use super::{BUFFERS, ETHERNET_HEADER, broken};
 use crate::field::Field;
 use crate::init::Setup;
 use crate::session::Session;
-use crate::{DriverError, Options, Transport};
+use crate::{DriverError, Transport};
 
-/// Features of the device type that this driver understands.
-const UNDERSTOOD: Features =
-    Features(features::MAC.0 | features::STATUS.0 | features::MTU.0 | features::MRG_RXBUF.0);
-
-/// Virtqueues of the first pair.
-const RECEIVEQ: u16 = receiveq(0).unwrap();
-const TRANSMITQ: u16 = transmitq(0).unwrap();
-
-/// Link-layer header with one VLAN tag, which the MTU does not count.
-const ETHERNET_HEADER: usize = 18;
-
-/// The MTU where the device does not say; with the headers it gives the 1534 bytes that section 5.1.6.3 asks for,
-/// and four for a VLAN tag.
-const DEFAULT_MTU: u16 = 1504;
-
-/// Frames that may be outstanding in each direction, if the virtqueues are large enough.
-const BUFFERS: u16 = 256;
-
-/// A network card.
-pub struct Network<T: Transport> {
-    session: Session<T>,
+/// A pair of virtqueues of a network card. [`Network::publish`](super::Network::publish) shows the device what was done
+/// with it.
+pub struct Pair {
+    /// Indices of receiveq and transmitq.
+    indices: [u16; 2],
     receive: DriverQueue<Buffer>,
     transmit: DriverQueue<Buffer>,
     /// Used receive buffers whose frames were not asked for yet.
     arrived: VecDeque<Used<Buffer>>,
     /// Receive buffers that the device gets back with the next publish.
     spent: Vec<Buffer>,
-    /// Transmit buffers.
+    /// Transmit buffers, and those for frames that are longer than the MTU.
     idle: Vec<Buffer>,
+    large: Vec<Buffer>,
     framing: Framing,
-    mac: Option<[u8; 6]>,
-    mtu: u16,
+    /// Longest frame that may be sent as it is.
+    longest: usize,
+    /// Whether frames may be sent by it.
+    pub(super) enabled: bool,
 }
 
 /// How a frame lies in its buffer.
 #[derive(Clone, Copy)]
-struct Framing {
+pub(super) struct Framing {
     /// Length of the header before each frame, in both directions.
     header: usize,
     /// Whether the header has a descriptor of its own (section 5.1.9.13).
     apart: bool,
+    /// The features that were negotiated.
+    features: Features,
+    /// Byte order of the header.
+    order: ByteOrder,
 }
 
-/// What became of a frame given to [`Network::send`].
+/// Frames longer than the MTU that may be outstanding.
+const LARGE_BUFFERS: u16 = 8;
+
+/// The longest frame for which a buffer is no large one: that of the greatest MTU.
+const LARGEST_REGULAR: usize = ETHERNET_HEADER + 0xffff;
+
+/// What became of a frame given to [`Pair::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// The device has it, or will have it with the next [`Network::publish`].
+    /// The device has it, or will have it with the next [`Network::publish`](super::Network::publish).
     Queued,
     /// As many frames are outstanding as may be: try again later.
     Full,
     /// It is longer than the MTU allows (`drv:net:device-configuration-layout:08`).
     TooLong,
+    /// The device has not been told to use this pair
+    /// (`drv:net:automatic-receive-steering-in-multiqueue-mode:03`).
+    Disabled,
+    /// The device cannot do with it what was left to it.
+    Unsuitable,
 }
 
-impl<T: Transport> Network<T> {
-    /// Takes the device behind `transport`; its virtqueues and buffers lie in `area`.
-    pub fn new(transport: T, area: &Arc<Area>, options: Options) -> Result<Self, DriverError> {
-        let mut setup = Setup::begin(transport, area, &DEVICE, UNDERSTOOD, options)?;
-        let session = setup.session();
-        let mac = match session.has(features::MAC) {
-            true => Some(session.config(offset_of!(Config, mac))?),
-            false => None,
-        };
-        let mtu = match session.has(features::MTU) {
-            true => session.config(offset_of!(Config, mtu))?,
-            false => DEFAULT_MTU,
-        };
-        let framing = Framing::new(session.features());
+impl Pair {
+    /// Sets up the pair of this number, counted from 0, for frames with `mtu` bytes of payload to send and `room` to
+    /// receive.
+    pub(super) fn new<T: Transport>(
+        setup: &mut Setup<T>,
+        number: u16,
+        framing: Framing,
+        mtu: u16,
+        room: u16,
+    ) -> Result<Self, DriverError> {
+        let indices = receiveq(number).zip(transmitq(number));
+        let (receiveq, transmitq) =
+            indices.ok_or(broken("there are more pairs of virtqueues than indices"))?;
         let each = framing.descriptors();
-        let (mut receive, transmit) = (setup.queue(RECEIVEQ, each)?, setup.queue(TRANSMITQ, each)?);
-        // drv:net:device-configuration-layout:07: each receive buffer holds a frame of the MTU.
-        let length = framing.header + ETHERNET_HEADER + usize::from(mtu.max(DEFAULT_MTU));
+        let (mut receive, transmit) = (setup.queue(receiveq, each)?, setup.queue(transmitq, each)?);
+        let length = |payload: u16| framing.header + ETHERNET_HEADER + usize::from(payload);
         let session = setup.session();
-        let idle = session.buffers(&transmit, each, BUFFERS, length)?;
-        let mut spent = session.buffers(&receive, each, BUFFERS, length)?;
+        let idle = session.buffers(&transmit, each, BUFFERS, length(room))?;
+        let large = match framing.features.intersects(offload::SEGMENTATION) {
+            true => {
+                let longest = framing.header + ETHERNET_HEADER + offload::LONGEST;
+                session.buffers(&transmit, each, LARGE_BUFFERS, longest)?
+            }
+            false => Vec::new(),
+        };
+        let mut spent = session.buffers(&receive, each, BUFFERS, length(room))?;
         let arrived = VecDeque::with_capacity(spent.len());
         framing.post(&mut receive, &mut spent);
-        let mut session = setup.finish()?;
-        session.publish(RECEIVEQ, &mut receive)?;
         Ok(Self {
-            session,
+            indices: [receiveq, transmitq],
             receive,
             transmit,
             arrived,
             spent,
             idle,
+            large,
             framing,
-            mac,
-            mtu,
+            longest: usize::from(mtu) + ETHERNET_HEADER,
+            enabled: number == 0,
         })
-    }
-
-    /// The session with the device.
-    pub fn session(&mut self) -> &mut Session<T> {
-        &mut self.session
-    }
-
-    /// The MAC address, if the device has one; else the driver's user chooses a locally administered one.
-    pub fn mac(&self) -> Option<[u8; 6]> {
-        self.mac
-    }
-
-    /// Longest payload of a frame in bytes, without the Ethernet header.
-    pub fn mtu(&self) -> u16 {
-        self.mtu
-    }
-
-    /// Whether the link is up; always, if the device does not say.
-    pub fn link_up(&mut self) -> Result<bool, DriverError> {
-        if !self.session.has(features::STATUS) {
-            return Ok(true);
-        }
-        let status = Status(self.session.config(offset_of!(Config, status))?);
-        Ok(status.contains(Status::LINK_UP))
     }
 
     /// Copies the next frame that has arrived to the start of `frame`; returns its length, of which what does not fit
@@ -150,10 +131,9 @@ impl<T: Transport> Network<T> {
             .checked_sub(framing.header)
             .ok_or(broken("a frame is shorter than its header"))?;
         read(&buffer, 0, &mut header.as_mut_bytes()[..framing.header]);
-        let count = if self.session.has(features::MRG_RXBUF) {
-            u16::from_ne_bytes(header.num_buffers.to_bytes()).in_order(self.session.byte_order())
-        } else {
-            1
+        let count = match framing.features.contains(features::MRG_RXBUF) {
+            true => u16::from_ne_bytes(header.num_buffers.to_bytes()).in_order(framing.order),
+            false => 1,
         };
         if count == 0 {
             return Err(broken("num_buffers of a frame is 0"));
@@ -185,35 +165,76 @@ impl<T: Transport> Network<T> {
         Ok(self.arrived.pop_front())
     }
 
-    /// Queues `frame` for transmission; [`publish`](Self::publish) shows it to the device.
+    /// Queues `frame` for transmission; [`Network::publish`](super::Network::publish) shows it to the device.
     pub fn send(&mut self, frame: &[u8]) -> Result<Sent, DriverError> {
-        if frame.len() > usize::from(self.mtu) + ETHERNET_HEADER {
+        if !self.enabled {
+            return Ok(Sent::Disabled);
+        }
+        if frame.len() > self.longest {
             return Ok(Sent::TooLong);
         }
-        let idle = &mut self.idle;
-        self.transmit.take_used(u16::MAX, |used| idle.push(used.data))?;
-        let Some(buffer) = self.idle.pop() else {
+        // Nothing is left to the device: drv:net:packet-transmission:02, :03 and :21.
+        let mut header = Hdr::default();
+        if self.framing.features.intersects(offload::SEGMENTATION) {
+            // drv:net:packet-transmission:24: no header is longer than its frame.
+            header.hdr_len.set(u16::try_from(frame.len()).unwrap_or(u16::MAX));
+        }
+        self.queue(frame, &header, None)
+    }
+
+    /// The same with a frame of which something is left to the device: [`Sent::Unsuitable`] if it cannot be.
+    pub fn send_partial(&mut self, frame: &[u8], offload: Offload) -> Result<Sent, DriverError> {
+        if !self.enabled {
+            return Ok(Sent::Disabled);
+        }
+        let Some(partial) = offload::partial(frame, offload, self.framing.features) else {
+            return Ok(Sent::Unsuitable);
+        };
+        // drv:net:device-configuration-layout:08
+        if frame.len() > self.longest && partial.header.gso_type == 0 {
+            return Ok(Sent::TooLong);
+        }
+        self.queue(frame, &partial.header, Some(&partial))
+    }
+
+    /// Queues `frame` behind `header`.
+    fn queue(&mut self, frame: &[u8], header: &Hdr, partial: Option<&Partial>) -> Result<Sent, DriverError> {
+        let Framing { header: before, .. } = self.framing;
+        let (idle, large) = (&mut self.idle, &mut self.large);
+        self.transmit.take_used(u16::MAX, |used| {
+            match used.data.len() > before + LARGEST_REGULAR {
+                true => large.push(used.data),
+                false => idle.push(used.data),
+            }
+        })?;
+        let pool = match frame.len() > self.longest {
+            true => large,
+            false => idle,
+        };
+        let Some(buffer) = pool.pop() else {
             return Ok(Sent::Full);
         };
-        // Without offloads every field is 0: drv:net:packet-transmission:02, :03 and :21.
-        let Framing { header, .. } = self.framing;
-        write(&buffer, 0, &Hdr::default().as_bytes()[..header]);
-        write(&buffer, header, frame);
-        let segments = self.framing.segments(&buffer, header + frame.len());
+        write(&buffer, 0, &header.as_bytes()[..before]);
+        write(&buffer, before, frame);
+        if let Some(partial) = partial {
+            write(&buffer, before + partial.field, &partial.seed.to_be_bytes());
+        }
+        let segments = self.framing.segments(&buffer, before + frame.len());
         match self.transmit.add(segments.as_ref(), &[], buffer) {
             Ok(_) => Ok(Sent::Queued),
             Err(AddError { data, .. }) => {
-                self.idle.push(data);
+                pool.push(data);
                 Ok(Sent::Full)
             }
         }
     }
 
     /// Shows the device the frames queued for transmission and the buffers that wait for frames.
-    pub fn publish(&mut self) -> Result<(), DriverError> {
+    pub(super) fn publish<T: Transport>(&mut self, session: &mut Session<T>) -> Result<(), DriverError> {
+        let [receiveq, transmitq] = self.indices;
         self.framing.post(&mut self.receive, &mut self.spent);
-        self.session.publish(TRANSMITQ, &mut self.transmit)?;
-        self.session.publish(RECEIVEQ, &mut self.receive)
+        session.publish(transmitq, &mut self.transmit)?;
+        session.publish(receiveq, &mut self.receive)
     }
 
     /// Asks for a notification when a frame arrives, before waiting for one. `true`: one has arrived already.
@@ -229,10 +250,12 @@ impl<T: Transport> Network<T> {
 }
 
 impl Framing {
-    fn new(features: Features) -> Self {
+    pub fn new(features: Features, order: ByteOrder) -> Self {
         Self {
             header: Hdr::size(features),
             apart: !features.intersects(feature::VERSION_1 | feature::ANY_LAYOUT),
+            features,
+            order,
         }
     }
 
@@ -299,14 +322,3 @@ fn read(buffer: &Buffer, offset: usize, into: &mut [u8]) {
 fn write(buffer: &Buffer, offset: usize, from: &[u8]) {
     buffer.write(offset, from).expect(FITS);
 }
-
-fn broken(what: &'static str) -> DriverError {
-    DriverError::Device {
-        device: "network",
-        what,
-    }
-}
-
-#[cfg(test)]
-#[path = "network_tests.rs"]
-mod tests;

@@ -1,88 +1,13 @@
-//! Packets that a driver of a network card sends (section 5.1.9.2), and its configuration space.
+//! Packets that a driver sends (section 5.1.9.2), as far as nothing is left to the device.
 
-use ringwright_driver::Transport;
-use ringwright_memory::Width;
 use ringwright_spec::Features;
 use ringwright_spec::feature::VERSION_1;
-use ringwright_spec::network::{DEVICE, features};
+use ringwright_spec::network::features;
 
-use crate::driver::{Event, Hand, Mutant, Past, Rule, Slip, Told, Watch};
-
-/// What the mutants of network cards have in common.
-const ALONE: Mutant = Mutant {
-    driver: "network",
-    ..Mutant::ALONE
-};
-
-/// Values of `gso_type`, without its flags.
-const TCPV4: u8 = 1;
-const UDP: u8 = 3;
-const TCPV6: u8 = 4;
-const UDP_L4: u8 = 5;
-/// Flags of `flags`.
-const NEEDS_CSUM: u8 = 1;
-const DATA_VALID: u8 = 2;
-const RSC_INFO: u8 = 4;
-
-/// Bytes of an Ethernet header, with a VLAN tag.
-const ETHERNET: u64 = 18;
-/// The MTU of the model.
-const MTU: u64 = 1500;
+use super::{ALONE, DATA_VALID, NEEDS_CSUM, RSC_INFO, TCPV4, TCPV6, UDP, UDP_L4, header, sent};
+use crate::driver::{Event, Mutant, Past, Rule, Slip, Watch};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule::new(
-        "net.config-read-only",
-        &["drv:net:device-configuration-layout:01"],
-        "the driver sends a packet",
-        "It has written to the configuration space.",
-        |watch, past, event| match event {
-            Event::ConfigWritten(place) if past.device.id == DEVICE.id => watch.broken(format!("{place:?}")),
-            _ if sent(past, event).is_some() => watch.seen(),
-            _ => {}
-        },
-        &[Mutant {
-            name: "the status of a link is written",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    hand.device.write_config(6, Width::Two, &[0, 0])?;
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
-    ),
-    Rule::new(
-        "net.mtu",
-        &["drv:net:device-configuration-layout:08"],
-        "the driver sends a packet, and VIRTIO_NET_F_MTU is negotiated",
-        "It is longer than mtu and the Ethernet header, and is not to be segmented.",
-        |watch, past, event| {
-            if let Some(packet) = sent(past, event)
-                && past.has(features::MTU)
-                && packet.gso_type & 0x7f == 0
-            {
-                let length = packet.length.saturating_sub(12);
-                watch.expect(length <= MTU + ETHERNET, || {
-                    format!("{length} bytes, mtu is {MTU}")
-                });
-            }
-        },
-        &[Mutant {
-            name: "a packet longer than the MTU",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    if queue == 1 {
-                        let length = hand.head(queue) + 8;
-                        hand.write(length, &2000u32.to_le_bytes());
-                    }
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
-    ),
     Rule::new(
         "net.num-buffers",
         &["drv:net:packet-transmission:02"],
@@ -236,47 +161,11 @@ pub(super) const RULES: &[Rule] = &[
     ),
 ];
 
-/// A packet that is sent: its header.
-#[derive(Debug)]
-struct Packet {
-    flags: u8,
-    gso_type: u8,
-    num_buffers: u16,
-    /// Bytes of header and packet.
-    length: u64,
-}
-
-/// The packet that becomes available in the first pair's transmitq.
-fn sent(past: &Past, event: &Event) -> Option<Packet> {
-    let Event::Available(1, chain) = event else {
-        return None;
-    };
-    if past.device.id != DEVICE.id || chain.astray.is_some() {
-        return None;
-    }
-    let header = chain.sent.0.first_chunk::<12>()?;
-    Some(Packet {
-        flags: header[0],
-        gso_type: header[1],
-        num_buffers: u16::from_le_bytes([header[10], header[11]]),
-        length: chain.length(false),
-    })
-}
-
 /// `gso_type` is not `kind` without `needs`.
 fn segmented(watch: &mut Watch, past: &Past, event: &Event, kind: u8, needs: Features) {
     if let Some(packet) = sent(past, event)
         && !past.has(needs)
     {
-        watch.expect(packet.gso_type & 0x1f != kind, || format!("{packet:x?}"));
+        watch.expect(packet.kind() != kind, || format!("{packet:x?}"));
     }
-}
-
-/// Notifies the device, and a byte of the header of the last packet is another one.
-fn header(hand: &mut Hand, queue: u16, data: u32, offset: u64, byte: u8) -> Told {
-    if queue == 1 {
-        let packet = hand.read_address(hand.head(queue));
-        hand.write(packet + offset, &[byte]);
-    }
-    hand.device.notify(queue, data)
 }

@@ -9,6 +9,10 @@ use crate::testing::{Device, FORMATS, Fake};
 
 const LENGTH: usize = 4 << 20;
 
+/// Virtqueues of the first pair.
+const RECEIVEQ: u16 = 0;
+const TRANSMITQ: u16 = 1;
+
 /// Length of the header before each frame.
 const HEADER: usize = 12;
 

@@ -1,0 +1,243 @@
+//! A network card, to which every packet comes back that it sends.
+
+use std::collections::VecDeque;
+use std::mem::offset_of;
+
+use ringwright_memory::Memory;
+use ringwright_spec::network::config::Status;
+use ringwright_spec::network::control::{Ack, Announce, Class, Ctrl};
+use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
+use ringwright_spec::network::header::HdrFlags;
+use ringwright_spec::network::{self, Config, Hdr, features as can};
+use ringwright_spec::{DeviceType, Features, feature};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{Done, MOST, Model, fill, readable};
+use crate::driver::event::Chain;
+
+/// The address of the card.
+pub(in crate::driver) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+/// The greatest packet, without its Ethernet header.
+pub(in crate::driver) const MTU: u16 = 1500;
+
+/// Pairs of virtqueues.
+pub(in crate::driver) const PAIRS: u16 = 2;
+
+/// Most entries of the table by which packets are received.
+pub(in crate::driver) const RSS_ENTRIES: u16 = 8;
+
+/// What can be hashed, and inside which tunnels.
+pub(in crate::driver) const HASH_TYPES: HashTypes = HashTypes(0x3f);
+pub(in crate::driver) const TUNNEL_TYPES: TunnelTypes = TunnelTypes::VXLAN.union(TunnelTypes::GENEVE);
+
+/// A network card.
+pub(super) struct Card {
+    config: Vec<u8>,
+    negotiated: Features,
+    pairs: [Pair; PAIRS as usize],
+}
+
+/// A pair of virtqueues.
+#[derive(Default)]
+struct Pair {
+    /// Buffers of the receiveq.
+    waiting: VecDeque<Chain>,
+    /// Packets that have been sent and have not come back, with their headers.
+    sent: VecDeque<Vec<u8>>,
+}
+
+impl Card {
+    pub fn new() -> Self {
+        let config = Config {
+            mac: MAC,
+            status: Status::LINK_UP.0.into(),
+            max_virtqueue_pairs: PAIRS.into(),
+            mtu: MTU.into(),
+            rss_max_key_size: 40,
+            rss_max_indirection_table_length: RSS_ENTRIES.into(),
+            supported_hash_types: HASH_TYPES.0.into(),
+            supported_tunnel_types: TUNNEL_TYPES.0.into(),
+            ..Config::default()
+        };
+        Self {
+            config: config.as_bytes().to_vec(),
+            negotiated: Features::NONE,
+            pairs: Default::default(),
+        }
+    }
+
+    /// Index of the control virtqueue.
+    fn controlq(&self) -> u16 {
+        match self.negotiated.intersects(can::MQ | can::RSS) {
+            true => 2 * PAIRS,
+            false => 2,
+        }
+    }
+
+    /// Does a command; says whether it could.
+    fn command(&mut self, memory: &Memory, chain: &Chain) -> Ack {
+        let sent = readable(memory, chain, MOST);
+        let Ok((head, _)) = Ctrl::read_from_prefix(&sent) else {
+            return Ack::ERR;
+        };
+        match Class(head.class) {
+            Class::ANNOUNCE => {
+                if head.command == Announce::ACK.0 {
+                    self.set_status(Status::LINK_UP);
+                }
+                Ack::OK
+            }
+            Class::RX | Class::MAC | Class::VLAN | Class::MQ | Class::NOTF_COAL | Class::HASH_TUNNEL => {
+                Ack::OK
+            }
+            _ => Ack::ERR,
+        }
+    }
+
+    fn set_status(&mut self, status: Status) {
+        let at = offset_of!(Config, status);
+        self.config[at..at + 2].copy_from_slice(&status.0.to_le_bytes());
+    }
+}
+
+impl Pair {
+    /// Gives packets back, as far as there are buffers; `queue` is the receiveq.
+    fn deliver(&mut self, memory: &Memory, queue: u16, merges: bool, done: &mut Vec<Done>) {
+        while let Some(packet) = self.sent.front_mut() {
+            let room = self.waiting.iter().scan(0, |sum, chain| {
+                *sum += chain.length(true);
+                Some(*sum)
+            });
+            let buffers = match merges {
+                true => room.take_while(|room| *room < packet.len() as u64).count() + 1,
+                false => 1,
+            };
+            if buffers > self.waiting.len() {
+                return;
+            }
+            if let Some(num_buffers) = packet.get_mut(10..12) {
+                num_buffers.copy_from_slice(&(buffers as u16).to_le_bytes());
+            }
+            let mut rest = &packet[..];
+            for chain in self.waiting.drain(..buffers) {
+                let written = fill(memory, &chain, 0, rest);
+                rest = &rest[written as usize..];
+                done.push(Done {
+                    queue,
+                    id: chain.id,
+                    written,
+                });
+            }
+            self.sent.pop_front();
+        }
+    }
+}
+
+/// The packet with this header as it is received; nothing if it would have to be segmented first.
+fn returned(mut packet: Vec<u8>, header: usize) -> Option<Vec<u8>> {
+    let (head, _) = Hdr::read_from_prefix(&[&packet[..], &[0; size_of::<Hdr>()]].concat()).ok()?;
+    if head.gso_type != 0 {
+        return None;
+    }
+    let (front, frame) = packet.split_at_mut_checked(header)?;
+    front.fill(0);
+    if HdrFlags(head.flags).contains(HdrFlags::NEEDS_CSUM) {
+        let start = usize::from(head.csum_start.get());
+        let sum = !ones_complement(frame.get(start..)?);
+        let field = start + usize::from(head.csum_offset.get());
+        frame
+            .get_mut(field..field + 2)?
+            .copy_from_slice(&sum.to_be_bytes());
+    }
+    Some(packet)
+}
+
+/// The ones' complement sum of the 16-bit words of `bytes`.
+fn ones_complement(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|word| {
+        let low = word.get(1).copied().unwrap_or_default();
+        u64::from(u16::from_be_bytes([word[0], low]))
+    });
+    let mut sum: u64 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+impl Model for Card {
+    fn device(&self) -> &'static DeviceType {
+        &network::DEVICE
+    }
+
+    fn features(&self) -> Features {
+        feature::VERSION_1 | can::MAC | can::STATUS | can::MTU
+    }
+
+    fn negotiated(&mut self, features: Features) {
+        self.negotiated = features;
+        if features.contains(can::GUEST_ANNOUNCE) {
+            self.set_status(Status::LINK_UP | Status::ANNOUNCE);
+        }
+    }
+
+    fn queues(&self) -> u16 {
+        2 * PAIRS + 1
+    }
+
+    fn config(&mut self) -> &mut Vec<u8> {
+        &mut self.config
+    }
+
+    /// The cable is pulled, or put in again.
+    fn change(&mut self) {
+        if let Some(byte) = self.config.get_mut(offset_of!(Config, status)) {
+            *byte ^= Status::LINK_UP.0 as u8;
+        }
+    }
+
+    /// A packet comes as a whole, so nothing is short.
+    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, _: bool) -> Vec<Done> {
+        let mut done = Vec::new();
+        let is_command = self.negotiated.contains(can::CTRL_VQ) && queue == self.controlq();
+        if is_command {
+            let ack = self.command(memory, &chain);
+            done.push(Done {
+                queue,
+                id: chain.id,
+                written: fill(memory, &chain, 0, &[ack.0]),
+            });
+            return done;
+        }
+        let Some(pair) = self.pairs.get_mut(usize::from(queue / 2)) else {
+            return done;
+        };
+        match queue % 2 {
+            0 => pair.waiting.push_back(chain),
+            _ => {
+                let packet = readable(memory, &chain, MOST);
+                pair.sent.extend(returned(packet, Hdr::size(self.negotiated)));
+                done.push(Done {
+                    queue,
+                    id: chain.id,
+                    written: 0,
+                });
+            }
+        }
+        let merges = self.negotiated.contains(can::MRG_RXBUF);
+        pair.deliver(memory, queue & !1, merges, &mut done);
+        done
+    }
+
+    fn forget(&mut self, queue: Option<u16>) {
+        for (index, pair) in (0u16..).zip(&mut self.pairs) {
+            if queue.is_none_or(|queue| queue == 2 * index) {
+                pair.waiting.clear();
+            }
+            if queue.is_none_or(|queue| queue == 2 * index + 1) {
+                pair.sent.clear();
+            }
+        }
+    }
+}

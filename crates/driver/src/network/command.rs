@@ -1,0 +1,235 @@
+//! Commands to a network card (section 5.1.9.5).
+
+use ringwright_memory::Buffer;
+use ringwright_spec::Features;
+use ringwright_spec::data::{Le16, Le32};
+use ringwright_spec::network::control::{
+    Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, HashTunnelCommand, Mac, Mq, NotfCoal, Rx, Vlan,
+};
+use ringwright_spec::network::features;
+use ringwright_spec::network::hash::{HashTypes, RssConfigHead, RssConfigTail, TunnelTypes};
+use zerocopy::IntoBytes;
+
+use super::control::Abilities;
+
+/// Most addresses of [`Command::Filter`], of both kinds together.
+pub const MOST_ADDRESSES: usize = 128;
+
+/// Most entries of [`Scaling::table`].
+pub const MOST_ENTRIES: usize = 128;
+
+/// Bytes of the longest command: its head, two numbers, and the addresses. One that has a table and the longest key is
+/// shorter.
+pub(super) const LONGEST: usize = size_of::<Ctrl>() + 2 * size_of::<Le32>() + 6 * MOST_ADDRESSES;
+
+/// Greatest VLAN identifier.
+const LAST_VLAN: u16 = 0xfff;
+
+/// A command to a network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// Turns a mode of reception on or off: [`Rx::PROMISC`], for example.
+    Receive(Rx, bool),
+    /// Frames to these addresses are received as well as those to the card itself: single ones, and multicast ones.
+    Filter(&'a [[u8; 6]], &'a [[u8; 6]]),
+    /// The card has another address (`drv:net:setting-mac-address-filtering:02`).
+    Address([u8; 6]),
+    /// Frames of a VLAN are received, or not any more: [`Vlan::ADD`] or [`Vlan::DEL`].
+    Vlan(Vlan, u16),
+    /// The network has been told where the card is.
+    AcknowledgeAnnouncement,
+    /// As many pairs of virtqueues are used, and frames of a flow are received where it sends.
+    Pairs(u16),
+    /// Frames are received where their hash says (receive-side scaling).
+    Scale(Scaling<'a>),
+    /// Hashes are those of the inner headers in these tunnels.
+    HashInside(TunnelTypes),
+    /// Notifications of all virtqueues of this kind come together: [`NotfCoal::TX_SET`] or [`NotfCoal::RX_SET`].
+    Coalesce(NotfCoal, Coalescing),
+    /// Those of the receive or transmit virtqueue of this index do.
+    CoalesceVirtqueue(u16, Coalescing),
+}
+
+/// How frames are spread over pairs of virtqueues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaling<'a> {
+    /// What is hashed: some of [`Network::hash_types`](super::Network::hash_types).
+    pub types: HashTypes,
+    /// The pair for each value of the last bits of a hash: as many as a power of two, [`MOST_ENTRIES`] or what the device
+    /// has room for at the most.
+    pub table: &'a [u16],
+    /// The pair for what is not hashed.
+    pub unclassified: u16,
+    /// How many pairs are sent by.
+    pub transmit: u16,
+    /// The key of the hash, as long as the device has room for at the most.
+    pub key: &'a [u8],
+}
+
+/// When a device notifies: after as many packets or microseconds, whatever comes first. After each packet if one is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalescing {
+    /// Packets.
+    pub packets: u32,
+    /// Microseconds from the first of them on.
+    pub microseconds: u32,
+}
+
+impl Command<'_> {
+    /// How many pairs of virtqueues are sent by from this command on.
+    pub(super) fn pairs(&self) -> Option<u16> {
+        match self {
+            Self::Pairs(pairs) => Some(*pairs),
+            Self::Scale(scaling) => Some(scaling.transmit),
+            _ => None,
+        }
+    }
+
+    /// The features without which it must not be sent.
+    pub(super) fn needs(&self) -> Features {
+        match self {
+            // drv:net:packet-receive-filtering:01, drv:net:packet-receive-filtering:02
+            Self::Receive(Rx::PROMISC | Rx::ALLMULTI, _) => features::CTRL_RX,
+            Self::Receive(..) => features::CTRL_RX_EXTRA,
+            // drv:net:setting-mac-address-filtering:01
+            Self::Filter(..) => features::CTRL_RX,
+            Self::Address(_) => features::CTRL_RX | features::CTRL_MAC_ADDR,
+            Self::Vlan(..) => features::CTRL_VLAN,
+            Self::AcknowledgeAnnouncement => features::GUEST_ANNOUNCE,
+            Self::Pairs(_) => features::MQ,
+            // drv:net:receive-side-scaling-rss:01
+            Self::Scale(_) => features::RSS,
+            // drv:net:inner-header-hash:01
+            Self::HashInside(_) => features::HASH_TUNNEL,
+            // drv:net:notifications-coalescing:02, drv:net:notifications-coalescing:03
+            Self::Coalesce(..) => features::NOTF_COAL,
+            Self::CoalesceVirtqueue(..) => features::VQ_NOTF_COAL,
+        }
+    }
+
+    /// Whether it can be given to a card that can do this.
+    pub(super) fn is_valid(&self, card: &Abilities) -> bool {
+        let is_multicast = |address: &[u8; 6]| address[0] & 1 != 0;
+        match self {
+            Self::Receive(mode, _) => mode.0 <= Rx::NOBCAST.0,
+            // drv:net:setting-mac-address-filtering:03
+            Self::Filter(single, multicast) => {
+                single.len() + multicast.len() <= MOST_ADDRESSES
+                    && !single.iter().any(is_multicast)
+                    && multicast.iter().all(is_multicast)
+            }
+            Self::Address(address) => !is_multicast(address),
+            Self::Vlan(command, vlan) => matches!(*command, Vlan::ADD | Vlan::DEL) && *vlan <= LAST_VLAN,
+            Self::AcknowledgeAnnouncement => true,
+            // drv:net:automatic-receive-steering-in-multiqueue-mode:01,
+            // drv:net:automatic-receive-steering-in-multiqueue-mode:02
+            Self::Pairs(enabled) => (1..=card.pairs).contains(enabled),
+            Self::Scale(scaling) => scaling.is_valid(card),
+            // drv:net:inner-header-hash:02
+            Self::HashInside(types) => card.tunnel_types.contains(*types),
+            Self::Coalesce(command, _) => matches!(*command, NotfCoal::TX_SET | NotfCoal::RX_SET),
+            // drv:net:notifications-coalescing:01
+            Self::CoalesceVirtqueue(index, _) => usize::from(*index) < 2 * usize::from(card.pairs),
+        }
+    }
+
+    /// Writes it to the start of `buffer`; gives its length.
+    pub(super) fn write(&self, buffer: &Buffer) -> usize {
+        let (class, command) = match self {
+            Self::Receive(mode, _) => (Class::RX, mode.0),
+            Self::Filter(..) => (Class::MAC, Mac::TABLE_SET.0),
+            Self::Address(_) => (Class::MAC, Mac::ADDR_SET.0),
+            Self::Vlan(command, _) => (Class::VLAN, command.0),
+            Self::AcknowledgeAnnouncement => (Class::ANNOUNCE, Announce::ACK.0),
+            Self::Pairs(_) => (Class::MQ, Mq::VQ_PAIRS_SET.0),
+            Self::Scale(_) => (Class::MQ, Mq::RSS_CONFIG.0),
+            Self::HashInside(_) => (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
+            Self::Coalesce(command, _) => (Class::NOTF_COAL, command.0),
+            Self::CoalesceVirtqueue(..) => (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
+        };
+        let head = Ctrl {
+            class: class.0,
+            command,
+        };
+        let at = put(buffer, 0, head.as_bytes());
+        match self {
+            Self::Receive(_, on) => put(buffer, at, &[u8::from(*on)]),
+            Self::Filter(single, multicast) => {
+                let table = |at, addresses: &[[u8; 6]]| {
+                    let entries = Le32::new(addresses.len() as u32);
+                    let at = put(buffer, at, entries.as_bytes());
+                    put(buffer, at, addresses.as_bytes())
+                };
+                table(table(at, single), multicast)
+            }
+            Self::Address(address) => put(buffer, at, address),
+            Self::Vlan(_, number) | Self::Pairs(number) => put(buffer, at, Le16::new(*number).as_bytes()),
+            Self::AcknowledgeAnnouncement => at,
+            Self::Scale(scaling) => scaling.write(buffer, at),
+            Self::HashInside(types) => put(buffer, at, Le32::new(types.0).as_bytes()),
+            Self::Coalesce(_, coalescing) => put(buffer, at, coalescing.fields().as_bytes()),
+            Self::CoalesceVirtqueue(index, coalescing) => {
+                let fields = CtrlCoalVq {
+                    vq_index: (*index).into(),
+                    coal: coalescing.fields(),
+                    ..CtrlCoalVq::default()
+                };
+                put(buffer, at, fields.as_bytes())
+            }
+        }
+    }
+}
+
+impl Scaling<'_> {
+    fn is_valid(&self, card: &Abilities) -> bool {
+        // drv:net:receive-side-scaling-rss:03, drv:net:receive-side-scaling-rss:04
+        let entries = self.table.len();
+        let fits = entries.is_power_of_two() && entries <= MOST_ENTRIES.min(usize::from(card.entries));
+        // drv:net:receive-side-scaling-rss:02
+        let exist = self.table.iter().all(|pair| *pair < card.pairs) && self.unclassified < card.pairs;
+        fits
+            && exist
+            && (1..=card.pairs).contains(&self.transmit)
+            && self.key.len() <= usize::from(card.key)
+            // drv:net:receive-side-scaling-rss:05
+            && card.hash_types.contains(self.types)
+    }
+
+    /// Writes it at `at`; gives where it ends. The identifier of a receive virtqueue is half its index, the number of its
+    /// pair.
+    fn write(&self, buffer: &Buffer, at: usize) -> usize {
+        let head = RssConfigHead {
+            hash_types: self.types.0.into(),
+            indirection_table_mask: (self.table.len() as u16 - 1).into(),
+            unclassified_queue: self.unclassified.into(),
+        };
+        let tail = RssConfigTail {
+            max_tx_vq: self.transmit.into(),
+            hash_key_length: self.key.len() as u8,
+        };
+        let mut at = put(buffer, at, head.as_bytes());
+        for pair in self.table {
+            at = put(buffer, at, Le16::new(*pair).as_bytes());
+        }
+        let at = put(buffer, at, tail.as_bytes());
+        put(buffer, at, self.key)
+    }
+}
+
+impl Coalescing {
+    fn fields(self) -> CtrlCoal {
+        CtrlCoal {
+            max_packets: self.packets.into(),
+            max_usecs: self.microseconds.into(),
+        }
+    }
+}
+
+/// Writes `bytes` at `at`; gives where they end.
+pub(super) fn put(buffer: &Buffer, at: usize, bytes: &[u8]) -> usize {
+    buffer.write(at, bytes).expect(FITS);
+    at + bytes.len()
+}
+
+/// A command is checked before it is written, and there is room for the longest.
+pub(super) const FITS: &str = "a command fits into its buffer";
