@@ -156,7 +156,7 @@ fn modes_say_what_passes() {
     let mut driver = Driver::new(formats()[0] | features::CTRL_RX | features::CTRL_RX_EXTRA);
     driver.mode(Rx::ALLUNI, true);
     driver.mode(Rx::NOUNI, true);
-    driver.put(&[OWN, OTHER].concat());
+    driver.put(&[&OWN[..], &[7; 60]].concat());
     driver.put(&[&ALL[..], &[7; 60]].concat());
     assert_eq!(driver.receiveq.wait().data[HEADER..HEADER + 6], ALL);
 }
