@@ -318,6 +318,24 @@ fn clauses_are_listed_and_counted() {
 }
 
 #[test]
+fn linux_without_a_kernel_says_where_one_is_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let arguments = format!("conform driver linux --peers . {arguments}");
+        let output = ringwright(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = run("--bus pci");
+    assert!(
+        error.contains("modules.dep") && error.contains("cargo xtask setup boot"),
+        "{error}"
+    );
+    let error = run("--type gpu");
+    assert!(error.contains("is not asked to do anything"), "{error}");
+}
+
+#[test]
 fn a_driver_is_watched_and_its_mutant_is_caught() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {

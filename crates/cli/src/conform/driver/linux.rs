@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
-use ringwright_conformance::driver::{Driver, Linux, LinuxParts, Rule, watch};
+use ringwright_conformance::driver::{Driver, Linux, LinuxError, LinuxParts, Rule, watch};
 use ringwright_conformance::report::Report;
 use ringwright_conformance::{Side, subject};
 use ringwright_spec::device_type;
@@ -19,17 +19,19 @@ use super::{Scenarios, chosen};
 /// Seconds that a guest may take in one scenario, if nothing is said.
 const DEADLINE: u64 = 200;
 
+/// What to say if there is no kernel.
+const REMEDY: &str = "no guest: in a checkout, `cargo xtask setup boot` fetches it; elsewhere, --peers names a folder that has it";
+
 /// Linux, in the machine that is in this program: it boots anew for each scenario, which takes some seconds.
 ///
-/// The kernel is Debian's for RISC-V, as `cargo xtask setup boot` fetches it; in `kernels/riscv64-new` is the newest one that
-/// `cargo xtask setup test` finds. For example:
+/// The kernel is Debian's for RISC-V, as `cargo xtask setup boot` fetches it, or another one. For example:
 /// ringwright conform driver linux --bus pci --type network --scenario packed --scenario 'pci-*'
 #[derive(Args)]
 pub struct LinuxSubject {
     /// The bus that the device is on.
     #[arg(long, value_enum, default_value = "mmio")]
     bus: Bus,
-    /// The device that the driver is for: block, network, console or entropy.
+    /// The device that the driver is for: block, network or entropy.
     #[arg(long = "type", value_name = "TYPE", default_value = "block")]
     device_type: String,
     #[command(flatten)]
@@ -56,15 +58,10 @@ enum Bus {
 
 impl LinuxSubject {
     /// Watches the driver.
-    pub fn run(
-        &self,
-        rules: &[&'static Rule],
-        options: &Options,
-        screen: &mut Screen,
-    ) -> anyhow::Result<u8> {
+    pub fn run(&self, rules: &[&'static Rule], options: &Options, screen: &mut Screen) -> anyhow::Result<u8> {
         let linux = self.open()?;
         let scenarios = chosen(&self.scenarios, |scenario| {
-            scenario.bus.is_none_or(|bus| bus == linux.bus()) && Linux::bears(scenario)
+            scenario.is_for(linux.device(), linux.bus()) && Linux::bears(scenario)
         })?;
         let name = options.label.clone().unwrap_or_else(|| linux.name());
         let bus = linux.bus().to_string();
@@ -100,8 +97,9 @@ impl LinuxSubject {
             modules: kernel.join("modules"),
             busybox: self.peers.join("guest/riscv64/busybox"),
         };
-        Linux::new(&parts, device, bus).with_context(|| {
-            "no guest: in a checkout, `cargo xtask setup boot` fetches it; elsewhere, --peers names a folder that has it"
+        Linux::new(&parts, device, bus).map_err(|error| match error {
+            LinuxError::Read { .. } => anyhow::Error::new(error).context(REMEDY),
+            _ => error.into(),
         })
     }
 }

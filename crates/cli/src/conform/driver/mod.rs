@@ -1,5 +1,6 @@
 //! `ringwright conform driver`: what a driver makes of the document.
 
+mod linux;
 mod remote;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ringwright_conformance::driver::{
 use ringwright_conformance::report::Report;
 use ringwright_conformance::{Record, Side, fits, subject};
 
+use self::linux::LinuxSubject;
 use self::remote::RemoteSubject;
 use super::options::Options;
 use super::screen::Screen;
@@ -57,6 +59,7 @@ enum DriverSubject {
     /// The virtqueues are seen, and the features that concern the back-end. The device status and the configuration space are the
     /// front-end's: rules about them are not applicable.
     VhostUser(RemoteSubject),
+    Linux(LinuxSubject),
     Ours(OurSubject),
 }
 
@@ -113,6 +116,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Some(DriverSubject::VhostUser(subject)) => {
             subject.run(Way::VhostUser, &chosen, &options, &mut screen)
         }
+        Some(DriverSubject::Linux(subject)) => subject.run(&chosen, &options, &mut screen),
         Some(DriverSubject::Ours(subject)) => run_ours(&subject, &chosen, &options, &mut screen),
         None => bail!("say which driver to check: `ringwright conform driver --help` lists the kinds"),
     }

@@ -13,7 +13,7 @@ use ringwright_spec::DeviceType;
 
 use super::pulse::{Pulse, STEP};
 use super::{Driver, Stage};
-use crate::driver::scenario::Identity;
+use crate::driver::scenario::{Completes, Identity, Scenario};
 use crate::subject::Bus;
 use place::Place;
 
@@ -91,7 +91,10 @@ impl Linux {
             script += &format!("$b insmod /{name}\n");
         }
         script += work.script;
-        script += &format!("$b rmmod {}\n{EPILOGUE}", work.module);
+        // A driver that is built in stays, and leaves the device.
+        let module = work.module;
+        let unbind = format!("echo virtio0 >/sys/bus/virtio/drivers/{module}/unbind");
+        script += &format!("$b rmmod {module} 2>/dev/null || {unbind}\n{EPILOGUE}");
         archive.file("init", 0o755, script.as_bytes());
         Ok(Self {
             name: format!("Linux, {}", device.name),
@@ -100,6 +103,11 @@ impl Linux {
             kernel: read(&parts.kernel)?,
             initrd: archive.finish(),
         })
+    }
+
+    /// Whether Linux' drivers come to an end in this scenario. None of them waits for a request with a limit of time.
+    pub fn bears(scenario: &Scenario) -> bool {
+        scenario.completes != Completes::Never && scenario.demands_reset == 0
     }
 
     fn boot(&self, stage: &mut Stage<'_>, log: &Log) -> Result<(Running, Place), String> {
@@ -200,6 +208,16 @@ $b dd if=/dev/vda of=/tmp/c bs=512 count=4 2>/dev/null
             script: "
 $b mkdir -p /tmp
 $b dd if=/dev/hwrng of=/tmp/r bs=16 count=20 2>/dev/null && [ -s /tmp/r ] && say works
+",
+        }),
+        "network" => Some(Work {
+            module: "virtio_net",
+            script: "
+n=/sys/class/net/eth0
+$b ip address add 10.0.0.2/24 dev eth0
+$b ip link set eth0 up
+$b arping -c 2 -w 2 -I eth0 10.0.0.1 >/dev/null
+[ $($b cat $n/statistics/rx_packets) -gt 0 ] && say works
 ",
         }),
         _ => None,
