@@ -68,11 +68,7 @@ const CELLS: &[Cell] = &[
         BLOCK,
         &["status.failed", "blk.zoned-discard"],
     ),
-    cell(
-        Program::Linux("x86_64"),
-        NETWORK,
-        &["status.failed", "net.num-buffers"],
-    ),
+    cell(Program::Linux("x86_64"), NETWORK, &["status.failed"]),
     cell(Program::Linux("x86_64"), ENTROPY, &["status.failed"]),
     cell(
         Program::Linux("x86_64-backports"),
