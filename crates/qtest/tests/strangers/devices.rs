@@ -9,11 +9,12 @@ use ringwright_driver::block::{Block, BlockError, CacheMode, Range, Ranges, Refu
 use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
 use ringwright_driver::init::Setup;
-use ringwright_driver::network::{Network, Sent};
+use ringwright_driver::network::{Command, Commanded, Extras, Network, Sent};
 use ringwright_driver::session::Session;
 use ringwright_driver::{DriverError, Options, Transport, TransportError};
 use ringwright_memory::{Area, Buffer};
 use ringwright_ring::{DriverOptions, DriverQueue};
+use ringwright_spec::network::control::{Rx, Vlan};
 use ringwright_spec::{Features, entropy, feature, network};
 
 use crate::rows::Row;
@@ -313,7 +314,11 @@ fn card(
     if !options.accept.contains(feature::EVENT_IDX) {
         options.accept = options.accept - network::features::MRG_RXBUF;
     }
-    let mut card = Network::new(transport, area, options).unwrap();
+    let extras = Extras {
+        commands: true,
+        ..Extras::default()
+    };
+    let mut card = Network::with(transport, area, options, extras).unwrap();
     check(card.session(), row, options);
     assert_eq!((card.mac(), card.link_up().unwrap()), (Some(MAC), true));
     let frame = |number: u64| {
@@ -347,6 +352,27 @@ fn card(
         };
         assert!(into[..length] == bytes, "frame {number} to the driver");
         card.publish().unwrap();
+    }
+    if row.legacy || !options.accept.contains(network::features::CTRL_VQ) {
+        return;
+    }
+    for command in [
+        Command::Receive(Rx::PROMISC, false),
+        Command::Receive(Rx::NOBCAST, true),
+        Command::Filter(&[MAC], &[[3; 6]]),
+        Command::Address(MAC),
+        Command::Vlan(Vlan::ADD, 5),
+    ] {
+        assert_eq!(card.command(command).unwrap(), Commanded::Queued, "{command:?}");
+        card.publish().unwrap();
+        let obeyed = loop {
+            if let Some(obeyed) = card.answer().unwrap() {
+                break obeyed;
+            }
+            assert!(Instant::now() < deadline, "{command:?} is not answered");
+            std::thread::yield_now();
+        };
+        assert!(obeyed, "{command:?}");
     }
 }
 
