@@ -17,6 +17,7 @@ use super::file_content::{Cache, Content, cache_of};
 use super::file_lane::FileLane;
 use super::lock::{LockError, lock_image};
 use super::pool::Pool;
+use super::turn::Turn;
 use super::{Backend, Lane};
 
 /// Keeps a disk's content in a file, byte for byte. Data goes between the file and the driver's memory directly.
@@ -179,6 +180,7 @@ impl File {
             capacity: AtomicU64::new(size),
             cache,
             flush_error: AtomicI32::new(0),
+            turn: Turn::default(),
         });
         Ok(Self {
             pool: Arc::new(Pool::new(content.clone())),

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::Request;
 use super::bounce::Bounce;
 use super::pool::Blocking;
+use super::turn::Turn;
 
 /// Most bytes of zeroes in one write, where the file system cannot zero a range by itself.
 pub(super) const ZEROES: usize = 64 * 1024;
@@ -34,6 +35,8 @@ pub(super) struct Content {
     pub cache: Cache,
     /// Why a flush has failed, if one has.
     pub flush_error: AtomicI32,
+    /// For those who write to the page cache.
+    pub turn: Turn,
 }
 
 /// Whether and how the page cache is used.
@@ -146,6 +149,7 @@ impl Blocking for Content {
                 Cache::Telling | Cache::IsTheFile,
             ) if is_multiple(offset, PAGE) && is_multiple(from.len() as u64, PAGE) => {
                 // Whole pages: none has to be read first.
+                let _mine = self.turn.wait();
                 Some(from.pwrite_all_at(&self.file, offset))
             }
             _ => None,

@@ -21,6 +21,7 @@ mod parcel;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::io;
 use std::os::fd::BorrowedFd;
