@@ -121,7 +121,9 @@ pub fn meet(
         // Nobody listens any more after the deadline.
         let _ = sender.send(driver.meet(&mut stage));
     });
-    let ended = match receiver.recv_timeout(deadline) {
+    let outcome = receiver.recv_timeout(deadline);
+    let is_over = outcome != Err(RecvTimeoutError::Timeout);
+    let ended = match outcome {
         Ok(ended) => ended,
         Err(RecvTimeoutError::Timeout) => Err(format!("it did not end within {} s", deadline.as_secs())),
         Err(RecvTimeoutError::Disconnected) => Err("the driver has panicked".into()),
@@ -129,6 +131,9 @@ pub fn meet(
     let device = device.lock().unwrap_or_else(PoisonError::into_inner).take();
     let watches = device.map(|device| {
         with(&device, |device| {
+            if !is_over {
+                device.abandon();
+            }
             device.end(ended.clone());
             device.watches().to_vec()
         })

@@ -14,6 +14,7 @@ use ringwright_spec::DeviceType;
 use super::pulse::{Pulse, STEP};
 use super::{Driver, Stage};
 use crate::driver::scenario::{Completes, Identity, Scenario};
+use crate::driver::strict::Strict;
 use crate::subject::Bus;
 use place::Place;
 
@@ -157,6 +158,7 @@ impl Driver for Linux {
                 break outcome;
             }
             if Instant::now() > end {
+                place.act(&mut Strict::abandon);
                 running.end();
                 return Err(format!("the guest did not end in time\n{}", log.end()));
             }

@@ -121,7 +121,12 @@ impl Space {
         self.put(header::REVISION_ID, &[revision]);
         // Unclassified, of no base class: an operating system sets up nothing that has no class at all.
         self.put(header::CLASS_CODE, &[0, 0, 0xff]);
-        let subsystem: u16 = if oddity == Oddity::Revision { 0xabcd } else { 0x40 };
+        let subsystem: u16 = match oddity {
+            // Section 4.1.2.3: it is the virtio device id.
+            Oddity::Transitional => past.device.id as u16,
+            Oddity::Revision => 0xabcd,
+            _ => 0x40,
+        };
         self.put(header::SUBSYSTEM_VENDOR_ID, &spec::VENDOR_ID.to_le_bytes());
         self.put(header::SUBSYSTEM_ID, &subsystem.to_le_bytes());
         self.put(header::CAPABILITIES, &[MSIX_CAP as u8]);

@@ -279,6 +279,9 @@ impl Driver for Remote {
         if let Some(peer) = peer.filter(|_| !is_over) {
             kill(peer.pid);
         }
+        if !is_over {
+            with(&device, Strict::abandon);
+        }
         let seconds = self.deadline.as_secs();
         let mut ended = outcome.unwrap_or_else(|| Err(format!("it did not end within {seconds} s")));
         if is_over && let Some(status) = process.as_mut().and_then(|process| process.within(FAREWELL)) {
