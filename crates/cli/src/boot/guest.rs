@@ -138,7 +138,8 @@ impl Guest {
         };
         let options = network::Options {
             mac: Some(MAC),
-            control: true,
+            // A front-end may keep the control queue to itself, as QEMU does, and leave its features to us.
+            control: self.engine == Engine::Machine,
             ..network::Options::default()
         };
         let card = network::Network::new(Box::new(stream), options)?;
