@@ -123,33 +123,32 @@ fn measure(options: &Options) -> Result<Vec<Value>> {
         (false, []) => Content::ALL.to_vec(),
     };
     let kinds = Kind::all(options.quick);
-    let all: Vec<(Content, Kind)> = contents
+    let cases = |content: Content, kind: Kind| content.cases(kind, options.quick);
+    let count: usize = contents
         .iter()
-        .flat_map(|&content| kinds.iter().map(move |&kind| (content, kind)))
-        .collect();
-    let cases: usize = all
-        .iter()
-        .map(|(content, kind)| content.cases(*kind, options.quick).len())
+        .flat_map(|&content| kinds.iter().map(move |&kind| cases(content, kind).len()))
         .sum();
     let each = Duration::from_millis(effort.warm_up + effort.time) + OVERHEAD;
-    let total = each * (cases * effort.rounds) as u32;
+    let total = each * (count * effort.rounds) as u32;
     eprintln!(
-        "{cases} measurements in {} rounds: about {} minutes",
+        "{count} measurements in {} rounds: about {} minutes",
         effort.rounds,
         total.as_secs().div_ceil(60)
     );
     let mut records = Vec::new();
-    for (number, (content, kind)) in all.into_iter().enumerate() {
-        let folder = Folder::new()?;
-        let servers = server::start(content, kind.bytes, &program, &peers, &folder)?;
-        match content {
-            Content::Null if number == 0 => records.push(idle(&client, &servers)?),
-            // Memory that nobody has written to is not there yet, and is slow to come.
-            Content::Memory => drop(ask(&client, &servers, &Case::filling(), &FILLING)?),
-            _ => {}
+    for content in contents {
+        for (number, &kind) in kinds.iter().enumerate() {
+            let folder = Folder::new()?;
+            let servers = server::start(content, kind.bytes, &program, &peers, &folder)?;
+            match content {
+                Content::Null if number == 0 => records.push(idle(&client, &servers)?),
+                // Memory that nobody has written to is not there yet, and is slow to come.
+                Content::Memory => drop(ask(&client, &servers, &Case::filling(), &FILLING)?),
+                _ => {}
+            }
+            let cases = cases(content, kind);
+            records.extend(measure_cases(&client, content, &servers, &effort, cases)?);
         }
-        let cases = content.cases(kind, options.quick);
-        records.extend(measure_cases(&client, content, &servers, &effort, cases)?);
     }
     Ok(records)
 }
