@@ -47,6 +47,20 @@ impl Mutant {
         bus: Bus::Direct,
         also: &[],
     };
+
+    /// Such a driver by that name, whose hand slips when it notifies the device.
+    pub const fn notifying(self, name: &'static str, notify: fn(&mut Hand, u16, u32) -> Told) -> Self {
+        let slip = Slip {
+            notify: Some(notify),
+            ..self.slip
+        };
+        Self { name, slip, ..self }
+    }
+
+    /// The same, and these other rules cannot but see it, too.
+    pub const fn also(self, also: &'static [&'static str]) -> Self {
+        Self { also, ..self }
+    }
 }
 
 /// What a transport's call gives.

@@ -60,18 +60,13 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(end <= DISK as u128, || format!("{request:x?}, of {DISK} bytes"));
             }
         },
-        &[Mutant {
-            name: "a read far behind the last sector",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::IN, |hand, parts| {
-                        hand.write(parts.head + 8, &(1u64 << 40).to_le_bytes());
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("a read far behind the last sector", |hand, queue, data| {
+                change(hand, queue, data, ReqType::IN, |hand, parts| {
+                    hand.write(parts.head + 8, &(1u64 << 40).to_le_bytes());
+                })
+            }),
+        ],
     ),
     Rule::new(
         "blk.flush-sector",
@@ -83,18 +78,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(request.head.sector.get() == 0, || format!("{request:x?}"));
             }
         },
-        &[Mutant {
-            name: "a flush of a sector",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::FLUSH, |hand, parts| {
-                        hand.write(parts.head + 8, &5u64.to_le_bytes());
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("a flush of a sector", |hand, queue, data| {
+            change(hand, queue, data, ReqType::FLUSH, |hand, parts| {
+                hand.write(parts.head + 8, &5u64.to_le_bytes());
+            })
+        })],
     ),
     Rule::new(
         "blk.whole-sectors",
@@ -108,18 +96,13 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a byte is missing from a read",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::IN, |hand, parts| {
-                        parts.resize(hand, 4095)
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("a byte is missing from a read", |hand, queue, data| {
+                change(hand, queue, data, ReqType::IN, |hand, parts| {
+                    parts.resize(hand, 4095)
+                })
+            }),
+        ],
     ),
     Rule::new(
         "blk.whole-ranges",
@@ -133,18 +116,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(request.data.is_multiple_of(size), || format!("{request:x?}"));
             }
         },
-        &[Mutant {
-            name: "a range is cut short",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::WRITE_ZEROES, |hand, parts| {
-                        parts.resize(hand, 15)
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("a range is cut short", |hand, queue, data| {
+            change(hand, queue, data, ReqType::WRITE_ZEROES, |hand, parts| {
+                parts.resize(hand, 15)
+            })
+        })],
     ),
     Rule::new(
         "blk.id-length",
@@ -156,18 +132,14 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(request.data == ID_BYTES as u64, || format!("{request:x?}"));
             }
         },
-        &[Mutant {
-            name: "room for an id without its last character",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::GET_ID, |hand, parts| {
-                        parts.resize(hand, 19)
-                    })
-                }),
-                ..Slip::NONE
+        &[ALONE.notifying(
+            "room for an id without its last character",
+            |hand, queue, data| {
+                change(hand, queue, data, ReqType::GET_ID, |hand, parts| {
+                    parts.resize(hand, 19)
+                })
             },
-            ..ALONE
-        }],
+        )],
     ),
     Rule::new(
         "blk.discard-ranges",
@@ -175,18 +147,11 @@ pub(super) const RULES: &[Rule] = &[
         "the driver discards",
         "It does so in more ranges than max_discard_seg.",
         |watch, past, event| ranges(watch, past, event, ReqType::DISCARD),
-        &[Mutant {
-            name: "two ranges in a discard",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::DISCARD, |hand, parts| {
-                        parts.resize(hand, 32);
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("two ranges in a discard", |hand, queue, data| {
+            change(hand, queue, data, ReqType::DISCARD, |hand, parts| {
+                parts.resize(hand, 32);
+            })
+        })],
     ),
     Rule::new(
         "blk.erase-ranges",
@@ -194,18 +159,11 @@ pub(super) const RULES: &[Rule] = &[
         "the driver erases",
         "It does so in more ranges than max_secure_erase_seg.",
         |watch, past, event| ranges(watch, past, event, ReqType::SECURE_ERASE),
-        &[Mutant {
-            name: "two ranges in an erasure",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::SECURE_ERASE, |hand, parts| {
-                        parts.resize(hand, 32);
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("two ranges in an erasure", |hand, queue, data| {
+            change(hand, queue, data, ReqType::SECURE_ERASE, |hand, parts| {
+                parts.resize(hand, 32);
+            })
+        })],
     ),
     Rule::new(
         "blk.zeroes-ranges",
@@ -213,18 +171,11 @@ pub(super) const RULES: &[Rule] = &[
         "the driver writes zeroes",
         "It does so in more ranges than max_write_zeroes_seg.",
         |watch, past, event| ranges(watch, past, event, ReqType::WRITE_ZEROES),
-        &[Mutant {
-            name: "two ranges of zeroes",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::WRITE_ZEROES, |hand, parts| {
-                        parts.resize(hand, 32);
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("two ranges of zeroes", |hand, queue, data| {
+            change(hand, queue, data, ReqType::WRITE_ZEROES, |hand, parts| {
+                parts.resize(hand, 32);
+            })
+        })],
     ),
     Rule::new(
         "blk.discard-unmap",
@@ -238,18 +189,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(!unmaps, || format!("{request:x?}"));
             }
         },
-        &[Mutant {
-            name: "a discard that unmaps",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, ReqType::DISCARD, |hand, parts| {
-                        hand.write(hand.read_address(parts.data) + 12, &[1]);
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("a discard that unmaps", |hand, queue, data| {
+            change(hand, queue, data, ReqType::DISCARD, |hand, parts| {
+                hand.write(hand.read_address(parts.data) + 12, &[1]);
+            })
+        })],
     ),
     Rule::new(
         "blk.zoned-discard",

@@ -71,14 +71,7 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(reached, || format!("{event:x?}"));
             }
         },
-        &[Mutant {
-            name: "a descriptor has an address where there is no memory",
-            slip: Slip {
-                notify: Some(astray),
-                ..Slip::NONE
-            },
-            ..Mutant::ALONE
-        }],
+        &[Mutant::ALONE.notifying("a descriptor has an address where there is no memory", astray)],
     ),
     Rule::new(
         "feat.sr-iov",

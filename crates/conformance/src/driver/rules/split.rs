@@ -49,19 +49,16 @@ pub(super) const RULES: &[Rule] = &[
                 }
             }
         },
-        &[Mutant {
-            name: "the status of a request is device-readable",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
+        &[Mutant::ALONE
+            .notifying(
+                "the status of a request is device-readable",
+                |hand, queue, data| {
                     let last = nth(hand, queue, 2);
                     hand.write16(last + 12, 0);
                     hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            also: &["blk.whole-sectors"],
-            ..Mutant::ALONE
-        }],
+                },
+            )
+            .also(&["blk.whole-sectors"])],
     ),
     Rule::new(
         "split.loop",
@@ -76,25 +73,21 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "the last descriptor leads back to the first",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    let (head, last) = (hand.head(queue), nth(hand, queue, 2));
-                    let index = (head
-                        - hand
-                            .layouts
-                            .get(&queue)
-                            .map_or(0, |layout| layout.descriptor_area))
-                        / 16;
-                    hand.flag(last, NEXT);
-                    hand.write16(last + 14, index as u16);
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
+        &[Mutant::ALONE.notifying(
+            "the last descriptor leads back to the first",
+            |hand, queue, data| {
+                let (head, last) = (hand.head(queue), nth(hand, queue, 2));
+                let index = (head
+                    - hand
+                        .layouts
+                        .get(&queue)
+                        .map_or(0, |layout| layout.descriptor_area))
+                    / 16;
+                hand.flag(last, NEXT);
+                hand.write16(last + 14, index as u16);
+                hand.device.notify(queue, data)
             },
-            ..Mutant::ALONE
-        }],
+        )],
     ),
     Rule::new(
         "split.in-order",
@@ -146,18 +139,14 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(allowed || !indirect, || format!("{chain:x?}"));
             }
         },
-        &[Mutant {
-            name: "an indirect table that was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    let last = nth(hand, queue, 2);
-                    hand.flag(last, INDIRECT);
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
+        &[Mutant::ALONE.notifying(
+            "an indirect table that was not negotiated",
+            |hand, queue, data| {
+                let last = nth(hand, queue, 2);
+                hand.flag(last, INDIRECT);
+                hand.device.notify(queue, data)
             },
-            ..Mutant::ALONE
-        }],
+        )],
     ),
     Rule::new(
         "split.indirect-nested",
@@ -308,25 +297,20 @@ pub(super) const RULES: &[Rule] = &[
                 }
             }
         },
-        &[Mutant {
-            name: "a buffer is taken back",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
+        &[
+            Mutant::ALONE.notifying("a buffer is taken back", |hand, queue, data| {
+                hand.device.notify(queue, data)?;
+                if hand.notifications == 5
+                    && let Some(layout) = hand.layouts.get(&queue).copied()
+                {
+                    let index = hand.read16(layout.driver_area + 2);
+                    hand.write16(layout.driver_area + 2, index.wrapping_sub(1));
                     hand.device.notify(queue, data)?;
-                    if hand.notifications == 5
-                        && let Some(layout) = hand.layouts.get(&queue).copied()
-                    {
-                        let index = hand.read16(layout.driver_area + 2);
-                        hand.write16(layout.driver_area + 2, index.wrapping_sub(1));
-                        hand.device.notify(queue, data)?;
-                        hand.write16(layout.driver_area + 2, index);
-                    }
-                    Ok(())
-                }),
-                ..Slip::NONE
-            },
-            ..Mutant::ALONE
-        }],
+                    hand.write16(layout.driver_area + 2, index);
+                }
+                Ok(())
+            }),
+        ],
     ),
     Rule::new(
         "split.flags",
@@ -343,17 +327,12 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a flag that is none",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    set_flags(hand, queue, 2);
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..Mutant::ALONE
-        }],
+        &[
+            Mutant::ALONE.notifying("a flag that is none", |hand, queue, data| {
+                set_flags(hand, queue, 2);
+                hand.device.notify(queue, data)
+            }),
+        ],
     ),
     Rule::new(
         "split.flags-events",
@@ -448,17 +427,14 @@ pub(super) const RULES: &[Rule] = &[
         "a buffer becomes available, the flags of the used ring are 0, and VIRTIO_F_EVENT_IDX is not negotiated",
         "The driver waits, and the device is not notified.",
         |watch, past, event| unannounced(watch, past, event, false),
-        &[Mutant {
-            name: "notifications are forgotten",
-            slip: Slip {
-                notify: Some(|hand, queue, data| match hand.notifications < 5 {
+        &[
+            Mutant::ALONE.notifying("notifications are forgotten", |hand, queue, data| {
+                match hand.notifications < 5 {
                     true => hand.device.notify(queue, data),
                     false => Ok(()),
-                }),
-                ..Slip::NONE
-            },
-            ..Mutant::ALONE
-        }],
+                }
+            }),
+        ],
     ),
     Rule::new(
         "split.notify-event",

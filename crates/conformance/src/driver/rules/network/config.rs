@@ -22,17 +22,12 @@ pub(super) const RULES: &[Rule] = &[
             _ if sent(past, event).is_some() => watch.seen(),
             _ => {}
         },
-        &[Mutant {
-            name: "the status of a link is written",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    hand.device.write_config(6, Width::Two, &[0, 0])?;
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("the status of a link is written", |hand, queue, data| {
+                hand.device.write_config(6, Width::Two, &[0, 0])?;
+                hand.device.notify(queue, data)
+            }),
+        ],
     ),
     Rule::new(
         "net.mtu",
@@ -50,20 +45,15 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a packet longer than the MTU",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    if queue == 1 {
-                        let length = hand.head(queue) + 8;
-                        hand.write(length, &2000u32.to_le_bytes());
-                    }
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("a packet longer than the MTU", |hand, queue, data| {
+                if queue == 1 {
+                    let length = hand.head(queue) + 8;
+                    hand.write(length, &2000u32.to_le_bytes());
+                }
+                hand.device.notify(queue, data)
+            }),
+        ],
     ),
     Rule::new(
         "net.mac-feature",
@@ -116,14 +106,9 @@ pub(super) const RULES: &[Rule] = &[
                 }
             }
         },
-        &[Mutant {
-            name: "a MAC address of its own",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, SOURCE, MAC[0] + 4)),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying("a MAC address of its own", |hand, queue, data| {
+            header(hand, queue, data, SOURCE, MAC[0] + 4)
+        })],
     ),
     Rule::new(
         "net.local-mac",

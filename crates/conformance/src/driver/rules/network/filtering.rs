@@ -8,7 +8,7 @@ use ringwright_spec::network::{Config, DEVICE, features};
 
 use super::ALONE;
 use super::command::{command, replace};
-use crate::driver::{Event, Mutant, Rule, Slip};
+use crate::driver::{Event, Mutant, Rule};
 
 /// What the mutants have in common.
 const COMMANDS: Mutant = Mutant {
@@ -30,26 +30,13 @@ pub(super) const RULES: &[Rule] = &[
             }
         },
         &[
-            Mutant {
-                name: "a table that ends too early",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        replace(hand, queue, data, (Class::MAC, Mac::TABLE_SET.0), &[(2, 99)])
-                    }),
-                    ..Slip::NONE
-                },
-                ..COMMANDS
-            },
-            Mutant {
-                name: "a multicast address among the single ones",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        replace(hand, queue, data, (Class::MAC, Mac::TABLE_SET.0), &[(6, 1)])
-                    }),
-                    ..Slip::NONE
-                },
-                ..COMMANDS
-            },
+            COMMANDS.notifying("a table that ends too early", |hand, queue, data| {
+                replace(hand, queue, data, (Class::MAC, Mac::TABLE_SET.0), &[(2, 99)])
+            }),
+            COMMANDS.notifying(
+                "a multicast address among the single ones",
+                |hand, queue, data| replace(hand, queue, data, (Class::MAC, Mac::TABLE_SET.0), &[(6, 1)]),
+            ),
         ],
     ),
     Rule::new(
@@ -76,15 +63,10 @@ pub(super) const RULES: &[Rule] = &[
                 }
             }
         },
-        &[Mutant {
-            name: "something else is acknowledged",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::ANNOUNCE, Announce::ACK.0), &[(1, 9)])
-                }),
-                ..Slip::NONE
-            },
-            ..COMMANDS
-        }],
+        &[
+            COMMANDS.notifying("something else is acknowledged", |hand, queue, data| {
+                replace(hand, queue, data, (Class::ANNOUNCE, Announce::ACK.0), &[(1, 9)])
+            }),
+        ],
     ),
 ];

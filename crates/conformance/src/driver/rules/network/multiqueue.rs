@@ -56,27 +56,14 @@ pub(super) const RULES: &[Rule] = &[
             }
         },
         &[
-            Mutant {
-                name: "no pair at all",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 0)])
-                    }),
-                    ..Slip::NONE
-                },
-                also: &["net.pairs-after"],
-                ..PAIRED
-            },
-            Mutant {
-                name: "more pairs than there are",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 9)])
-                    }),
-                    ..Slip::NONE
-                },
-                ..PAIRED
-            },
+            PAIRED
+                .notifying("no pair at all", |hand, queue, data| {
+                    replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 0)])
+                })
+                .also(&["net.pairs-after"]),
+            PAIRED.notifying("more pairs than there are", |hand, queue, data| {
+                replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 9)])
+            }),
         ],
     ),
     Rule::new(
@@ -93,22 +80,17 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(*index == 1, || format!("it is in virtqueue {index}"));
             }
         },
-        &[Mutant {
-            name: "the command comes too late",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(
-                        hand,
-                        queue,
-                        data,
-                        (Class::MQ, Mq::VQ_PAIRS_SET.0),
-                        &[(1, Mq::HASH_CONFIG.0)],
-                    )
-                }),
-                ..Slip::NONE
-            },
-            ..PAIRED
-        }],
+        &[
+            PAIRED.notifying("the command comes too late", |hand, queue, data| {
+                replace(
+                    hand,
+                    queue,
+                    data,
+                    (Class::MQ, Mq::VQ_PAIRS_SET.0),
+                    &[(1, Mq::HASH_CONFIG.0)],
+                )
+            }),
+        ],
     ),
     Rule::new(
         "net.pairs-after",
@@ -127,16 +109,11 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a pair is used that was not enabled",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 1)])
-                }),
-                ..Slip::NONE
-            },
-            ..PAIRED
-        }],
+        &[
+            PAIRED.notifying("a pair is used that was not enabled", |hand, queue, data| {
+                replace(hand, queue, data, (Class::MQ, Mq::VQ_PAIRS_SET.0), &[(2, 1)])
+            }),
+        ],
     ),
     Rule::new(
         "net.pairs-populated",
@@ -156,23 +133,18 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a pair is used without receive buffers",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    if queue == 2 {
-                        let index = hand
-                            .layouts
-                            .get(&queue)
-                            .map_or(0, |layout| layout.driver_area + 2);
-                        hand.write16(index, 0);
-                    }
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            ..PAIRED
-        }],
+        &[
+            PAIRED.notifying("a pair is used without receive buffers", |hand, queue, data| {
+                if queue == 2 {
+                    let index = hand
+                        .layouts
+                        .get(&queue)
+                        .map_or(0, |layout| layout.driver_area + 2);
+                    hand.write16(index, 0);
+                }
+                hand.device.notify(queue, data)
+            }),
+        ],
     ),
 ];
 

@@ -6,7 +6,7 @@ use ringwright_spec::network::features;
 
 use super::segment::Segment;
 use super::{ALONE, ECN, NEEDS_CSUM, Packet, TUNNEL, sent};
-use crate::driver::{Event, Hand, Mutant, Past, Rule, Slip, Told};
+use crate::driver::{Event, Hand, Mutant, Past, Rule, Told};
 
 /// What the mutants have in common.
 const OFFLOADS: Mutant = Mutant {
@@ -27,18 +27,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(segment.checksum == segment.pseudo, || format!("{packet:x?}"));
             }
         },
-        &[Mutant {
-            name: "the checksum is empty",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    partial(hand, queue, data, |hand, at, segment| {
-                        hand.write(at + (segment.transport + segment.offset) as u64, &[0, 0])
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..OFFLOADS
-        }],
+        &[OFFLOADS.notifying("the checksum is empty", |hand, queue, data| {
+            partial(hand, queue, data, |hand, at, segment| {
+                hand.write(at + (segment.transport + segment.offset) as u64, &[0, 0])
+            })
+        })],
     ),
     Rule::new(
         "net.checksum-place",
@@ -56,28 +49,14 @@ pub(super) const RULES: &[Rule] = &[
             }
         },
         &[
-            Mutant {
-                name: "the checksum starts with the IP header",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        partial(hand, queue, data, |hand, at, _| {
-                            hand.write(at - HEADER + 6, &[14])
-                        })
-                    }),
-                    ..Slip::NONE
-                },
-                ..OFFLOADS
-            },
-            Mutant {
-                name: "the checksum is stored elsewhere",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        partial(hand, queue, data, |hand, at, _| hand.write(at - HEADER + 8, &[4]))
-                    }),
-                    ..Slip::NONE
-                },
-                ..OFFLOADS
-            },
+            OFFLOADS.notifying("the checksum starts with the IP header", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, _| {
+                    hand.write(at - HEADER + 6, &[14])
+                })
+            }),
+            OFFLOADS.notifying("the checksum is stored elsewhere", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, _| hand.write(at - HEADER + 8, &[4]))
+            }),
         ],
     ),
     Rule::new(
@@ -96,28 +75,14 @@ pub(super) const RULES: &[Rule] = &[
             }
         },
         &[
-            Mutant {
-                name: "segments without checksums",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        partial(hand, queue, data, |hand, at, _| hand.write(at - HEADER, &[0]))
-                    }),
-                    ..Slip::NONE
-                },
-                ..OFFLOADS
-            },
-            Mutant {
-                name: "segments of no size",
-                slip: Slip {
-                    notify: Some(|hand, queue, data| {
-                        partial(hand, queue, data, |hand, at, _| {
-                            hand.write(at - HEADER + 4, &[0, 0])
-                        })
-                    }),
-                    ..Slip::NONE
-                },
-                ..OFFLOADS
-            },
+            OFFLOADS.notifying("segments without checksums", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, _| hand.write(at - HEADER, &[0]))
+            }),
+            OFFLOADS.notifying("segments of no size", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, _| {
+                    hand.write(at - HEADER + 4, &[0, 0])
+                })
+            }),
         ],
     ),
     Rule::new(
@@ -135,18 +100,13 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "headers that are longer than they are",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    partial(hand, queue, data, |hand, at, segment| {
-                        hand.write(at - HEADER + 2, &[segment.end as u8 + 1])
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..OFFLOADS
-        }],
+        &[
+            OFFLOADS.notifying("headers that are longer than they are", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, segment| {
+                    hand.write(at - HEADER + 2, &[segment.end as u8 + 1])
+                })
+            }),
+        ],
     ),
     Rule::new(
         "net.header-length-least",
@@ -163,19 +123,13 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "headers that are shorter than they are",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    partial(hand, queue, data, |hand, at, segment| {
-                        hand.write(at - HEADER + 2, &[segment.end as u8 - 1])
-                    })
-                }),
-                ..Slip::NONE
-            },
-            also: &["net.header-length"],
-            ..OFFLOADS
-        }],
+        &[OFFLOADS
+            .notifying("headers that are shorter than they are", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, segment| {
+                    hand.write(at - HEADER + 2, &[segment.end as u8 - 1])
+                })
+            })
+            .also(&["net.header-length"])],
     ),
     Rule::new(
         "net.ecn",
@@ -191,19 +145,14 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(packet.gso_type & ECN != 0, || format!("{packet:x?}"));
             }
         },
-        &[Mutant {
-            name: "segments that all have CWR set",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    partial(hand, queue, data, |hand, at, _| {
-                        let [kind] = hand.read(at - HEADER + 1);
-                        hand.write(at - HEADER + 1, &[kind & !ECN])
-                    })
-                }),
-                ..Slip::NONE
-            },
-            ..OFFLOADS
-        }],
+        &[
+            OFFLOADS.notifying("segments that all have CWR set", |hand, queue, data| {
+                partial(hand, queue, data, |hand, at, _| {
+                    let [kind] = hand.read(at - HEADER + 1);
+                    hand.write(at - HEADER + 1, &[kind & !ECN])
+                })
+            }),
+        ],
     ),
 ];
 

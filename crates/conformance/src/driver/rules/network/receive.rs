@@ -24,15 +24,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(length >= least, || format!("{length} bytes"));
             }
         },
-        &[Mutant {
-            name: "receive buffers of 1520 bytes",
-            slip: Slip {
-                notify: Some(|hand, queue, data| shorten(hand, queue, data, 1520)),
-                ..Slip::NONE
-            },
-            also: &["net.mtu-buffers"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying("receive buffers of 1520 bytes", |hand, queue, data| {
+                shorten(hand, queue, data, 1520)
+            })
+            .also(&["net.mtu-buffers"])],
     ),
     Rule::new(
         "net.mergeable-buffers",
@@ -78,22 +74,16 @@ pub(super) const RULES: &[Rule] = &[
                 }
             }
         },
-        &[Mutant {
-            name: "the header of a legacy interface",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    if queue == 1 {
-                        let head = hand.head(queue);
-                        let address = hand.read_address(head) + 2;
-                        hand.write(head, &address.to_le_bytes());
-                    }
-                    hand.device.notify(queue, data)
-                }),
-                ..Slip::NONE
-            },
-            also: &["net.mac", "net.num-buffers"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying("the header of a legacy interface", |hand, queue, data| {
+                if queue == 1 {
+                    let head = hand.head(queue);
+                    let address = hand.read_address(head) + 2;
+                    hand.write(head, &address.to_le_bytes());
+                }
+                hand.device.notify(queue, data)
+            })
+            .also(&["net.mac", "net.num-buffers"])],
     ),
 ];
 

@@ -6,7 +6,7 @@ use ringwright_spec::network::{DEVICE, features};
 use super::command::{command, replace};
 use super::{ALONE, pairs};
 use crate::driver::strict::{HASH_TYPES, RSS_ENTRIES, TUNNEL_TYPES};
-use crate::driver::{Event, Mutant, Past, Rule, Slip};
+use crate::driver::{Event, Mutant, Past, Rule};
 
 /// What the mutants have in common.
 const STEERED: Mutant = Mutant {
@@ -31,16 +31,10 @@ pub(super) const RULES: &[Rule] = &[
                 );
             }
         },
-        &[Mutant {
-            name: "packets are received by a pair that there is not",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(10, 9)])
-                }),
-                ..Slip::NONE
-            },
-            ..STEERED
-        }],
+        &[STEERED.notifying(
+            "packets are received by a pair that there is not",
+            |hand, queue, data| replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(10, 9)]),
+        )],
     ),
     Rule::new(
         "net.rss-mask",
@@ -54,16 +48,9 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "three entries",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(6, 2)])
-                }),
-                ..Slip::NONE
-            },
-            ..STEERED
-        }],
+        &[STEERED.notifying("three entries", |hand, queue, data| {
+            replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(6, 2)])
+        })],
     ),
     Rule::new(
         "net.rss-entries",
@@ -75,17 +62,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(scaling.mask < RSS_ENTRIES, || format!("{scaling:x?}"));
             }
         },
-        &[Mutant {
-            name: "more entries than there may be",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(6, 0x7f)])
-                }),
-                ..Slip::NONE
-            },
-            also: &["net.rss-table"],
-            ..STEERED
-        }],
+        &[STEERED
+            .notifying("more entries than there may be", |hand, queue, data| {
+                replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(6, 0x7f)])
+            })
+            .also(&["net.rss-table"])],
     ),
     Rule::new(
         "net.rss-types",
@@ -97,16 +78,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(scaling.types & !HASH_TYPES.0 == 0, || format!("{scaling:x?}"));
             }
         },
-        &[Mutant {
-            name: "a type of hash that there is not",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(5, 0x80)])
-                }),
-                ..Slip::NONE
-            },
-            ..STEERED
-        }],
+        &[
+            STEERED.notifying("a type of hash that there is not", |hand, queue, data| {
+                replace(hand, queue, data, (Class::MQ, Mq::RSS_CONFIG.0), &[(5, 0x80)])
+            }),
+        ],
     ),
     Rule::new(
         "net.hash-tunnel-types",
@@ -123,22 +99,18 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(supported, || format!("{command:x?}"));
             }
         },
-        &[Mutant {
-            name: "hashes inside tunnels that the device does not know",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(
-                        hand,
-                        queue,
-                        data,
-                        (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
-                        &[(3, 1)],
-                    )
-                }),
-                ..Slip::NONE
+        &[STEERED.notifying(
+            "hashes inside tunnels that the device does not know",
+            |hand, queue, data| {
+                replace(
+                    hand,
+                    queue,
+                    data,
+                    (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
+                    &[(3, 1)],
+                )
             },
-            ..STEERED
-        }],
+        )],
     ),
     Rule::new(
         "net.coalescing-index",
@@ -156,22 +128,18 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(exists, || format!("{command:x?}"));
             }
         },
-        &[Mutant {
-            name: "the notifications of the control virtqueue come together",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    replace(
-                        hand,
-                        queue,
-                        data,
-                        (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
-                        &[(2, 4)],
-                    )
-                }),
-                ..Slip::NONE
+        &[STEERED.notifying(
+            "the notifications of the control virtqueue come together",
+            |hand, queue, data| {
+                replace(
+                    hand,
+                    queue,
+                    data,
+                    (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
+                    &[(2, 4)],
+                )
             },
-            ..STEERED
-        }],
+        )],
     ),
 ];
 

@@ -5,7 +5,7 @@ use ringwright_spec::feature::VERSION_1;
 use ringwright_spec::network::features;
 
 use super::{ALONE, DATA_VALID, NEEDS_CSUM, RSC_INFO, TCPV4, TCPV6, UDP, UDP_L4, header, sent};
-use crate::driver::{Event, Mutant, Past, Rule, Slip, Watch};
+use crate::driver::{Event, Past, Rule, Watch};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::new(
@@ -21,14 +21,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(packet.num_buffers == 0, || format!("{packet:x?}"));
             }
         },
-        &[Mutant {
-            name: "num_buffers is that of a received packet",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 10, 1)),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("num_buffers is that of a received packet", |hand, queue, data| {
+                header(hand, queue, data, 10, 1)
+            }),
+        ],
     ),
     Rule::new(
         "net.flags",
@@ -42,14 +39,10 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(packet.flags == 0, || format!("{packet:x?}"));
             }
         },
-        &[Mutant {
-            name: "a checksum is left to a device that computes none",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 0, NEEDS_CSUM)),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[ALONE.notifying(
+            "a checksum is left to a device that computes none",
+            |hand, queue, data| header(hand, queue, data, 0, NEEDS_CSUM),
+        )],
     ),
     Rule::new(
         "net.gso-tcpv4",
@@ -57,15 +50,12 @@ pub(super) const RULES: &[Rule] = &[
         "the driver sends a packet, and VIRTIO_NET_F_HOST_TSO4 is not negotiated",
         "gso_type is VIRTIO_NET_HDR_GSO_TCPV4.",
         |watch, past, event| segmented(watch, past, event, TCPV4, features::HOST_TSO4),
-        &[Mutant {
-            name: "segmentation that was not negotiated: TCPV4",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 1, TCPV4)),
-                ..Slip::NONE
-            },
-            also: &["net.gso-none"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying(
+                "segmentation that was not negotiated: TCPV4",
+                |hand, queue, data| header(hand, queue, data, 1, TCPV4),
+            )
+            .also(&["net.gso-none"])],
     ),
     Rule::new(
         "net.gso-tcpv6",
@@ -73,15 +63,12 @@ pub(super) const RULES: &[Rule] = &[
         "the driver sends a packet, and VIRTIO_NET_F_HOST_TSO6 is not negotiated",
         "gso_type is VIRTIO_NET_HDR_GSO_TCPV6.",
         |watch, past, event| segmented(watch, past, event, TCPV6, features::HOST_TSO6),
-        &[Mutant {
-            name: "segmentation that was not negotiated: TCPV6",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 1, TCPV6)),
-                ..Slip::NONE
-            },
-            also: &["net.gso-none"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying(
+                "segmentation that was not negotiated: TCPV6",
+                |hand, queue, data| header(hand, queue, data, 1, TCPV6),
+            )
+            .also(&["net.gso-none"])],
     ),
     Rule::new(
         "net.gso-udp",
@@ -89,15 +76,12 @@ pub(super) const RULES: &[Rule] = &[
         "the driver sends a packet, and VIRTIO_NET_F_HOST_UFO is not negotiated",
         "gso_type is VIRTIO_NET_HDR_GSO_UDP.",
         |watch, past, event| segmented(watch, past, event, UDP, features::HOST_UFO),
-        &[Mutant {
-            name: "segmentation that was not negotiated: UDP",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 1, UDP)),
-                ..Slip::NONE
-            },
-            also: &["net.gso-none"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying(
+                "segmentation that was not negotiated: UDP",
+                |hand, queue, data| header(hand, queue, data, 1, UDP),
+            )
+            .also(&["net.gso-none"])],
     ),
     Rule::new(
         "net.gso-udp-l4",
@@ -105,15 +89,12 @@ pub(super) const RULES: &[Rule] = &[
         "the driver sends a packet, and VIRTIO_NET_F_HOST_USO is not negotiated",
         "gso_type is VIRTIO_NET_HDR_GSO_UDP_L4.",
         |watch, past, event| segmented(watch, past, event, UDP_L4, features::HOST_USO),
-        &[Mutant {
-            name: "segmentation that was not negotiated: UDP_L4",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 1, UDP_L4)),
-                ..Slip::NONE
-            },
-            also: &["net.gso-none"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying(
+                "segmentation that was not negotiated: UDP_L4",
+                |hand, queue, data| header(hand, queue, data, 1, UDP_L4),
+            )
+            .also(&["net.gso-none"])],
     ),
     Rule::new(
         "net.gso-none",
@@ -128,14 +109,11 @@ pub(super) const RULES: &[Rule] = &[
                 watch.expect(packet.gso_type == 0, || format!("{packet:x?}"));
             }
         },
-        &[Mutant {
-            name: "a kind of segmentation that there is not",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 1, 2)),
-                ..Slip::NONE
-            },
-            ..ALONE
-        }],
+        &[
+            ALONE.notifying("a kind of segmentation that there is not", |hand, queue, data| {
+                header(hand, queue, data, 1, 2)
+            }),
+        ],
     ),
     Rule::new(
         "net.received-flags",
@@ -149,15 +127,12 @@ pub(super) const RULES: &[Rule] = &[
                 });
             }
         },
-        &[Mutant {
-            name: "a packet is sent as one whose checksum is valid",
-            slip: Slip {
-                notify: Some(|hand, queue, data| header(hand, queue, data, 0, DATA_VALID)),
-                ..Slip::NONE
-            },
-            also: &["net.flags"],
-            ..ALONE
-        }],
+        &[ALONE
+            .notifying(
+                "a packet is sent as one whose checksum is valid",
+                |hand, queue, data| header(hand, queue, data, 0, DATA_VALID),
+            )
+            .also(&["net.flags"])],
     ),
 ];
 

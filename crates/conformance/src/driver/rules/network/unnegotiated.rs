@@ -24,14 +24,10 @@ pub(super) const RULES: &[Rule] = &[
             let not = |command: &Command| matches!(command.rx(), Some(Rx::PROMISC | Rx::ALLMULTI));
             without(watch, past, event, features::CTRL_RX, not);
         },
-        &[Mutant {
-            name: "promiscuous mode, which was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::RX, Rx::PROMISC.0)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "promiscuous mode, which was not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::RX, Rx::PROMISC.0),
+        )],
     ),
     Rule::new(
         "net.rx-extra",
@@ -47,14 +43,11 @@ pub(super) const RULES: &[Rule] = &[
             };
             without(watch, past, event, features::CTRL_RX_EXTRA, not);
         },
-        &[Mutant {
-            name: "no broadcasts, which was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::RX, Rx::NOBCAST.0)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[
+            FORBIDDEN.notifying("no broadcasts, which was not negotiated", |hand, queue, data| {
+                change(hand, queue, data, Class::RX, Rx::NOBCAST.0)
+            }),
+        ],
     ),
     Rule::new(
         "net.mac-commands",
@@ -65,14 +58,10 @@ pub(super) const RULES: &[Rule] = &[
             let not = |command: &Command| command.is_of(Class::MAC);
             without(watch, past, event, features::CTRL_RX, not);
         },
-        &[Mutant {
-            name: "an address is set, which was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::MAC, Mac::ADDR_SET.0)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "an address is set, which was not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::MAC, Mac::ADDR_SET.0),
+        )],
     ),
     Rule::new(
         "net.rss",
@@ -83,14 +72,10 @@ pub(super) const RULES: &[Rule] = &[
             let not = |command: &Command| command.is(Class::MQ, Mq::RSS_CONFIG.0);
             without(watch, past, event, features::RSS, not);
         },
-        &[Mutant {
-            name: "receive-side scaling, which was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::MQ, Mq::RSS_CONFIG.0)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "receive-side scaling, which was not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::MQ, Mq::RSS_CONFIG.0),
+        )],
     ),
     Rule::new(
         "net.rss-context",
@@ -101,14 +86,10 @@ pub(super) const RULES: &[Rule] = &[
             let not = |command: &Command| command.is_of(Class::RSS_CTX);
             without(watch, past, event, features::RSS_CONTEXT, not);
         },
-        &[Mutant {
-            name: "a context of receive-side scaling, which was not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::RSS_CTX, 1)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "a context of receive-side scaling, which was not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::RSS_CTX, 1),
+        )],
     ),
     Rule::new(
         "net.hash-tunnel",
@@ -119,14 +100,10 @@ pub(super) const RULES: &[Rule] = &[
             let not = |command: &Command| command.is(Class::HASH_TUNNEL, 0);
             without(watch, past, event, features::HASH_TUNNEL, not);
         },
-        &[Mutant {
-            name: "hashes of inner headers, which were not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| change(hand, queue, data, Class::HASH_TUNNEL, 0)),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "hashes of inner headers, which were not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::HASH_TUNNEL, 0),
+        )],
     ),
     Rule::new(
         "net.coalescing",
@@ -140,16 +117,10 @@ pub(super) const RULES: &[Rule] = &[
             };
             without(watch, past, event, features::NOTF_COAL, not);
         },
-        &[Mutant {
-            name: "coalesced notifications, which were not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, Class::NOTF_COAL, NotfCoal::RX_SET.0)
-                }),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "coalesced notifications, which were not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::NOTF_COAL, NotfCoal::RX_SET.0),
+        )],
     ),
     Rule::new(
         "net.coalescing-virtqueue",
@@ -163,16 +134,10 @@ pub(super) const RULES: &[Rule] = &[
             };
             without(watch, past, event, features::VQ_NOTF_COAL, not);
         },
-        &[Mutant {
-            name: "coalesced notifications of a virtqueue, which were not negotiated",
-            slip: Slip {
-                notify: Some(|hand, queue, data| {
-                    change(hand, queue, data, Class::NOTF_COAL, NotfCoal::VQ_SET.0)
-                }),
-                ..Slip::NONE
-            },
-            ..FORBIDDEN
-        }],
+        &[FORBIDDEN.notifying(
+            "coalesced notifications of a virtqueue, which were not negotiated",
+            |hand, queue, data| change(hand, queue, data, Class::NOTF_COAL, NotfCoal::VQ_SET.0),
+        )],
     ),
     Rule::new(
         "net.offloads",
