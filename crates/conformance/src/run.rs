@@ -110,8 +110,11 @@ fn run_one(subject: &Arc<dyn Subject>, check: &'static Check, options: &RunOptio
     let (shared, patience) = (trace.clone(), options.patience);
     let own = subject.clone();
     thread::spawn(move || {
+        let outcome = attempt(&*own, check, &shared, patience);
+        // Whoever hears that it is over may give the subject up, and find what it held free.
+        drop(own);
         // Nobody listens any more after the deadline.
-        let _ = sender.send(attempt(&*own, check, &shared, patience));
+        let _ = sender.send(outcome);
     });
     let mut verdict = match wait(&receiver, start + options.deadline, &options.stop) {
         Ok(Err(Ended::Dead(evidence))) => Verdict::Fail {

@@ -118,8 +118,11 @@ pub fn meet(
             trace: &shared,
             device: place,
         };
+        let ended = driver.meet(&mut stage);
+        // Whoever hears that it is over may give the driver up, and find its socket free.
+        drop(driver);
         // Nobody listens any more after the deadline.
-        let _ = sender.send(driver.meet(&mut stage));
+        let _ = sender.send(ended);
     });
     let outcome = receiver.recv_timeout(deadline);
     let is_over = outcome != Err(RecvTimeoutError::Timeout);
