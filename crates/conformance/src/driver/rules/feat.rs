@@ -6,6 +6,7 @@ use ringwright_spec::pci::common_cfg;
 use ringwright_spec::pci::header::sr_iov;
 use ringwright_spec::status::Status;
 
+use super::slips;
 use crate::driver::strict::pci::{COMMON, SR_IOV_CAP};
 use crate::driver::{Event, Hand, Mutant, Part, Rule, Slip};
 use crate::subject::Bus;
@@ -118,16 +119,13 @@ pub(super) const RULES: &[Rule] = &[
         &[Mutant {
             name: "virtual functions are enabled before the features are agreed upon",
             scenario: "odd-features",
-            slip: Slip {
-                registers: Some(|registers, _, access| {
-                    if access.writes(COMMON + common_cfg::DRIVER_FEATURE) {
-                        let control = SR_IOV_CAP + sr_iov::CONTROL as u64;
-                        registers.write16(control, sr_iov::VF_ENABLE)?;
-                    }
-                    access.make(registers)
-                }),
-                ..Slip::NONE
-            },
+            slip: slips(|registers, _, access| {
+                if access.writes(COMMON + common_cfg::DRIVER_FEATURE) {
+                    let control = SR_IOV_CAP + sr_iov::CONTROL as u64;
+                    registers.write16(control, sr_iov::VF_ENABLE)?;
+                }
+                access.make(registers)
+            }),
             bus: Bus::Pci,
             ..Mutant::ALONE
         }],

@@ -17,7 +17,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::feature;
 use ringwright_spec::status::Status;
 
-use super::{Event, Past, Rule, Slip, Watch};
+use super::{Event, Past, Rule, Slip, SlipAccess, Watch};
 use crate::check::Check;
 use crate::subject::Bus;
 
@@ -29,12 +29,12 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         feat::RULES,
         split::RULES,
         packed::RULES,
-        mmio::RULES,
         ccw::RULES,
         block::RULES,
         queues::RULES,
     ]
     .into_iter()
+    .chain(mmio::RULES)
     .chain(network::RULES)
     .chain(pci::RULES)
     .flatten()
@@ -62,6 +62,14 @@ fn works(watch: &mut Watch, past: &Past, event: &Event, bus: Bus) {
 fn aligned(watch: &mut Watch, index: u16, layout: &Layout, parts: [(u64, u64); 3]) {
     let aligned = parts.iter().all(|(address, align)| address % align == 0);
     watch.expect(aligned, || format!("virtqueue {index} is at {layout:x?}"));
+}
+
+/// A hand that slips when it accesses registers.
+const fn slips(slip: SlipAccess) -> Slip {
+    Slip {
+        registers: Some(slip),
+        ..Slip::NONE
+    }
 }
 
 /// The Device Area of a virtqueue is not where it may be.

@@ -6,8 +6,9 @@ mod interrupts;
 mod notification;
 mod window;
 
+use super::slips;
 use crate::driver::strict::pci::NOTIFY;
-use crate::driver::{Access, Event, Mutant, Part, Rule, Slip, SlipAccess};
+use crate::driver::{Access, Event, Mutant, Part, Rule};
 use crate::subject::Bus;
 
 /// All of them, by subject.
@@ -24,13 +25,6 @@ const ALONE: Mutant = Mutant {
     bus: Bus::Pci,
     ..Mutant::ALONE
 };
-
-const fn slips(slip: SlipAccess) -> Slip {
-    Slip {
-        registers: Some(slip),
-        ..Slip::NONE
-    }
-}
 
 /// An access to the common configuration.
 fn common(event: &Event) -> Option<&Access> {
