@@ -46,6 +46,12 @@ pub trait Device: Send {
     /// What this device is. The same at every call.
     fn description(&self) -> Description;
 
+    /// Features that others of this device's require, and that a vhost-user front-end has instead of the device. They require
+    /// none themselves. Where there is no front-end, a device that needs them is refused.
+    fn left_to_front_end(&self) -> Features {
+        Features::NONE
+    }
+
     /// The whole configuration space as it reads now (section 2.5).
     fn config(&self) -> Vec<u8> {
         Vec::new()

@@ -42,6 +42,8 @@ const RING_FEATURES: Features = feature::VERSION_1
 pub struct Host {
     device: Box<dyn Device>,
     description: Description,
+    /// Features that the front-end has.
+    elsewhere: Features,
     options: HostOptions,
     outlet: Outlet,
     features: Option<Features>,
@@ -67,6 +69,8 @@ pub struct HostOptions {
     /// The processors that the threads of queue groups run on: that of group 0 on the first, and so on, from the first again
     /// when there are no more. Wherever the system lets them if empty.
     pub processors: Vec<usize>,
+    /// Whether a front-end stands between driver and device that has what the device [leaves to it](Device::left_to_front_end).
+    pub has_front_end: bool,
 }
 
 impl Default for HostOptions {
@@ -78,6 +82,7 @@ impl Default for HostOptions {
             masked_features: Features::NONE,
             legacy_byte_order: ByteOrder::NATIVE,
             processors: Vec::new(),
+            has_front_end: false,
         }
     }
 }
@@ -110,7 +115,11 @@ impl Host {
         events: Arc<dyn HostEvents>,
     ) -> Result<Self, HostError> {
         let description = device.description();
-        check_features(description.features, &description)?;
+        let elsewhere = match options.has_front_end {
+            true => device.left_to_front_end(),
+            false => Features::NONE,
+        };
+        check_features(description.features | elsewhere, &description)?;
         let queues = description.queues.iter().map(|queue| QueueEntry {
             max_size: queue.max_size,
             group: queue.group,
@@ -121,6 +130,7 @@ impl Host {
             queues: queues.collect(),
             device,
             description,
+            elsewhere,
             options,
             outlet: Outlet::new(events),
             features: None,
@@ -145,7 +155,7 @@ impl Host {
 
     /// `features` without those that require others which are not among them.
     pub fn supported(&self, mut features: Features) -> Features {
-        while let Some((unmet, _)) = unmet(features, &self.description) {
+        while let Some((unmet, _)) = unmet(features | self.elsewhere, &self.description) {
             features = features - Features::bit(unmet.bit);
         }
         features
@@ -171,7 +181,7 @@ impl Host {
         if !refused.is_empty() {
             return Err(HostError::NotOffered { refused });
         }
-        check_features(features, &self.description)?;
+        check_features(features | self.elsewhere, &self.description)?;
         self.refuse_while_running()?;
         let refused = |reason| HostError::Refused { reason };
         self.device.negotiate(features).map_err(refused)?;

@@ -86,14 +86,8 @@ impl BackendOptions {
     /// What of a device's features goes to the front-end, whose messages carry 64 of them.
     fn offer(&self, host: &Host) -> Features {
         let sensible = Features(u64::MAX.into()) & (feature::DEVICE_TYPE_BITS | RING_FEATURES);
-        let mut offer = (host.offered_features() & sensible) - self.masked_features;
         // dev:core:feature-bits:01: what requires a masked feature goes with it.
-        for table in [feature::ALL, host.description().device_type.features] {
-            while let Some((lacking, _)) = feature::unmet(offer, table) {
-                offer = offer - Features::bit(lacking.bit);
-            }
-        }
-        offer
+        host.supported((host.offered_features() & sensible) - self.masked_features)
     }
 }
 
@@ -110,6 +104,7 @@ impl Backend {
     pub fn new(device: Box<dyn Device>, mut options: BackendOptions) -> Result<Self, BackendError> {
         options.protocol_features = options.protocol_features.intersection(OFFERED);
         let channel = Arc::new(Channel::default());
+        options.host.has_front_end = true;
         let host = Host::new(device, options.host.clone(), channel.clone())?;
         Ok(Self {
             host,

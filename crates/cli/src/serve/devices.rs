@@ -72,6 +72,10 @@ pub struct Network {
     #[arg(long)]
     #[serde(default)]
     control_queue: bool,
+    /// Have so many pairs of queues, all served by one thread. Over vfio-user the guest needs a control queue to use more than one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(network::MAX_QUEUE_PAIRS)))]
+    #[serde(default = "one")]
+    queue_pairs: u16,
 }
 
 /// A device that is ready to be served.
@@ -145,9 +149,15 @@ impl Network {
             mac: Some(self.mac.map_or_else(random_mac, Ok)?),
             mtu: self.mtu,
             control: self.control_queue,
+            queue_pairs: self.queue_pairs,
         };
         Ok(Box::new(network::Network::new(backend, options)?))
     }
+}
+
+/// As many pairs of queues as a network card has at the least.
+fn one() -> u16 {
+    1
 }
 
 /// A random locally administered unicast address.

@@ -150,6 +150,7 @@ fn card() -> Result<Made, SubjectError> {
         mac: Some([2, 0, 0, 0, 0, 1]),
         mtu: Some(1500),
         control: true,
+        queue_pairs: 3,
     };
     let card = network::Network::new(Box::new(backend), options).map_err(|error| SubjectError::System {
         what: "a network card".into(),

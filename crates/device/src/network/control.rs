@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use ringwright_memory::{Reader, Slices};
 use ringwright_ring::ByteOrder;
 use ringwright_spec::Features;
-use ringwright_spec::network::control::{Ack, Announce, Class, Mac, Rx, Stats, Vlan};
+use ringwright_spec::network::control::{Ack, Announce, Class, Mac, Mq, Rx, Stats, Vlan};
 use ringwright_spec::network::features;
 use zerocopy::IntoBytes;
 
 use super::filter::{Address, Filter, Table};
 use super::statistics::{self, Statistics};
+use super::steering::Steering;
 use super::{Shared, is_of_interface};
 use crate::Session;
 
@@ -58,6 +59,7 @@ impl Control {
         command: Slices<'_>,
         answer: Slices<'_>,
         shared: &Shared,
+        steering: &mut Steering,
         statistics: &mut Statistics,
     ) -> u32 {
         statistics.commands += 1;
@@ -66,7 +68,7 @@ impl Control {
         // A command that says no more has no data.
         let result = match answer.len() {
             0 => None,
-            _ => self.result(head, data, shared, statistics),
+            _ => self.result(head, data, shared, steering, statistics),
         };
         let ack = match result {
             Some(_) => Ack::OK,
@@ -86,6 +88,7 @@ impl Control {
         [class, command]: [u8; 2],
         data: Reader<'_>,
         shared: &Shared,
+        steering: &mut Steering,
         statistics: &mut Statistics,
     ) -> Option<Vec<u8>> {
         match (Class(class), command) {
@@ -93,6 +96,10 @@ impl Control {
             (Class::MAC, _) => self.set_addresses(Mac(command), data, shared)?,
             (Class::VLAN, _) => self.set_vlan(Vlan(command), data)?,
             (Class::ANNOUNCE, _) => self.announced(Announce(command), shared)?,
+            (Class::MQ, _) => {
+                self.spread(Mq(command), data, steering)?;
+                shared.spreading().clone_from(steering.spreading());
+            }
             (Class::STATS, _) if self.features.contains(features::DEVICE_STATS) => {
                 return match Stats(command) {
                     Stats::QUERY => Some(statistics::SUPPORTED.as_bytes().to_vec()),
@@ -168,6 +175,15 @@ impl Control {
         let id = self.byte_order.u16(data.read_array().ok()?);
         let known = self.features.contains(features::CTRL_VLAN) && self.filter.set_vlan(id, passes);
         known.then_some(())
+    }
+
+    fn spread(&self, command: Mq, mut data: Reader<'_>, steering: &mut Steering) -> Option<()> {
+        match command {
+            Mq::VQ_PAIRS_SET if self.features.contains(features::MQ) => {
+                steering.enable(self.byte_order.u16(data.read_array().ok()?))
+            }
+            _ => None,
+        }
     }
 
     /// dev:net:gratuitous-packet-sending:01

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use ringwright_memory::Slices;
 use ringwright_ring::{ByteOrder, Token};
 use ringwright_spec::data::Le16;
 use ringwright_spec::network::header::GsoType;
 use ringwright_spec::network::{Hdr, features};
+use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
+use super::Shared;
 use super::backend::{Backend, MAX_FRAME, RETRY};
 use super::control::Control;
+use super::numbering::{Numbering, Role};
 use super::statistics::Statistics;
-use super::{CONTROLQ, RECEIVEQ1, Shared, TRANSMITQ1};
+use super::steering::Steering;
 use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Virtqueue, Worker};
 
 /// Most frames taken from the backend in one callback.
@@ -21,6 +25,9 @@ const SHARE: usize = 64;
 
 /// Most buffers of the driver that one frame is spread over.
 const MAX_BUFFERS: usize = 64;
+
+/// With any of these the driver may have several pairs of virtqueues.
+const SPREADING: Features = features::MQ.union(features::RSS);
 
 /// Offset of `gso_type` in the header.
 const GSO_TYPE: usize = std::mem::offset_of!(Hdr, gso_type);
@@ -30,23 +37,30 @@ const ETHERNET: usize = 14;
 /// Bytes of an Ethernet header with a VLAN tag.
 const ETHERNET_WITH_TAG: usize = 18;
 
-/// Moves frames between two queues and the backend, in both directions only as fast as the receiver takes them; and does what
-/// the driver says by the third.
+/// The timer that has the rest of the frames looked at that nobody waits for.
+const AGAIN: u64 = 1;
+
+/// Moves frames between pairs of queues and the backend, in both directions only as fast as the receiver takes them; and does
+/// what the driver says by one more.
 pub(super) struct Interface {
     backend: Loan<Box<dyn Backend>>,
     shared: Arc<Shared>,
     outlet: Outlet,
     /// The negotiated MTU.
     mtu: Option<u16>,
+    numbering: Numbering,
     control: Control,
+    steering: Steering,
     statistics: Statistics,
     /// The driver is asked to announce itself as soon as it can hear that.
     announces: bool,
     format: Format,
     /// There are buffers for frames, but no frame yet.
     wants_receive: bool,
-    /// There are frames that the backend does not take yet.
-    wants_transmit: bool,
+    /// By pair: there are frames that the backend does not take yet.
+    wants_transmit: Vec<bool>,
+    /// Frames have to be dropped while none can be received (dev:net:automatic-receive-steering-in-multiqueue-mode:04).
+    drops_homeless: bool,
     /// The buffers of the frame in hand.
     tokens: Vec<Token>,
 }
@@ -76,28 +90,33 @@ impl Interface {
         backend: Loan<Box<dyn Backend>>,
         shared: Arc<Shared>,
         mtu: Option<u16>,
+        numbering: Numbering,
         session: &Session,
     ) -> Self {
+        let features = session.features;
         // Only those that know of it are asked.
-        let asked = shared.announce.fetch_and(
-            session.features.contains(features::GUEST_ANNOUNCE),
-            Ordering::Relaxed,
-        );
+        let asked = shared
+            .announce
+            .fetch_and(features.contains(features::GUEST_ANNOUNCE), Ordering::Relaxed);
+        let spreading = shared.spreading().clone();
         Self {
             backend,
+            numbering,
             control: Control::new(&shared, session),
-            statistics: Statistics::default(),
-            announces: asked && session.features.contains(features::GUEST_ANNOUNCE),
+            steering: Steering::new(features, numbering.pairs, spreading),
+            statistics: Statistics::new(numbering),
+            announces: asked && features.contains(features::GUEST_ANNOUNCE),
             shared,
             outlet: session.outlet.clone(),
             mtu,
             format: Format {
-                mergeable: session.features.contains(features::MRG_RXBUF),
-                header_size: Hdr::size(session.features),
+                mergeable: features.contains(features::MRG_RXBUF),
+                header_size: Hdr::size(features),
                 byte_order: session.byte_order,
             },
             wants_receive: false,
-            wants_transmit: false,
+            wants_transmit: vec![false; numbering.pairs.into()],
+            drops_homeless: features.contains(feature::RING_RESET) && features.intersects(SPREADING),
             tokens: Vec::with_capacity(MAX_BUFFERS),
         }
     }
@@ -105,45 +124,50 @@ impl Interface {
     /// Frames for which the driver has no buffer stay where they come from.
     fn receive(&mut self, context: &mut Context) {
         self.wants_receive = false;
-        let Some(queue) = context.queue(RECEIVEQ1) else {
-            return;
-        };
         for _ in 0..SHARE {
+            if self.steering.is_closed() && !self.drops_homeless {
+                return;
+            }
             let Some(frame) = self.backend.frame() else {
                 self.wants_receive = true;
                 return;
             };
             if self.control.passes(frame, &self.shared) {
-                let placed = match frame.len() < ETHERNET || exceeds(frame, self.mtu) {
-                    true => Placed::Never,
-                    false => place(queue, frame, self.format, &mut self.tokens),
+                let pair = self.steering.destination(frame);
+                let queue = pair.and_then(|pair| context.queue(Numbering::receive(pair)));
+                let placed = match queue {
+                    Some(queue) if frame.len() >= ETHERNET && !exceeds(frame, self.mtu) => {
+                        place(queue, frame, self.format, &mut self.tokens)
+                    }
+                    _ => Placed::Never,
                 };
+                let statistics = self.statistics.received(pair.unwrap_or_default());
                 match placed {
-                    Placed::Yes => self.statistics.received.passed(frame.len()),
+                    Placed::Yes => statistics.passed(frame.len()),
                     Placed::Later => return,
                     Placed::Never => {
-                        self.statistics.received.dropped();
+                        statistics.dropped();
                         count(&self.shared.dropped_receive);
                     }
                 }
             }
             self.backend.consume();
         }
-        queue.revisit();
+        context.set_timer(AGAIN, Instant::now());
     }
 
-    fn transmit(&mut self, context: &mut Context) {
-        self.wants_transmit = false;
-        let Some(queue) = context.queue(TRANSMITQ1) else {
+    fn transmit(&mut self, context: &mut Context, pair: u16) {
+        let Some(queue) = context.queue(Numbering::transmit(pair)) else {
             return;
         };
-        while let Some(chain) = queue.pop() {
-            let (statistics, mut taken) = (&mut self.statistics.sent, true);
+        let (statistics, mut waits) = (self.statistics.sent(pair), false);
+        while !waits && let Some(chain) = queue.pop() {
             match frame(chain.readable(), self.format.header_size) {
                 Some(frame) if self.backend.connected() => {
-                    taken = self.backend.send(frame);
-                    if taken {
+                    waits = !self.backend.send(frame);
+                    if !waits {
                         statistics.passed(frame.len());
+                        self.steering.sent(frame, pair);
                     }
                 }
                 frame => {
@@ -155,35 +179,46 @@ impl Interface {
                 }
             }
             let token = chain.into_token();
-            if !taken {
-                self.wants_transmit = true;
-                queue.push_back(token);
-                break;
+            match waits {
+                true => queue.push_back(token),
+                false => queue.complete(token, 0),
             }
-            queue.complete(token, 0);
         }
+        self.set_wants_transmit(pair, waits);
         self.backend.flush();
     }
 
     fn execute(&mut self, context: &mut Context) {
-        for (queue, counters) in [RECEIVEQ1, TRANSMITQ1]
-            .into_iter()
-            .zip(&mut self.statistics.queues)
-        {
-            if let Some(queue) = context.queue(queue) {
-                *counters = queue.counters();
+        for pair in 0..self.numbering.pairs {
+            for (index, counters) in [Numbering::receive(pair), Numbering::transmit(pair)]
+                .into_iter()
+                .zip(self.statistics.queues(pair))
+            {
+                if let Some(queue) = context.queue(index) {
+                    *counters = queue.counters();
+                }
             }
         }
-        let Some(queue) = context.queue(CONTROLQ) else {
+        let Some(queue) = context.queue(self.numbering.control()) else {
             return;
         };
         while let Some(chain) = queue.pop() {
             let (command, answer) = (chain.readable(), chain.writable());
-            let written = self
-                .control
-                .execute(command, answer, &self.shared, &mut self.statistics);
+            let written = self.control.execute(
+                command,
+                answer,
+                &self.shared,
+                &mut self.steering,
+                &mut self.statistics,
+            );
             let token = chain.into_token();
             queue.complete(token, written);
+        }
+    }
+
+    fn set_wants_transmit(&mut self, pair: u16, wants: bool) {
+        if let Some(place) = self.wants_transmit.get_mut(usize::from(pair)) {
+            *place = wants;
         }
     }
 
@@ -194,8 +229,9 @@ impl Interface {
             tracing::info!(connected, "network link");
             self.outlet.config_changed();
         }
+        let wants_transmit = self.wants_transmit.contains(&true);
         self.backend
-            .watch(context, Interest::of(self.wants_receive, self.wants_transmit))
+            .watch(context, Interest::of(self.wants_receive, wants_transmit))
     }
 }
 
@@ -208,10 +244,14 @@ impl Worker for Interface {
     }
 
     fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
-        match queue {
-            RECEIVEQ1 => self.receive(context),
-            TRANSMITQ1 => self.transmit(context),
-            _ => self.execute(context),
+        match self.numbering.role(queue) {
+            Some(Role::Receive(pair)) => {
+                self.steering.set_running(pair, true);
+                self.receive(context);
+            }
+            Some(Role::Transmit(pair)) => self.transmit(context, pair),
+            Some(Role::Control) => self.execute(context),
+            None => {}
         }
         self.settle(context)
     }
@@ -221,8 +261,10 @@ impl Worker for Interface {
         if self.wants_receive {
             self.receive(context);
         }
-        if self.wants_transmit {
-            self.transmit(context);
+        for pair in 0..self.numbering.pairs {
+            if self.wants_transmit.get(usize::from(pair)) == Some(&true) {
+                self.transmit(context, pair);
+            }
         }
         self.settle(context)
     }
@@ -230,15 +272,19 @@ impl Worker for Interface {
     fn timer(&mut self, context: &mut Context, timer: u64) -> Result<(), DeviceError> {
         if timer == RETRY {
             self.backend.reconnect();
-            self.receive(context);
         }
+        self.receive(context);
         self.settle(context)
     }
 
     fn stop_queue(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
-        match queue {
-            RECEIVEQ1 => self.wants_receive = false,
-            TRANSMITQ1 => self.wants_transmit = false,
+        match self.numbering.role(queue) {
+            Some(Role::Receive(pair)) => {
+                self.steering.set_running(pair, false);
+                // What waits for this virtqueue goes elsewhere.
+                self.receive(context);
+            }
+            Some(Role::Transmit(pair)) => self.set_wants_transmit(pair, false),
             _ => {}
         }
         self.settle(context)

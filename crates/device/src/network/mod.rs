@@ -1,4 +1,4 @@
-//! Network device (section 5.1): one pair of queues, whole frames, no offloads, and a control queue.
+//! Network device (section 5.1): pairs of queues, whole frames, no offloads, and a control queue.
 
 pub mod backend;
 mod control;
@@ -8,7 +8,12 @@ mod filter;
 mod interface;
 #[cfg(test)]
 mod legacy_tests;
+mod numbering;
+mod packet;
 mod statistics;
+mod steering;
+#[cfg(test)]
+mod steering_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,22 +30,30 @@ use crate::{ConfigError, Description, Device, DeviceError, Lender, QueueDescript
 use backend::Backend;
 use filter::{Address, Filter};
 use interface::Interface;
+use numbering::Numbering;
+use steering::Spreading;
 
-/// Index of the queue with the driver's buffers for frames.
+/// Index of the first queue with the driver's buffers for frames.
 const RECEIVEQ1: u16 = 0;
-/// Index of the queue with the driver's frames.
+/// Index of the first queue with the driver's frames.
 const TRANSMITQ1: u16 = 1;
-/// Index of the queue with the driver's commands.
+/// Index of the queue with the driver's commands behind one pair of the others.
 const CONTROLQ: u16 = 2;
+
+/// Most frames and buffers that wait in a queue.
+const FRAMES: u16 = 1024;
 
 /// Most commands that wait.
 const COMMANDS: u16 = 64;
+
+/// Most pairs of queues: as many as vhost-user can name, with one queue for commands.
+pub const MAX_QUEUE_PAIRS: u16 = 127;
 
 /// An address that is none, where one is kept in 64 bits.
 const NO_ADDRESS: u64 = u64::MAX;
 
 /// How a network interface presents itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Its MAC address; without, the driver chooses one.
     pub mac: Option<[u8; 6]>,
@@ -49,6 +62,22 @@ pub struct Options {
     /// Whether there is a control queue, by which the driver chooses what it receives, sets its address and asks for
     /// statistics. A vhost-user front-end with a control queue of its own, as QEMU is, needs none here.
     pub control: bool,
+    /// How many pairs of queues there are, from 1 to [`MAX_QUEUE_PAIRS`]. A driver begins with the first one, and enables more
+    /// by the control queue: the interface's, or that of a vhost-user front-end, which then enables the queues. All are
+    /// served by one thread.
+    pub queue_pairs: u16,
+}
+
+impl Default for Options {
+    /// No address, no MTU, no control queue, one pair.
+    fn default() -> Self {
+        Self {
+            mac: None,
+            mtu: None,
+            control: false,
+            queue_pairs: 1,
+        }
+    }
 }
 
 /// Options that no network interface can have.
@@ -60,6 +89,9 @@ pub enum OptionsError {
     /// The MAC address.
     #[error("MAC address {0:02x?}: must be that of one interface, neither multicast nor zero")]
     Mac([u8; 6]),
+    /// The number of pairs.
+    #[error("{0} pairs of queues: must be from 1 to {MAX_QUEUE_PAIRS}")]
+    QueuePairs(u16),
 }
 
 /// The control side of a network interface.
@@ -79,6 +111,7 @@ struct Shared {
     announce: AtomicBool,
     /// What the driver has said by the control queue, as the worker left it last.
     filter: Mutex<Filter>,
+    spreading: Mutex<Spreading>,
     dropped_receive: AtomicU64,
     dropped_transmit: AtomicU64,
 }
@@ -113,6 +146,10 @@ impl Shared {
     fn filter(&self) -> MutexGuard<'_, Filter> {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn spreading(&self) -> MutexGuard<'_, Spreading> {
+        self.spreading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A look at the frames that an interface drops, from any thread.
@@ -140,6 +177,9 @@ impl Network {
         if let Some(mac) = options.mac.filter(|mac| !is_of_interface(*mac)) {
             return Err(OptionsError::Mac(mac));
         }
+        if !(1..=MAX_QUEUE_PAIRS).contains(&options.queue_pairs) {
+            return Err(OptionsError::QueuePairs(options.queue_pairs));
+        }
         let shared = Shared {
             link_up: backend.connected().into(),
             ..Shared::default()
@@ -163,12 +203,16 @@ impl Device for Network {
         let mac = self.options.mac.map_or(Features::NONE, |_| features::MAC);
         let mtu = self.options.mtu.map_or(Features::NONE, |_| features::MTU);
         let queue = |max_size| QueueDescription { max_size, group: 0 };
-        let mut queues = vec![queue(1024), queue(1024)];
-        // Without a control queue nothing may be offered that is used through it.
+        let mut queues = vec![queue(FRAMES); 2 * usize::from(self.options.queue_pairs)];
+        // Without a control queue nothing may be offered that is used through it. Where there is none for several pairs, it is a
+        // front-end that has it.
         let mut control = Features::NONE;
+        if self.options.queue_pairs > 1 {
+            control = control | features::MQ;
+        }
         if self.options.control {
             queues.push(queue(COMMANDS));
-            control = control::FEATURES;
+            control = control | control::FEATURES;
         }
         Description {
             device_type: &DEVICE,
@@ -177,6 +221,10 @@ impl Device for Network {
             config_size: size_of::<Config>(),
             shared_memory: Vec::new(),
         }
+    }
+
+    fn left_to_front_end(&self) -> Features {
+        features::CTRL_VQ
     }
 
     fn config(&self) -> Vec<u8> {
@@ -192,7 +240,8 @@ impl Device for Network {
         let config = Config {
             mac: self.shared.mac.get().unwrap_or_default(),
             status: status.0.into(),
-            max_virtqueue_pairs: 1.into(),
+            // dev:net:device-configuration-layout:01
+            max_virtqueue_pairs: self.options.queue_pairs.into(),
             mtu: self.options.mtu.unwrap_or_default().into(),
             ..Config::default()
         };
@@ -216,6 +265,7 @@ impl Device for Network {
         self.shared.mac.set(self.options.mac);
         self.shared.announce.store(false, Ordering::Relaxed);
         *self.shared.filter() = Filter::default();
+        *self.shared.spreading() = Spreading::default();
     }
 
     fn save(&self) -> Vec<u8> {
@@ -224,6 +274,7 @@ impl Device for Network {
         bytes.push(mac.is_some().into());
         bytes.extend(mac.unwrap_or_default());
         self.shared.filter().save(&mut bytes);
+        self.shared.spreading().save(&mut bytes);
         bytes
     }
 
@@ -233,10 +284,12 @@ impl Device for Network {
         let mut read = || {
             let (has_mac, mac) = (rest.flag()?, rest.array()?);
             let filter = Filter::restore(&mut rest)?;
-            rest.is_empty().then_some((has_mac.then_some(mac), filter))
+            let spreading = Spreading::restore(&mut rest, self.options.queue_pairs)?;
+            rest.is_empty()
+                .then_some((has_mac.then_some(mac), filter, spreading))
         };
-        let (mac, filter) = read().ok_or_else(|| DeviceError::SavedState {
-            expected: "a MAC address and a filter",
+        let (mac, filter, spreading) = read().ok_or_else(|| DeviceError::SavedState {
+            expected: "a MAC address, a filter, and how many pairs of queues are used",
             found: format!("{} bytes that are none", state.len()),
         })?;
         self.shared.mac.set(mac);
@@ -244,6 +297,7 @@ impl Device for Network {
             .announce
             .store(self.options.control, Ordering::Relaxed);
         *self.shared.filter() = filter;
+        *self.shared.spreading() = spreading;
         Ok(())
     }
 
@@ -255,6 +309,7 @@ impl Device for Network {
             self.options
                 .mtu
                 .filter(|_| session.features.contains(features::MTU)),
+            Numbering::new(session.features, self.options.queue_pairs),
             session,
         )))
     }

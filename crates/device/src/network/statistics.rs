@@ -7,7 +7,7 @@ use ringwright_spec::network::statistics::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{CONTROLQ, RECEIVEQ1, TRANSMITQ1};
+use super::numbering::{Numbering, Role};
 use crate::QueueCounters;
 
 /// The types that there are, one for each virtqueue.
@@ -22,20 +22,28 @@ const MOST: usize = 64;
 
 /// Counters since the device was reset; those of virtqueues, since it was made. All wrap around
 /// (dev:net:device-statistics:07).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Statistics {
-    pub received: Traffic,
-    pub sent: Traffic,
+    numbering: Numbering,
+    /// By number.
+    pairs: Vec<Pair>,
     /// Commands, the one in hand included.
     pub commands: u64,
     /// Those before the one in hand that succeeded.
     pub succeeded: u64,
+}
+
+/// What is counted of a pair of virtqueues.
+#[derive(Clone, Debug, Default)]
+struct Pair {
+    received: Traffic,
+    sent: Traffic,
     /// What the receive and the transmit virtqueue count.
-    pub queues: [QueueCounters; 2],
+    queues: [QueueCounters; 2],
 }
 
 /// Frames of one direction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Traffic {
     frames: u64,
     bytes: u64,
@@ -63,6 +71,31 @@ impl Traffic {
 }
 
 impl Statistics {
+    /// Nothing yet, for virtqueues of these numbers.
+    pub fn new(numbering: Numbering) -> Self {
+        Self {
+            numbering,
+            pairs: vec![Pair::default(); numbering.pairs.into()],
+            commands: 0,
+            succeeded: 0,
+        }
+    }
+
+    /// Frames for the driver that went to a pair.
+    pub fn received(&mut self, pair: u16) -> &mut Traffic {
+        &mut self.pairs[usize::from(pair)].received
+    }
+
+    /// Frames of the driver that came by a pair.
+    pub fn sent(&mut self, pair: u16) -> &mut Traffic {
+        &mut self.pairs[usize::from(pair)].sent
+    }
+
+    /// What the receive and the transmit virtqueue of a pair count.
+    pub fn queues(&mut self, pair: u16) -> &mut [QueueCounters; 2] {
+        &mut self.pairs[usize::from(pair)].queues
+    }
+
     /// What is answered to the entries in `data`. `None` if one of them is wrong (dev:net:device-statistics:02,
     /// dev:net:device-statistics:03).
     pub fn replies(&self, mut data: Reader<'_>) -> Option<Vec<u8>> {
@@ -74,46 +107,51 @@ impl Statistics {
             let entry = QueueStats::read_from_bytes(&entry).ok()?;
             let [types] = entry.types_bitmap.map(|types| StatsTypes(types.get()));
             let queue = entry.vq_index.get();
-            let supported = match queue {
-                RECEIVEQ1 => StatsTypes::RX_BASIC,
-                TRANSMITQ1 => StatsTypes::TX_BASIC,
-                CONTROLQ => StatsTypes::CVQ,
-                _ => return None,
+            let role = self.numbering.role(queue)?;
+            let supported = match role {
+                Role::Receive(_) => StatsTypes::RX_BASIC,
+                Role::Transmit(_) => StatsTypes::TX_BASIC,
+                Role::Control => StatsTypes::CVQ,
             };
             if types.0 & !supported.0 != 0 {
                 return None;
             }
             // Nobody has to ask for something.
             if types == supported {
-                bytes.extend(self.reply(queue));
+                bytes.extend(self.reply(queue, role));
             }
         }
         Some(bytes)
     }
 
-    fn reply(&self, queue: u16) -> Vec<u8> {
-        let [receiveq, transmitq] = &self.queues;
-        match queue {
-            RECEIVEQ1 => bytes(RxBasic {
-                hdr: header::<RxBasic>(ReplyType::RX_BASIC, queue),
-                rx_notifications: receiveq.kicks.into(),
-                rx_packets: self.received.frames.into(),
-                rx_bytes: self.received.bytes.into(),
-                rx_interrupts: receiveq.notifications.into(),
-                rx_drops: self.received.dropped.into(),
-                // Frames wait where they come from until there are buffers.
-                rx_drop_overruns: 0.into(),
-            }),
-            TRANSMITQ1 => bytes(TxBasic {
-                hdr: header::<TxBasic>(ReplyType::TX_BASIC, queue),
-                tx_notifications: transmitq.kicks.into(),
-                tx_packets: self.sent.frames.into(),
-                tx_bytes: self.sent.bytes.into(),
-                tx_interrupts: transmitq.notifications.into(),
-                tx_drops: self.sent.dropped.into(),
-                tx_drop_malformed: self.sent.malformed.into(),
-            }),
-            _ => bytes(Cvq {
+    fn reply(&self, queue: u16, role: Role) -> Vec<u8> {
+        match role {
+            Role::Receive(pair) => {
+                let Pair { received, queues, .. } = &self.pairs[usize::from(pair)];
+                bytes(RxBasic {
+                    hdr: header::<RxBasic>(ReplyType::RX_BASIC, queue),
+                    rx_notifications: queues[0].kicks.into(),
+                    rx_packets: received.frames.into(),
+                    rx_bytes: received.bytes.into(),
+                    rx_interrupts: queues[0].notifications.into(),
+                    rx_drops: received.dropped.into(),
+                    // Frames wait where they come from until there are buffers.
+                    rx_drop_overruns: 0.into(),
+                })
+            }
+            Role::Transmit(pair) => {
+                let Pair { sent, queues, .. } = &self.pairs[usize::from(pair)];
+                bytes(TxBasic {
+                    hdr: header::<TxBasic>(ReplyType::TX_BASIC, queue),
+                    tx_notifications: queues[1].kicks.into(),
+                    tx_packets: sent.frames.into(),
+                    tx_bytes: sent.bytes.into(),
+                    tx_interrupts: queues[1].notifications.into(),
+                    tx_drops: sent.dropped.into(),
+                    tx_drop_malformed: sent.malformed.into(),
+                })
+            }
+            Role::Control => bytes(Cvq {
                 hdr: header::<Cvq>(ReplyType::CVQ, queue),
                 command_num: self.commands.into(),
                 // The one in hand succeeds: it is the one that is answered.

@@ -305,7 +305,7 @@ fn the_configuration_space_and_options() {
     let options = Options {
         mac: Some(mac),
         mtu: Some(9000),
-        control: false,
+        ..Options::default()
     };
     let (network, _far) = connected(options);
     let bench = Bench::new(network, formats()[0] | features::MAC | features::MTU);

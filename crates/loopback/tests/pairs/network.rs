@@ -7,7 +7,7 @@ use std::thread;
 
 use ringwright_device::network::{self, backend};
 use ringwright_driver::Transport;
-use ringwright_driver::network::{Network, Sent};
+use ringwright_driver::network::{Command, Commanded, Extras, Network, Sent};
 use ringwright_loopback::Loopback;
 use ringwright_spec::feature;
 
@@ -20,15 +20,18 @@ pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 /// A network card without limits, and what its cable leads to.
 pub fn device(mtu: Option<u16>) -> (network::Network, UnixStream) {
+    device_with(network::Options {
+        mac: Some(MAC),
+        mtu,
+        ..network::Options::default()
+    })
+}
+
+fn device_with(options: network::Options) -> (network::Network, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     far.set_read_timeout(Some(DEADLINE)).unwrap();
     far.set_write_timeout(Some(DEADLINE)).unwrap();
     let backend = backend::Stream::connected(near).unwrap();
-    let options = network::Options {
-        mac: Some(MAC),
-        mtu,
-        ..network::Options::default()
-    };
     (network::Network::new(Box::new(backend), options).unwrap(), far)
 }
 
@@ -161,5 +164,68 @@ fn the_link_goes_down_when_the_peer_leaves() {
     while driver.link_up().unwrap() {
         deadline.check();
         wait(driver.session().transport());
+    }
+}
+
+/// A UDP datagram of a flow, from the driver or to it.
+fn datagram(flow: u8, sent: bool) -> Vec<u8> {
+    let (near, far) = ([10, 0, 0, 1, 0, 53], [10, 0, 0, 2, 9, flow]);
+    let (from, to) = if sent { (near, far) } else { (far, near) };
+    let mut frame = vec![0; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0]);
+    frame.extend([&from[..4], &to[..4], &from[4..], &to[4..], &[0, 8, 0, 0]].concat());
+    frame
+}
+
+#[test]
+fn each_flow_keeps_to_its_pair() {
+    const PAIRS: u16 = 3;
+    for format in formats() {
+        let (device, mut far) = device_with(network::Options {
+            control: true,
+            queue_pairs: PAIRS,
+            ..network::Options::default()
+        });
+        let loopback = join(device, format);
+        let area = loopback.area().clone();
+        let extras = Extras {
+            commands: true,
+            pairs: PAIRS,
+            ..Extras::default()
+        };
+        let mut driver = Network::with(loopback, &area, options(format, 64), extras).unwrap();
+        assert_eq!(driver.pairs(), PAIRS);
+        let beyond = driver.pair(1).unwrap().send(&datagram(0, true)).unwrap();
+        assert_eq!(beyond, Sent::Disabled);
+        assert_eq!(driver.command(Command::Pairs(PAIRS)).unwrap(), Commanded::Queued);
+        driver.publish().unwrap();
+        let deadline = Deadline::new();
+        let obeyed = loop {
+            deadline.check();
+            if let Some(obeyed) = driver.answer().unwrap() {
+                break obeyed;
+            }
+        };
+        assert!(obeyed);
+        for flow in 0..24 {
+            let pair = driver.pair(u16::from(flow) % PAIRS).unwrap();
+            assert_eq!(pair.send(&datagram(flow, true)).unwrap(), Sent::Queued);
+            driver.publish().unwrap();
+            assert_eq!(take(&mut far), datagram(flow, true));
+        }
+        for flow in 0..24 {
+            put(&mut far, &datagram(flow, false));
+        }
+        let mut into = [0; 1600];
+        for flow in 0..24 {
+            let pair = driver.pair(u16::from(flow) % PAIRS).unwrap();
+            let length = loop {
+                deadline.check();
+                if let Some(length) = pair.receive(&mut into).unwrap() {
+                    break length;
+                }
+            };
+            assert_eq!(into[..length], datagram(flow, false));
+        }
     }
 }

@@ -123,6 +123,7 @@ impl Core {
             masked_features: options.masked_features - feature::VERSION_1,
             legacy_byte_order: options.legacy_byte_order,
             processors: options.processors.clone(),
+            ..HostOptions::default()
         };
         let signal = Arc::new(Signal::new(sink.clone()));
         let host = Host::new(device, host_options, signal.clone())?;
