@@ -59,6 +59,28 @@ impl Slices<'_> {
         self.transfer(|vectors, count| unsafe { libc::writev(file, vectors, count) })
     }
 
+    /// The same with `before` in front of it. Fails with `InvalidInput` for a view of more than 1023 segments, so that a
+    /// packet is never cut.
+    pub fn writev_behind(&self, before: &[u8], file: impl AsFd) -> io::Result<usize> {
+        let file = file.as_fd().as_raw_fd();
+        let mut vectors = [const { MaybeUninit::<Segment>::uninit() }; MOST];
+        // SAFETY: `before` is valid for reading until the call is over, and is only read.
+        let first = unsafe { Segment::new(before.as_ptr().cast_mut(), before.len()) };
+        let mut count = 0;
+        for segment in core::iter::once(first).chain(self.segments()) {
+            vectors
+                .get_mut(count)
+                .ok_or(io::ErrorKind::InvalidInput)?
+                .write(segment);
+            count += 1;
+        }
+        // SAFETY: the first `count` vectors are written, and their memory is valid; the kernel only reads it.
+        match unsafe { libc::writev(file, vectors.as_ptr().cast(), count as c_int) } {
+            -1 => Err(io::Error::last_os_error()),
+            count => Ok(count as usize),
+        }
+    }
+
     /// Fills all of the view from `file` at byte `offset`. Fails with `UnexpectedEof` if the file ends before, with
     /// the view filled up to there.
     pub fn pread_exact_at(&self, file: impl AsFd, offset: u64) -> io::Result<()> {

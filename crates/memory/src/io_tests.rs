@@ -104,6 +104,24 @@ fn streams_come_as_far_as_they_are() {
 }
 
 #[test]
+fn a_packet_goes_behind_a_header_or_not_at_all() {
+    let heap = Heap::new(4 * MOST);
+    let segments = triples(&heap, MOST);
+    // SAFETY: the heap outlives the view.
+    let view = unsafe { Slices::new(&segments) };
+    view.write(0, &content(3 * MOST)).unwrap();
+    let (reader, writer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let part = view.part(2, 3 * MOST - 6).unwrap();
+    assert_eq!(part.writev_behind(b"header", &writer).unwrap(), 3 * MOST);
+    let mut packet = std::vec![0; 4 * MOST];
+    assert_eq!(reader.recv(&mut packet).unwrap(), 3 * MOST);
+    assert_eq!(packet[..6], *b"header");
+    assert_eq!(packet[6..3 * MOST], content(3 * MOST)[2..3 * MOST - 4]);
+    let refused = view.writev_behind(&[1], &writer).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
 fn a_read_only_view_is_not_read_into() {
     let heap = Heap::new(8);
     let segments = triples(&heap, 2);

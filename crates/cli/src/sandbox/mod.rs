@@ -36,6 +36,8 @@ pub struct Needs {
     pub unix: bool,
     /// To connect to these TCP ports, again and again.
     pub ports: Vec<u16>,
+    /// To tell a tap interface what a driver takes.
+    pub tap: bool,
 }
 
 impl Needs {
@@ -44,6 +46,7 @@ impl Needs {
         self.io_uring |= more.io_uring;
         self.unix |= more.unix;
         self.ports.extend(more.ports);
+        self.tap |= more.tap;
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use libc::{EACCES, ENOSYS, c_long};
+use ringwright_sys::tap::TUNSETOFFLOAD;
 use seccompiler::{
     BpfProgram, Error, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch,
@@ -169,9 +170,12 @@ fn allowed(needs: &Needs) -> Result<Rules, Error> {
         add(libc::SYS_prctl, &[(0, Is::Eq, option as u64)])?;
     }
     add(libc::SYS_sched_setaffinity, &[(0, Is::Eq, 0)])?;
-    // No device's own requests, but that of disks to discard.
+    // No device's own requests, but that of disks to discard, and one of taps.
     for request in [libc::FIONBIO, libc::TIOCGSID, BLKDISCARD] {
         add(libc::SYS_ioctl, &[(1, Is::Eq, request)])?;
+    }
+    if needs.tap {
+        add(libc::SYS_ioctl, &[(1, Is::Eq, TUNSETOFFLOAD.into())])?;
     }
     // Of what is open, not of what has a name.
     for (call, flags) in [(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)] {

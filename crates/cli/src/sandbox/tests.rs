@@ -112,9 +112,9 @@ fn attempts() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     let needs = |unix, ports: &[u16]| Needs {
-        io_uring: false,
         unix,
         ports: ports.into(),
+        ..Needs::default()
     };
     let enter = |needs: &Needs| confine(Mode::On, needs).unwrap();
     let none = Needs::default();

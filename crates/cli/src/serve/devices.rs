@@ -113,6 +113,10 @@ impl DeviceOptions {
                 unix: true,
                 ..Needs::default()
             },
+            Self::Network(Network { tap: Some(_), .. }) => Needs {
+                tap: true,
+                ..Needs::default()
+            },
             Self::Network(_) | Self::Console(_) | Self::Entropy(_) => Needs::default(),
         }
     }

@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 use ringwright_memory::{Reader, Slices};
 use ringwright_ring::ByteOrder;
 use ringwright_spec::Features;
-use ringwright_spec::network::control::{Ack, Announce, Class, Mac, Mq, Rx, Stats, Vlan};
+use ringwright_spec::network::control::{
+    Ack, Announce, Class, GuestOffloads, GuestOffloadsCommand, Mac, Mq, Rx, Stats, Vlan,
+};
 use ringwright_spec::network::features;
 use zerocopy::IntoBytes;
 
 use super::filter::{Address, Filter, Table};
 use super::statistics::{self, Statistics};
 use super::steering::Steering;
-use super::{Shared, is_of_interface};
+use super::{Shared, is_of_interface, offload};
 use crate::Session;
 
 /// Features that the control virtqueue is there for.
@@ -35,6 +37,8 @@ pub(super) struct Control {
     /// Of the integers in commands.
     byte_order: ByteOrder,
     filter: Filter,
+    /// The offloads that it takes now.
+    accepted: Features,
 }
 
 impl Control {
@@ -44,7 +48,17 @@ impl Control {
             features: session.features,
             byte_order: session.byte_order,
             filter: shared.filter().clone(),
+            // All that were negotiated are on at first (section 5.1.9.5, "Offloads State Configuration").
+            accepted: match shared.accepted().and_then(offload::of_command) {
+                Some(accepted) => accepted & session.features,
+                None => session.features & offload::RECEIVED,
+            },
         }
+    }
+
+    /// The offloads that the driver takes, of [`offload::RECEIVED`].
+    pub fn accepted(&self) -> Features {
+        self.accepted
     }
 
     /// Whether a frame is for the driver.
@@ -100,6 +114,7 @@ impl Control {
                 self.spread(Mq(command), data, steering)?;
                 shared.spreading().clone_from(steering.spreading());
             }
+            (Class::GUEST_OFFLOADS, _) => self.set_offloads(GuestOffloadsCommand(command), data, shared)?,
             (Class::STATS, _) if self.features.contains(features::DEVICE_STATS) => {
                 return match Stats(command) {
                     Stats::QUERY => Some(statistics::SUPPORTED.as_bytes().to_vec()),
@@ -190,5 +205,21 @@ impl Control {
     fn announced(&self, command: Announce, shared: &Shared) -> Option<()> {
         let known = command == Announce::ACK && self.features.contains(features::GUEST_ANNOUNCE);
         known.then(|| shared.announce.store(false, Ordering::Relaxed))
+    }
+
+    /// Only what was negotiated can be on (drv:net:setting-offloads-state:01).
+    fn set_offloads(
+        &mut self,
+        command: GuestOffloadsCommand,
+        mut data: Reader<'_>,
+        shared: &Shared,
+    ) -> Option<()> {
+        if command != GuestOffloadsCommand::SET || !self.features.contains(features::CTRL_GUEST_OFFLOADS) {
+            return None;
+        }
+        let offloads = GuestOffloads(self.byte_order.u64(data.read_array().ok()?));
+        self.accepted = offload::of_command(offloads).filter(|wanted| self.features.contains(*wanted))?;
+        *shared.accepted() = Some(offloads);
+        Some(())
     }
 }

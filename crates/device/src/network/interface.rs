@@ -5,37 +5,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ringwright_memory::Slices;
-use ringwright_ring::{ByteOrder, Token};
-use ringwright_spec::data::Le16;
-use ringwright_spec::network::header::GsoType;
+use ringwright_ring::Token;
 use ringwright_spec::network::{Hdr, features};
 use ringwright_spec::{Features, feature};
-use zerocopy::IntoBytes;
 
 use super::Shared;
-use super::backend::{Backend, MAX_FRAME, RETRY};
+use super::backend::{Backend, Frame, RETRY};
 use super::control::Control;
+use super::framing::{ETHERNET, Format, MAX_BUFFERS, Placed, Sent, exceeds, place, received_header};
 use super::numbering::{Numbering, Role};
+use super::offload::{Cutter, Partial};
 use super::statistics::Statistics;
 use super::steering::Steering;
-use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Virtqueue, Worker};
+use crate::{Context, DeviceError, Interest, Loan, Outlet, Session, Source, Worker};
 
 /// Most frames taken from the backend in one callback.
 const SHARE: usize = 64;
 
-/// Most buffers of the driver that one frame is spread over.
-const MAX_BUFFERS: usize = 64;
-
 /// With any of these the driver may have several pairs of virtqueues.
 const SPREADING: Features = features::MQ.union(features::RSS);
-
-/// Offset of `gso_type` in the header.
-const GSO_TYPE: usize = std::mem::offset_of!(Hdr, gso_type);
-
-/// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
-/// Bytes of an Ethernet header with a VLAN tag.
-const ETHERNET_WITH_TAG: usize = 18;
 
 /// The timer that has the rest of the frames looked at that nobody waits for.
 const AGAIN: u64 = 1;
@@ -63,31 +51,15 @@ pub(super) struct Interface {
     drops_homeless: bool,
     /// The buffers of the frame in hand.
     tokens: Vec<Token>,
-}
-
-/// How frames lie in buffers.
-#[derive(Clone, Copy)]
-struct Format {
-    /// Frames may be spread over several buffers.
-    mergeable: bool,
-    header_size: usize,
-    /// Of the integers of a frame's header.
-    byte_order: ByteOrder,
-}
-
-/// What became of a frame for the driver.
-enum Placed {
-    /// It is in the driver's buffers.
-    Yes,
-    /// There is no buffer, or no more for this callback.
-    Later,
-    /// It does not fit the buffers there are.
-    Never,
+    /// Frames for the driver of which it does not take what is left to do.
+    arriving: Cutter,
+    /// Those of the driver of which the backend does not.
+    leaving: Cutter,
 }
 
 impl Interface {
     pub fn new(
-        backend: Loan<Box<dyn Backend>>,
+        mut backend: Loan<Box<dyn Backend>>,
         shared: Arc<Shared>,
         mtu: Option<u16>,
         numbering: Numbering,
@@ -99,51 +71,72 @@ impl Interface {
             .announce
             .fetch_and(features.contains(features::GUEST_ANNOUNCE), Ordering::Relaxed);
         let spreading = shared.spreading().clone();
+        let control = Control::new(&shared, session);
+        backend.accept(control.accepted());
         Self {
             backend,
             numbering,
-            control: Control::new(&shared, session),
+            control,
             steering: Steering::new(features, numbering.pairs, spreading),
             statistics: Statistics::new(numbering),
             announces: asked && features.contains(features::GUEST_ANNOUNCE),
             shared,
             outlet: session.outlet.clone(),
             mtu,
-            format: Format {
-                mergeable: features.contains(features::MRG_RXBUF),
-                header_size: Hdr::size(features),
-                byte_order: session.byte_order,
-            },
+            format: Format::of(session),
             wants_receive: false,
             wants_transmit: vec![false; numbering.pairs.into()],
             drops_homeless: features.contains(feature::RING_RESET) && features.intersects(SPREADING),
             tokens: Vec::with_capacity(MAX_BUFFERS),
+            arriving: Cutter::new(),
+            leaving: Cutter::new(),
         }
     }
 
     /// Frames for which the driver has no buffer stay where they come from.
     fn receive(&mut self, context: &mut Context) {
         self.wants_receive = false;
+        let accepted = self.control.accepted();
         for _ in 0..SHARE {
             if self.steering.is_closed() && !self.drops_homeless {
                 return;
             }
-            let Some(frame) = self.backend.frame() else {
+            let cut = self.arriving.frame();
+            let is_cut = cut.is_some();
+            let next = match cut {
+                Some(frame) => Some(Frame::whole(frame)),
+                None => match self.backend.frame() {
+                    Some(Frame {
+                        bytes,
+                        partial: Some(partial),
+                        ..
+                    }) if !accepted.contains(partial.guest()) => {
+                        let copy = |into: &mut [u8]| into.copy_from_slice(bytes);
+                        self.arriving.load(bytes.len(), copy, |_| Some(partial));
+                        self.backend.consume();
+                        continue;
+                    }
+                    next => next,
+                },
+            };
+            let Some(frame) = next else {
                 self.wants_receive = true;
                 return;
             };
-            if self.control.passes(frame, &self.shared) {
-                let pair = self.steering.destination(frame);
+            let length = frame.bytes.len();
+            if self.control.passes(frame.bytes, &self.shared) {
+                let pair = self.steering.destination(frame.bytes);
                 let queue = pair.and_then(|pair| context.queue(Numbering::receive(pair)));
                 let placed = match queue {
-                    Some(queue) if frame.len() >= ETHERNET && !exceeds(frame, self.mtu) => {
-                        place(queue, frame, self.format, &mut self.tokens)
+                    Some(queue) if length >= ETHERNET && !exceeds(&frame, self.mtu) => {
+                        let header = received_header(&frame, accepted, self.format.byte_order);
+                        place(queue, header, frame.bytes, self.format, &mut self.tokens)
                     }
                     _ => Placed::Never,
                 };
                 let statistics = self.statistics.received(pair.unwrap_or_default());
                 match placed {
-                    Placed::Yes => statistics.passed(frame.len()),
+                    Placed::Yes => statistics.passed(length),
                     Placed::Later => return,
                     Placed::Never => {
                         statistics.dropped();
@@ -151,7 +144,10 @@ impl Interface {
                     }
                 }
             }
-            self.backend.consume();
+            match is_cut {
+                true => self.arriving.consume(),
+                false => self.backend.consume(),
+            }
         }
         context.set_timer(AGAIN, Instant::now());
     }
@@ -160,17 +156,15 @@ impl Interface {
         let Some(queue) = context.queue(Numbering::transmit(pair)) else {
             return;
         };
-        let (statistics, mut waits) = (self.statistics.sent(pair), false);
+        let mut waits = !self.send_cut(pair);
         while !waits && let Some(chain) = queue.pop() {
-            match frame(chain.readable(), self.format.header_size) {
-                Some(frame) if self.backend.connected() => {
-                    waits = !self.backend.send(frame);
-                    if !waits {
-                        statistics.passed(frame.len());
-                        self.steering.sent(frame, pair);
-                    }
-                }
+            match self.format.sent(chain.readable()) {
+                Some(frame) if self.backend.connected() => match frame {
+                    Sent::Whole(frame) => waits = !self.send(frame, None, pair),
+                    Sent::Partial(header, frame) => waits = !self.send_partial(&header, frame, pair),
+                },
                 frame => {
+                    let statistics = self.statistics.sent(pair);
                     match frame {
                         Some(_) => statistics.dropped(),
                         None => statistics.malformed(),
@@ -179,13 +173,67 @@ impl Interface {
                 }
             }
             let token = chain.into_token();
-            match waits {
-                true => queue.push_back(token),
-                false => queue.complete(token, 0),
+            if waits {
+                queue.push_back(token);
+                break;
             }
+            queue.complete(token, 0);
+            waits = !self.send_cut(pair);
         }
         self.set_wants_transmit(pair, waits);
         self.backend.flush();
+    }
+
+    /// Sends a frame of a pair. `false` if the backend does not take it now.
+    fn send(&mut self, frame: Slices<'_>, partial: Option<&Partial>, pair: u16) -> bool {
+        let taken = self.backend.send(frame, partial);
+        if taken {
+            self.statistics.sent(pair).passed(frame.len());
+            self.steering.sent(frame, pair);
+        }
+        taken
+    }
+
+    /// Sends a frame with which something is left to do, or takes it to be cut. `false` if the backend takes nothing now.
+    fn send_partial(&mut self, header: &Hdr, frame: Slices<'_>, pair: u16) -> bool {
+        let Format {
+            byte_order, offloads, ..
+        } = self.format;
+        let partial = Partial::of(header, byte_order, offloads, &frame);
+        let is_one = match &partial {
+            Some(partial) if self.backend.offloads().contains(partial.host()) => {
+                return self.send(frame, Some(partial), pair);
+            }
+            // The driver may change it as long as it is not copied.
+            Some(_) => self.leaving.load(
+                frame.len(),
+                |copy| frame.read(0, copy).unwrap_or_default(),
+                |copy| Partial::of(header, byte_order, offloads, copy),
+            ),
+            None => false,
+        };
+        match is_one {
+            true => self.steering.sent(frame, pair),
+            false => {
+                self.statistics.sent(pair).malformed();
+                count(&self.shared.dropped_transmit);
+            }
+        }
+        true
+    }
+
+    /// Sends what there is of a frame that was cut. `false` if the backend does not take all of it now.
+    fn send_cut(&mut self, pair: u16) -> bool {
+        while let Some(frame) = self.leaving.frame() {
+            if self.backend.connected() {
+                if !self.backend.send_copy(frame) {
+                    return false;
+                }
+                self.statistics.sent(pair).passed(frame.len());
+            }
+            self.leaving.consume();
+        }
+        true
     }
 
     fn execute(&mut self, context: &mut Context) {
@@ -202,6 +250,7 @@ impl Interface {
         let Some(queue) = context.queue(self.numbering.control()) else {
             return;
         };
+        let accepted = self.control.accepted();
         while let Some(chain) = queue.pop() {
             let (command, answer) = (chain.readable(), chain.writable());
             let written = self.control.execute(
@@ -213,6 +262,9 @@ impl Interface {
             );
             let token = chain.into_token();
             queue.complete(token, written);
+        }
+        if self.control.accepted() != accepted {
+            self.backend.accept(self.control.accepted());
         }
     }
 
@@ -289,83 +341,6 @@ impl Worker for Interface {
         }
         self.settle(context)
     }
-}
-
-/// Whether a frame is larger than the driver has agreed to (`dev:net:device-configuration-layout:05`).
-fn exceeds(frame: &[u8], mtu: Option<u16>) -> bool {
-    let tagged = frame.get(12..14) == Some(&[0x81, 0]);
-    let header = if tagged { ETHERNET_WITH_TAG } else { ETHERNET };
-    mtu.is_some_and(|mtu| frame.len() > usize::from(mtu) + header)
-}
-
-/// The frame in a chain of the driver, which a header precedes. `None` if it is none, or needs what was not negotiated.
-/// Flags that were not negotiated are ignored (`dev:net:packet-transmission:01`).
-fn frame(readable: Slices<'_>, header_size: usize) -> Option<Slices<'_>> {
-    let [gso_type] = readable.read_array(GSO_TYPE).ok()?;
-    let length = readable.len().checked_sub(header_size)?;
-    if gso_type != GsoType::NONE.0 || !(ETHERNET..=MAX_FRAME).contains(&length) {
-        return None;
-    }
-    readable.part(header_size, length).ok()
-}
-
-/// Puts a frame with its header into as many of the driver's buffers as it needs, if there are as many. `tokens` is
-/// scratch space.
-fn place(queue: &mut Virtqueue, mut frame: &[u8], format: Format, tokens: &mut Vec<Token>) -> Placed {
-    let Format {
-        mergeable,
-        header_size,
-        byte_order,
-    } = format;
-    let needed = header_size + frame.len();
-    let most = if mergeable { MAX_BUFFERS } else { 1 };
-
-    // The header comes first and says how many buffers there are, so they are counted before anything is written.
-    let mut room = 0;
-    while room < needed && tokens.len() < most {
-        let chain = match tokens.is_empty() {
-            true => queue.pop(),
-            false => queue.pop_more(),
-        };
-        let Some(chain) = chain else {
-            break;
-        };
-        let length = chain.writable().len();
-        // Every buffer has room for the header (drv:net:setting-up-receive-buffers:03).
-        room += if length < header_size { 0 } else { length };
-        tokens.push(chain.into_token());
-    }
-    let buffers = tokens.len();
-    while let Some(token) = tokens.pop() {
-        queue.push_back(token);
-    }
-    if room < needed {
-        return match buffers {
-            0 => Placed::Later,
-            _ => Placed::Never,
-        };
-    }
-
-    // With one buffer only, as it always is without MRG_RXBUF, num_buffers is 1
-    // (dev:net:processing-of-incoming-packets:01, dev:net:processing-of-incoming-packets:02).
-    let header = Hdr {
-        num_buffers: Le16::from_bytes(byte_order.bytes16(buffers as u16)),
-        ..Hdr::default()
-    };
-    let mut header = &header.as_bytes()[..header_size];
-    for _ in 0..buffers {
-        // A driver that has changed its buffers meanwhile gets what fits.
-        let Some(chain) = queue.pop_more() else {
-            break;
-        };
-        let mut buffer = chain.writable().writer();
-        header = &header[buffer.write(header)..];
-        frame = &frame[buffer.write(frame)..];
-        let written = buffer.written() as u32;
-        let token = chain.into_token();
-        queue.complete(token, written);
-    }
-    Placed::Yes
 }
 
 fn count(counter: &AtomicU64) {

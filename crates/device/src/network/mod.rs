@@ -1,14 +1,18 @@
-//! Network device (section 5.1): pairs of queues, whole frames, no offloads, and a control queue.
+//! Network device (section 5.1): pairs of queues, with offloads, and a control queue.
 
 pub mod backend;
 mod control;
 #[cfg(test)]
 mod control_tests;
 mod filter;
+mod framing;
 mod interface;
 #[cfg(test)]
 mod legacy_tests;
 mod numbering;
+pub mod offload;
+#[cfg(test)]
+mod offload_tests;
 mod packet;
 mod statistics;
 mod steering;
@@ -22,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ringwright_spec::Features;
 use ringwright_spec::network::config::{MIN_MTU, Status};
+use ringwright_spec::network::control::GuestOffloads;
 use ringwright_spec::network::{Config, DEVICE, features};
 use zerocopy::IntoBytes;
 
@@ -97,6 +102,8 @@ pub enum OptionsError {
 /// The control side of a network interface.
 pub struct Network {
     backend: Lender<Box<dyn Backend>>,
+    /// What the backend may leave to the driver.
+    received: Features,
     options: Options,
     shared: Arc<Shared>,
 }
@@ -112,6 +119,8 @@ struct Shared {
     /// What the driver has said by the control queue, as the worker left it last.
     filter: Mutex<Filter>,
     spreading: Mutex<Spreading>,
+    /// The same of its offloads.
+    accepted: Mutex<Option<GuestOffloads>>,
     dropped_receive: AtomicU64,
     dropped_transmit: AtomicU64,
 }
@@ -150,6 +159,11 @@ impl Shared {
     fn spreading(&self) -> MutexGuard<'_, Spreading> {
         self.spreading.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Which offloads the driver has switched on by a command; `None` if there was none, and all are on.
+    fn accepted(&self) -> MutexGuard<'_, Option<GuestOffloads>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A look at the frames that an interface drops, from any thread.
@@ -186,6 +200,7 @@ impl Network {
         };
         shared.mac.set(options.mac);
         Ok(Self {
+            received: backend.offloads() & offload::RECEIVED,
             backend: Lender::new(backend),
             options,
             shared: Arc::new(shared),
@@ -213,10 +228,14 @@ impl Device for Network {
         if self.options.control {
             queues.push(queue(COMMANDS));
             control = control | control::FEATURES;
+            if self.received != Features::NONE {
+                control = control | features::CTRL_GUEST_OFFLOADS;
+            }
         }
+        let offloads = offload::TRANSMITTED | self.received;
         Description {
             device_type: &DEVICE,
-            features: features::MRG_RXBUF | features::STATUS | mac | mtu | control,
+            features: features::MRG_RXBUF | features::STATUS | mac | mtu | control | offloads,
             queues,
             config_size: size_of::<Config>(),
             shared_memory: Vec::new(),
@@ -266,6 +285,7 @@ impl Device for Network {
         self.shared.announce.store(false, Ordering::Relaxed);
         *self.shared.filter() = Filter::default();
         *self.shared.spreading() = Spreading::default();
+        *self.shared.accepted() = None;
     }
 
     fn save(&self) -> Vec<u8> {
@@ -275,6 +295,9 @@ impl Device for Network {
         bytes.extend(mac.unwrap_or_default());
         self.shared.filter().save(&mut bytes);
         self.shared.spreading().save(&mut bytes);
+        let accepted = *self.shared.accepted();
+        bytes.push(accepted.is_some().into());
+        bytes.extend(accepted.unwrap_or(GuestOffloads::NONE).0.to_le_bytes());
         bytes
     }
 
@@ -285,11 +308,13 @@ impl Device for Network {
             let (has_mac, mac) = (rest.flag()?, rest.array()?);
             let filter = Filter::restore(&mut rest)?;
             let spreading = Spreading::restore(&mut rest, self.options.queue_pairs)?;
-            rest.is_empty()
-                .then_some((has_mac.then_some(mac), filter, spreading))
+            let (has_offloads, offloads) = (rest.flag()?, GuestOffloads(rest.u64()?));
+            let accepted = has_offloads.then_some(offloads);
+            let mac = has_mac.then_some(mac);
+            rest.is_empty().then_some((mac, filter, spreading, accepted))
         };
-        let (mac, filter, spreading) = read().ok_or_else(|| DeviceError::SavedState {
-            expected: "a MAC address, a filter, and how many pairs of queues are used",
+        let (mac, filter, spreading, accepted) = read().ok_or_else(|| DeviceError::SavedState {
+            expected: "a MAC address, a filter, how many pairs of queues are used, and offloads",
             found: format!("{} bytes that are none", state.len()),
         })?;
         self.shared.mac.set(mac);
@@ -298,6 +323,7 @@ impl Device for Network {
             .store(self.options.control, Ordering::Relaxed);
         *self.shared.filter() = filter;
         *self.shared.spreading() = spreading;
+        *self.shared.accepted() = accepted;
         Ok(())
     }
 

@@ -8,14 +8,22 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ringwright_memory::Slices;
+use ringwright_ring::ByteOrder;
+use ringwright_spec::network::{Hdr, features};
+use ringwright_spec::{Features, feature};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use zerocopy::IntoBytes;
 
-use super::{Backend, MAX_FRAME, RETRY};
+use super::{Backend, Frame, MAX_FRAME, RETRY};
+use crate::network::offload::{Partial, RECEIVED, TRANSMITTED};
 use crate::{Context, DeviceError, Interest, Source, Watch};
 
 /// Bytes of the length before each frame.
 const PREFIX: usize = 4;
+
+/// Bytes of the header with the fields for tunnels.
+const HEADER: usize = Hdr::size(features::HOST_UDP_TUNNEL_GSO.union(feature::VERSION_1));
 
 /// Bytes kept in each direction. Many frames share a system call.
 const BUFFER: usize = 256 * 1024;
@@ -35,6 +43,8 @@ pub struct Stream {
     /// What is to be sent, from byte `sent` on.
     output: Vec<u8>,
     sent: usize,
+    /// Bytes of the header before each frame: all or none.
+    header: usize,
     watch_listener: Watch,
     watch_socket: Watch,
     retry_set: bool,
@@ -70,6 +80,14 @@ impl Stream {
         Ok(stream)
     }
 
+    /// The same stream with a header before each frame, counted in its length: the first 24 bytes of `struct
+    /// virtio_net_hdr`, little-endian. The peer is another one of these: what a driver leaves to the device is left to the peer's driver, if
+    /// that one takes it.
+    pub fn with_headers(mut self) -> Self {
+        self.header = HEADER;
+        self
+    }
+
     fn new(peer: Peer) -> Self {
         Self {
             peer,
@@ -79,6 +97,7 @@ impl Stream {
             end: 0,
             output: Vec::with_capacity(BUFFER),
             sent: 0,
+            header: 0,
             watch_listener: Watch::new(Source(0)),
             watch_socket: Watch::new(Source(1)),
             retry_set: false,
@@ -112,15 +131,34 @@ impl Stream {
         let input = &self.input[self.start..self.end];
         let (prefix, rest) = input.split_first_chunk::<PREFIX>()?;
         let length = u32::from_be_bytes(*prefix) as usize;
-        if length > MAX_FRAME {
+        if !(self.header..=self.header + MAX_FRAME).contains(&length) {
             tracing::warn!(
                 length,
-                "network peer sends no frames: its length is more than any frame has"
+                "network peer sends no frames: its length is less or more than any frame has"
             );
             self.disconnect();
             return None;
         }
         (length <= rest.len()).then_some(length)
+    }
+
+    /// Where the next frame to be sent goes, behind its header, if there is room for it.
+    fn place(&mut self, length: usize, partial: Option<&Partial>) -> Option<&mut [u8]> {
+        let needed = PREFIX + self.header + length;
+        if self.output.len() + needed > BUFFER {
+            self.flush();
+            if self.output.len() + needed > BUFFER {
+                return None;
+            }
+        }
+        self.output.extend(((self.header + length) as u32).to_be_bytes());
+        if self.header != 0 {
+            let header = partial.map_or_else(Hdr::default, |partial| partial.header(ByteOrder::Little));
+            self.output.extend(&header.as_bytes()[..self.header]);
+        }
+        let start = self.output.len();
+        self.output.resize(start + length, 0);
+        Some(&mut self.output[start..])
     }
 
     /// Receives more. `false` if there is nothing more now.
@@ -152,13 +190,15 @@ impl Backend for Stream {
         self.socket.is_some()
     }
 
-    fn frame(&mut self) -> Option<&[u8]> {
+    fn frame(&mut self) -> Option<Frame<'_>> {
         loop {
-            if let Some(length) = self.complete_frame() {
-                return Some(&self.input[self.start + PREFIX..][..length]);
-            }
-            if !self.fill() {
-                return None;
+            match self.complete_frame() {
+                Some(length) if in_hand(&self.input[self.start..], length, self.header).is_some() => {
+                    return in_hand(&self.input[self.start..], length, self.header);
+                }
+                Some(_) => self.consume(),
+                None if !self.fill() => return None,
+                None => {}
             }
         }
     }
@@ -169,17 +209,26 @@ impl Backend for Stream {
         }
     }
 
-    fn send(&mut self, frame: Slices<'_>) -> bool {
-        if self.output.len() + PREFIX + frame.len() > BUFFER {
-            self.flush();
-            if self.output.len() + PREFIX + frame.len() > BUFFER {
-                return false;
-            }
+    fn offloads(&self) -> Features {
+        match self.header {
+            0 => Features::NONE,
+            _ => TRANSMITTED | RECEIVED,
         }
-        self.output.extend((frame.len() as u32).to_be_bytes());
-        let start = self.output.len();
-        self.output.resize(start + frame.len(), 0);
-        frame.read(0, &mut self.output[start..]).is_ok()
+    }
+
+    fn send(&mut self, frame: Slices<'_>, partial: Option<&Partial>) -> bool {
+        let Some(place) = self.place(frame.len(), partial) else {
+            return false;
+        };
+        frame.read(0, place).is_ok()
+    }
+
+    fn send_copy(&mut self, frame: &[u8]) -> bool {
+        let Some(place) = self.place(frame.len(), None) else {
+            return false;
+        };
+        place.copy_from_slice(frame);
+        true
     }
 
     fn flush(&mut self) {
@@ -230,5 +279,14 @@ impl Backend for Stream {
                 Ok(())
             }
         }
+    }
+}
+
+/// The frame of `length` bytes that begins the input, with a header of so many. `None` if that is wrong.
+fn in_hand(input: &[u8], length: usize, header: usize) -> Option<Frame<'_>> {
+    let bytes = &input[PREFIX..][..length];
+    match header {
+        0 => Some(Frame::whole(bytes)),
+        _ => Frame::behind_header(bytes, header, ByteOrder::Little),
     }
 }
