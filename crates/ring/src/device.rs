@@ -300,6 +300,20 @@ impl DeviceQueue {
         }
     }
 
+    /// Shows the driver all buffers completed since the last call, as [`publish`](Self::publish) does, and leaves it to the
+    /// next `publish` whether to notify of them. That is to come before more are shown than the queue has descriptors, and
+    /// before [`state`](Self::state). Fails as `publish` does.
+    #[inline(never)]
+    pub fn show(&mut self) -> Result<(), RingError> {
+        self.renew()?;
+        each!(&mut self.ring, ring => {
+            ring.write_batches(&mut self.core);
+            ring.show_used(&mut self.core);
+        });
+        self.mark_used();
+        Ok(())
+    }
+
     /// Lets the driver know that it need not notify of available buffers; it still may
     /// (`dev:split:available-buffer-notification-suppression:05`). It does not if the translation has lost the virtqueue.
     pub fn disable_notifications(&mut self) {
@@ -418,11 +432,16 @@ impl DeviceQueue {
             ring.write_batches(&mut self.core);
             ring.publish_long(&mut self.core)
         });
+        self.mark_used();
+        Ok(notify)
+    }
+
+    /// Logs the part that says which buffers are used.
+    fn mark_used(&self) {
         match self.core.format() {
             Format::Split => self.mark(&self.parts.device),
             Format::Packed => self.mark(&self.parts.descriptors),
         }
-        Ok(notify)
     }
 
     #[inline(never)]

@@ -19,7 +19,8 @@ fn next(seed: &mut u64) -> u64 {
 }
 
 /// Both ends for more than 2^16 buffers of one descriptor in batches of all kinds, each end asking now and then to be
-/// notified of its next buffer: whether it is, by counts that do not wrap.
+/// notified of its next buffer: whether it is, by counts that do not wrap. What is only shown is there, and is decided about
+/// with what follows.
 #[test]
 fn notifications_come_when_asked_for_and_only_then_while_indices_wrap() {
     let sizes = [
@@ -49,7 +50,7 @@ fn notifications_come_when_asked_for_and_only_then_while_indices_wrap() {
             *(if found { &mut told } else { &mut untold }) += 1;
         };
         let mut seed = 1;
-        let (mut made_available, mut made_used) = (0, 0);
+        let (mut made_available, mut made_used, mut returned) = (0, 0, 0);
         // The buffer that each end wants to hear of.
         let (mut wish_of_device, mut wish_of_driver) = (0, 0);
         device.enable_notifications();
@@ -70,15 +71,27 @@ fn notifications_come_when_asked_for_and_only_then_while_indices_wrap() {
                 let token = device.pop().unwrap().unwrap().into_token();
                 device.complete(token, 0).unwrap();
                 made_used += 1;
-                if next(&mut seed).is_multiple_of(3) {
-                    check(device.publish().unwrap(), published..made_used, wish_of_driver);
-                    published = made_used;
+                match next(&mut seed) % 6 {
+                    0 | 1 => {
+                        check(device.publish().unwrap(), published..made_used, wish_of_driver);
+                        published = made_used;
+                    }
+                    2 => {
+                        device.show().unwrap();
+                        while let Some(used) = driver.pop().unwrap() {
+                            assert_eq!(used.data, returned);
+                            returned += 1;
+                        }
+                        assert_eq!(returned, made_used);
+                    }
+                    _ => {}
                 }
             }
             check(device.publish().unwrap(), published..made_used, wish_of_driver);
-            for data in made_used - batch..made_used {
+            for data in returned..made_used {
                 assert_eq!(driver.pop().unwrap().unwrap().data, data);
             }
+            returned = made_used;
             if next(&mut seed).is_multiple_of(2) {
                 assert!(!device.enable_notifications());
                 wish_of_device = made_available;

@@ -338,17 +338,36 @@ impl<P: Part> Packed<P> {
             .wanted(self.next_used, added, self.ring.size(), core.event_idx)
     }
 
+    /// Shows the driver what is used, and leaves it to the next [`publish`](Self::publish) whether to notify: `added` stays.
+    pub fn show_used(&mut self, core: &mut Core) {
+        self.before_publish(core);
+        if let Some((index, tail)) = self.first.take() {
+            // SAFETY: positions are below the size. Release as in `publish`.
+            unsafe { self.ring.set_tail(index, tail, Release) };
+        }
+        self.published = self.next_used;
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            track.published();
+        }
+    }
+
     /// As [`publish`](Self::publish), where there is more to do.
     pub fn publish_long(&mut self, core: &mut Core) -> bool {
-        self.show(core);
-        if let Some(Tracking::Packed(track)) = &mut core.tracking {
-            track.before_publish(self.next_used);
-        }
+        self.before_publish(core);
         let wanted = self.publish(core);
         if let Some(Tracking::Packed(track)) = &mut core.tracking {
             track.published();
         }
         wanted
+    }
+
+    /// With tracking, writes down that the driver is about to see what is used.
+    #[inline(always)]
+    fn before_publish(&mut self, core: &mut Core) {
+        self.show(core);
+        if let Some(Tracking::Packed(track)) = &mut core.tracking {
+            track.before_publish(self.next_used);
+        }
     }
 
     /// With tracking, shows the driver the buffers that were served and are not written down, one after the other, and leaves

@@ -266,6 +266,15 @@ impl<P: Part> Split<P> {
         self.notify(core, old, new)
     }
 
+    /// Shows the driver what is complete, and leaves it to the next [`publish`](Self::publish) whether to notify.
+    pub fn show_used(&mut self, core: &mut Core) {
+        match core.tracking {
+            Some(_) => self.show(core),
+            // Release as in `publish`.
+            None => self.ring.set_used_index(self.next_used, Release),
+        }
+    }
+
     /// As [`publish`](Self::publish), where there is more to do.
     pub fn publish_long(&mut self, core: &mut Core) -> bool {
         self.show(core);

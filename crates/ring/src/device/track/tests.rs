@@ -219,6 +219,7 @@ impl Pair {
                     let index = next(seed, self.taken.len() as u64) as usize;
                     self.complete(index);
                 }
+                6 => self.device.as_mut().unwrap().show().unwrap(),
                 _ => self.publish(),
             }
         });
