@@ -15,6 +15,8 @@ pub struct Context {
     /// Indices of the queues that are there.
     running: Vec<u16>,
     timers: Vec<(Instant, u64)>,
+    /// When the first of the notifications that are put off is due.
+    pub(crate) next_notification: Option<Instant>,
     pub(crate) poller: Poller,
 }
 
@@ -74,6 +76,7 @@ impl Context {
             queues: (0..queues).map(|_| None).collect(),
             running: Vec::new(),
             timers: Vec::new(),
+            next_notification: None,
             poller,
         }
     }
@@ -117,9 +120,10 @@ impl Context {
         }
     }
 
-    /// The time of the next timer.
+    /// The time of the next timer, or of a notification that is put off.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.timers.iter().map(|(at, _)| *at).min()
+        let timers = self.timers.iter().map(|(at, _)| *at);
+        timers.chain(self.next_notification).min()
     }
 
     /// Takes one timer that has expired.

@@ -16,6 +16,10 @@ pub struct QueueCounters {
     pub bytes_written: u64,
     /// Used buffer notifications sent.
     pub notifications: u64,
+    /// Those that the driver did not want.
+    pub suppressed: u64,
+    /// Those that were put off, to send one for several packets.
+    pub coalesced: u64,
     /// Errors that stopped the queue.
     pub errors: u64,
     /// Chains that the device has at this moment.
@@ -45,6 +49,8 @@ pub(crate) struct Counters {
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
     notifications: AtomicU64,
+    suppressed: AtomicU64,
+    coalesced: AtomicU64,
     errors: AtomicU64,
     in_flight: AtomicU64,
 }
@@ -65,6 +71,8 @@ impl Counters {
         add(&self.bytes_read, more.bytes_read);
         add(&self.bytes_written, more.bytes_written);
         add(&self.notifications, more.notifications);
+        add(&self.suppressed, more.suppressed);
+        add(&self.coalesced, more.coalesced);
         add(&self.errors, more.errors);
     }
 
@@ -81,6 +89,8 @@ impl Counters {
             bytes_read: load(&self.bytes_read),
             bytes_written: load(&self.bytes_written),
             notifications: load(&self.notifications),
+            suppressed: load(&self.suppressed),
+            coalesced: load(&self.coalesced),
             errors: load(&self.errors),
             in_flight: load(&self.in_flight),
         }

@@ -128,6 +128,11 @@ pub trait Worker: Send {
         Ok(())
     }
 
+    /// The queue has been started; [`Worker::queue_ready`] follows, unless the device is suspended.
+    fn start_queue(&mut self, _context: &mut Context, _queue: u16) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     /// The queue has been started, or it has buffers that the worker may not have seen, or a callback left some because
     /// it had done its share.
     fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError>;

@@ -148,8 +148,8 @@ impl EventLoop {
         self.context.poller.wait(timeout, &mut events)?;
         for event in events.drain(..) {
             match event {
-                // Messages are taken in every round.
-                Event::Mailbox => {}
+                // Messages are taken, and timers looked at, in every round.
+                Event::Mailbox | Event::Clock => {}
                 Event::Kick(index) => {
                     if let Some((_, kick)) = self.kicks.iter().find(|(other, _)| *other == index) {
                         kick.drain();
@@ -181,6 +181,10 @@ impl EventLoop {
             return;
         }
         let now = Instant::now();
+        if self.context.next_notification.is_some_and(|due| due <= now) {
+            self.context.for_each(|queue| queue.notify_due(now));
+            self.settle(None, Ok(()));
+        }
         while let Some(timer) = self.context.expired_timer(now) {
             self.call(None, |worker, context| worker.timer(context, timer));
         }
@@ -209,12 +213,14 @@ impl EventLoop {
 
     /// Publishes and notifies once for each queue that the callback has touched, and deals with what went wrong.
     fn settle(&mut self, queue: Option<u16>, outcome: Result<(), DeviceError>) {
-        let mut faulty = None;
+        let (mut faulty, mut due) = (None, None);
         self.context.for_each(|queue| {
             if let Some(fault) = queue.settle() {
                 faulty = Some((queue.index(), fault));
             }
+            due = due.into_iter().chain(queue.notification_due()).min();
         });
+        self.context.next_notification = due;
         if let Some((index, fault)) = faulty {
             tracing::error!(queue = index, error = %fault, "virtqueue stopped: the driver broke its rules");
             self.break_queue(index, &format!("queue {index}: {fault}"));
@@ -233,6 +239,7 @@ impl EventLoop {
         if let Some(queue) = self.context.queue(index) {
             queue.stop();
             queue.settle();
+            queue.notify_owed();
         }
         self.forget_kick(index);
         self.outlet.needs_reset(reason);
@@ -256,7 +263,11 @@ impl EventLoop {
                     self.call(Some(index), |worker, context| worker.stop_queue(context, index));
                 }
                 self.forget_kick(index);
-                let _ = reply.send(self.context.remove(index).map(|queue| queue.state()));
+                let queue = self.context.remove(index).map(|mut queue| {
+                    queue.notify_owed();
+                    queue.state()
+                });
+                let _ = reply.send(queue);
             }
             Message::Memory { memory, reply } => {
                 let _ = reply.send(self.set_memory(&memory));
@@ -294,6 +305,7 @@ impl EventLoop {
             ))?;
         self.kicks.push((index, kick));
         self.context.insert(queue);
+        self.call(Some(index), |worker, context| worker.start_queue(context, index));
         Ok(())
     }
 
@@ -322,6 +334,9 @@ impl EventLoop {
             false => self.worker.resume(&mut self.context),
         };
         self.settle(None, Ok(()));
+        if suspended {
+            self.context.for_each(Virtqueue::notify_owed);
+        }
         self.suspended = suspended;
         outcome
     }

@@ -15,6 +15,9 @@ pub mod entropy;
 pub mod network;
 pub mod transport;
 
+mod coalescing;
+#[cfg(test)]
+mod coalescing_tests;
 mod codec;
 mod context;
 mod counters;
@@ -34,6 +37,7 @@ mod testing;
 mod virtqueue;
 mod watch;
 
+pub use coalescing::Coalescing;
 pub use context::Context;
 pub use counters::{Meter, QueueCounters};
 pub use device::{

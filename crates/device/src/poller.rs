@@ -9,6 +9,9 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 /// A worker's name for something it waits for; the worker chooses the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,16 +49,23 @@ pub(crate) enum Event {
     Kick(u16),
     /// A file descriptor of the worker.
     Source(Source),
+    /// A short wait is over.
+    Clock,
 }
 
 /// Largest number of events taken at once.
 const BATCH: usize = 64;
+
+/// Shorter waits are ended by a timer: epoll counts in milliseconds.
+const SHORT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: OwnedFd,
     /// No other has it, now or later.
     id: u64,
+    /// The timer that ends short waits, once there was one.
+    clock: Option<OwnedFd>,
 }
 
 impl Poller {
@@ -64,6 +74,7 @@ impl Poller {
         Ok(Self {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            clock: None,
         })
     }
 
@@ -101,11 +112,12 @@ impl Poller {
     }
 
     /// Waits until there is an event, at most `timeout` (for ever if `None`), and appends what there is to `into`.
-    pub fn wait(&self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+    pub fn wait(&mut self, mut timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        if let Some(short) = timeout.filter(|timeout| !timeout.is_zero() && *timeout < SHORT) {
+            self.set_clock(short)?;
+            timeout = None;
+        }
+        let timeout = timeout.map(timespec);
         let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
         let events = match epoll::wait(&self.epoll, &mut buffer, timeout.as_ref()) {
             Ok((events, _)) => events,
@@ -119,6 +131,32 @@ impl Poller {
         );
         Ok(())
     }
+
+    /// Has [`Event::Clock`] reported after this time.
+    fn set_clock(&mut self, after: Duration) -> io::Result<()> {
+        let clock = match self.clock.take() {
+            Some(clock) => clock,
+            None => {
+                let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+                let clock = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+                self.add_edge(&clock, Event::Clock)?;
+                clock
+            }
+        };
+        let once = Itimerspec {
+            it_interval: timespec(Duration::ZERO),
+            it_value: timespec(after),
+        };
+        timerfd_settime(self.clock.insert(clock), TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
 }
 
 impl Event {
@@ -127,6 +165,7 @@ impl Event {
             Self::Mailbox => 0,
             Self::Kick(queue) => 1 << 32 | u64::from(queue),
             Self::Source(source) => 2 << 32 | u64::from(source.0),
+            Self::Clock => 3 << 32,
         })
     }
 
@@ -136,6 +175,7 @@ impl Event {
             0 => Some(Self::Mailbox),
             1 => Some(Self::Kick(value as u16)),
             2 => Some(Self::Source(Source(value))),
+            3 => Some(Self::Clock),
             _ => None,
         }
     }

@@ -1,12 +1,14 @@
 //! A virtqueue as a worker sees it: chains come out, tokens go back in.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ringwright_memory::Memory;
 use ringwright_ring::{Chain, DeviceQueue, RingError, SetupError, State, Token};
 
+use crate::coalescing::Delay;
 use crate::counters::Counters;
-use crate::{Notify, QueueCounters};
+use crate::{Coalescing, Notify, QueueCounters};
 
 /// How many chains a worker gets from one queue in one callback. What it has completed is published after the callback,
 /// so a larger number saves fences and notifications, a smaller one answers the first chains sooner: with half of what is
@@ -38,6 +40,10 @@ pub struct Virtqueue {
     armed: bool,
     /// There are completed chains to publish.
     unpublished: bool,
+    /// With coalesced notifications.
+    delay: Option<Delay>,
+    /// Chains completed in this callback that are no packets of their own.
+    joined: u32,
     fault: Option<RingError>,
     stopped: bool,
 }
@@ -162,6 +168,18 @@ impl Virtqueue {
         self.share += 1;
     }
 
+    /// Has the driver notified of used buffers like this from now on. If that makes due what is put off, it is notified now.
+    pub fn coalesce(&mut self, coalescing: Coalescing) {
+        let (is_owed, size) = (self.owes_notification(), self.ring.size());
+        self.delay = Delay::change(self.delay.take(), coalescing);
+        self.unpublished |= is_owed && self.delay.as_ref().is_none_or(|delay| delay.is_met(size));
+    }
+
+    /// The newest `chains` completed are one packet: [`coalesce`](Self::coalesce) counts them so.
+    pub fn join(&mut self, chains: u32) {
+        self.joined += chains.saturating_sub(1);
+    }
+
     /// Has [`crate::Worker::queue_ready`] called again soon, because this callback has done its share of something else.
     pub fn revisit(&mut self) {
         self.set_ready();
@@ -197,6 +215,8 @@ impl Virtqueue {
             starved: false,
             armed: false,
             unpublished: false,
+            delay: None,
+            joined: 0,
             fault: None,
             stopped: false,
         }
@@ -248,26 +268,82 @@ impl Virtqueue {
     pub(crate) fn settle(&mut self) -> Option<RingError> {
         // Counted first, so that whoever sees a used buffer also sees it counted.
         self.counters.set_in_flight(self.in_flight.into());
+        let chains = self.tally.chains as u32;
         if self.tally != QueueCounters::default() {
             self.counters.add(&std::mem::take(&mut self.tally));
         }
         if std::mem::take(&mut self.unpublished) {
-            match self.ring.publish() {
-                Ok(true) => {
-                    self.counters.add(&QueueCounters {
-                        notifications: 1,
-                        ..QueueCounters::default()
-                    });
-                    self.notify.notify();
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    self.unpublished = true;
-                    self.fault = Some(error);
-                }
+            let packets = chains.saturating_sub(std::mem::take(&mut self.joined));
+            let size = self.ring.size();
+            match self
+                .delay
+                .as_mut()
+                .is_some_and(|delay| delay.puts_off(packets, size))
+            {
+                true => self.show(),
+                false => self.publish(),
             }
         }
         self.fault.take()
+    }
+
+    /// Notifies the driver of what it was shown, if that was put off until now.
+    pub(crate) fn notify_due(&mut self, now: Instant) {
+        if self.notification_due().is_some_and(|due| due <= now) {
+            self.publish();
+        }
+    }
+
+    /// Notifies the driver of what it was shown, if that is still put off.
+    pub(crate) fn notify_owed(&mut self) {
+        if self.owes_notification() {
+            self.publish();
+        }
+    }
+
+    /// When a notification is due that is put off.
+    pub(crate) fn notification_due(&self) -> Option<Instant> {
+        self.delay.as_ref()?.due()
+    }
+
+    fn owes_notification(&self) -> bool {
+        self.delay.as_ref().is_some_and(Delay::is_owed)
+    }
+
+    /// Shows the driver what is complete, and notifies it if it wants that (dev:net:notifications-coalescing:08).
+    fn publish(&mut self) {
+        if let Some(delay) = &mut self.delay {
+            delay.decided();
+        }
+        match self.ring.publish() {
+            Ok(wanted) => {
+                self.counters.add(&QueueCounters {
+                    notifications: wanted.into(),
+                    suppressed: (!wanted).into(),
+                    ..QueueCounters::default()
+                });
+                if wanted {
+                    self.notify.notify();
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Shows the driver what is complete.
+    fn show(&mut self) {
+        match self.ring.show() {
+            Ok(()) => self.counters.add(&QueueCounters {
+                coalesced: 1,
+                ..QueueCounters::default()
+            }),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&mut self, error: RingError) {
+        self.unpublished = true;
+        self.fault = Some(error);
     }
 
     /// No chain is given out any more.

@@ -301,8 +301,7 @@ impl DeviceQueue {
     }
 
     /// Shows the driver all buffers completed since the last call, as [`publish`](Self::publish) does, and leaves it to the
-    /// next `publish` whether to notify of them. That is to come before more are shown than the queue has descriptors, and
-    /// before [`state`](Self::state). Fails as `publish` does.
+    /// next `publish`, which is to come before [`state`](Self::state), whether to notify of them. Fails as `publish` does.
     #[inline(never)]
     pub fn show(&mut self) -> Result<(), RingError> {
         self.renew()?;

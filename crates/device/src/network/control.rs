@@ -6,7 +6,7 @@ use ringwright_memory::{Reader, Slices};
 use ringwright_ring::ByteOrder;
 use ringwright_spec::Features;
 use ringwright_spec::network::control::{
-    Ack, Announce, Class, GuestOffloads, GuestOffloadsCommand, Mac, Mq, Rx, Stats, Vlan,
+    Ack, Announce, Class, GuestOffloads, GuestOffloadsCommand, Mac, Mq, NotfCoal, Rx, Stats, Vlan,
 };
 use ringwright_spec::network::features;
 use zerocopy::IntoBytes;
@@ -24,6 +24,8 @@ pub(super) const FEATURES: Features = features::CTRL_VQ
     .union(features::CTRL_VLAN)
     .union(features::CTRL_MAC_ADDR)
     .union(features::GUEST_ANNOUNCE)
+    .union(features::NOTF_COAL)
+    .union(features::VQ_NOTF_COAL)
     .union(features::DEVICE_STATS);
 
 /// With any of these the driver may not want all frames.
@@ -39,6 +41,8 @@ pub(super) struct Control {
     filter: Filter,
     /// The offloads that it takes now.
     accepted: Features,
+    /// Virtqueues are to be told how to notify.
+    notifies_anew: bool,
 }
 
 impl Control {
@@ -53,12 +57,18 @@ impl Control {
                 Some(accepted) => accepted & session.features,
                 None => session.features & offload::RECEIVED,
             },
+            notifies_anew: false,
         }
     }
 
     /// The offloads that the driver takes, of [`offload::RECEIVED`].
     pub fn accepted(&self) -> Features {
         self.accepted
+    }
+
+    /// Whether a command has said how to notify, since this was asked last.
+    pub fn takes_notifies_anew(&mut self) -> bool {
+        std::mem::take(&mut self.notifies_anew)
     }
 
     /// Whether a frame is for the driver.
@@ -115,6 +125,12 @@ impl Control {
                 shared.spreading().clone_from(steering.spreading());
             }
             (Class::GUEST_OFFLOADS, _) => self.set_offloads(GuestOffloadsCommand(command), data, shared)?,
+            (Class::NOTF_COAL, _) => {
+                self.notifies_anew = true;
+                return shared
+                    .coalescing()
+                    .execute(NotfCoal(command), data, self.features);
+            }
             (Class::STATS, _) if self.features.contains(features::DEVICE_STATS) => {
                 return match Stats(command) {
                     Stats::QUERY => Some(statistics::SUPPORTED.as_bytes().to_vec()),

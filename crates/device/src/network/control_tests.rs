@@ -21,15 +21,15 @@ const ALL: [u8; 6] = [0xff; 6];
 const HEADER: usize = size_of::<Hdr>() - 20;
 
 /// A driver with all three queues.
-struct Driver {
-    bench: Bench,
-    far: UnixStream,
-    receiveq: Queue,
-    transmitq: Queue,
-    controlq: Queue,
+pub(super) struct Driver {
+    pub bench: Bench,
+    pub far: UnixStream,
+    pub receiveq: Queue,
+    pub transmitq: Queue,
+    pub controlq: Queue,
 }
 
-fn interface() -> (Network, UnixStream) {
+pub(super) fn interface() -> (Network, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     far.set_write_timeout(Some(DEADLINE)).unwrap();
     let options = Options {
@@ -42,12 +42,12 @@ fn interface() -> (Network, UnixStream) {
 }
 
 impl Driver {
-    fn new(features: Features) -> Self {
+    pub fn new(features: Features) -> Self {
         let (network, far) = interface();
         Self::on(Bench::new(network, features | features::CTRL_VQ), far)
     }
 
-    fn on(mut bench: Bench, far: UnixStream) -> Self {
+    pub fn on(mut bench: Bench, far: UnixStream) -> Self {
         let [receiveq, transmitq, controlq] =
             [RECEIVEQ1, TRANSMITQ1, CONTROLQ].map(|index| bench.start(index, 64));
         let mut driver = Self {
@@ -64,7 +64,7 @@ impl Driver {
     }
 
     /// Whether a command succeeds.
-    fn command(&mut self, class: Class, command: u8, data: &[u8]) -> bool {
+    pub fn command(&mut self, class: Class, command: u8, data: &[u8]) -> bool {
         // No element is empty.
         let command = [&[class.0, command], data];
         let parts = if data.is_empty() { &command[..1] } else { &command };
@@ -95,7 +95,7 @@ impl Driver {
         }
     }
 
-    fn put(&mut self, frame: &[u8]) {
+    pub fn put(&mut self, frame: &[u8]) {
         let bytes = [&(frame.len() as u32).to_be_bytes(), frame].concat();
         self.far.write_all(&bytes).unwrap();
     }

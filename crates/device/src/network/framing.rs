@@ -181,5 +181,6 @@ pub(super) fn place(
         let token = chain.into_token();
         queue.complete(token, written);
     }
+    queue.join(buffers as u32);
     Placed::Yes
 }

@@ -266,6 +266,13 @@ impl Interface {
         if self.control.accepted() != accepted {
             self.backend.accept(self.control.accepted());
         }
+        if self.control.takes_notifies_anew() {
+            for (queue, coalescing) in self.shared.coalescing().enabled() {
+                if let Some(queue) = context.queue(queue) {
+                    queue.coalesce(coalescing);
+                }
+            }
+        }
     }
 
     fn set_wants_transmit(&mut self, pair: u16, wants: bool) {
@@ -293,6 +300,15 @@ impl Worker for Interface {
             self.outlet.config_changed();
         }
         self.settle(context)
+    }
+
+    fn start_queue(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
+        if let Some(Role::Receive(_) | Role::Transmit(_)) = self.numbering.role(queue)
+            && let Some(started) = context.queue(queue)
+        {
+            started.coalesce(self.shared.coalescing().enable(queue));
+        }
+        Ok(())
     }
 
     fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
@@ -339,6 +355,7 @@ impl Worker for Interface {
             Some(Role::Transmit(pair)) => self.set_wants_transmit(pair, false),
             _ => {}
         }
+        self.shared.coalescing().disable(queue);
         self.settle(context)
     }
 }

@@ -1,6 +1,9 @@
 //! Network device (section 5.1): pairs of queues, with offloads, and a control queue.
 
 pub mod backend;
+mod coalescing;
+#[cfg(test)]
+mod coalescing_tests;
 mod control;
 #[cfg(test)]
 mod control_tests;
@@ -33,6 +36,7 @@ use zerocopy::IntoBytes;
 use crate::codec::Rest;
 use crate::{ConfigError, Description, Device, DeviceError, Lender, QueueDescription, Session, Worker};
 use backend::Backend;
+use coalescing::Parameters;
 use filter::{Address, Filter};
 use interface::Interface;
 use numbering::Numbering;
@@ -121,6 +125,7 @@ struct Shared {
     spreading: Mutex<Spreading>,
     /// The same of its offloads.
     accepted: Mutex<Option<GuestOffloads>>,
+    coalescing: Mutex<Parameters>,
     dropped_receive: AtomicU64,
     dropped_transmit: AtomicU64,
 }
@@ -163,6 +168,10 @@ impl Shared {
     /// Which offloads the driver has switched on by a command; `None` if there was none, and all are on.
     fn accepted(&self) -> MutexGuard<'_, Option<GuestOffloads>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn coalescing(&self) -> MutexGuard<'_, Parameters> {
+        self.coalescing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -286,6 +295,7 @@ impl Device for Network {
         *self.shared.filter() = Filter::default();
         *self.shared.spreading() = Spreading::default();
         *self.shared.accepted() = None;
+        *self.shared.coalescing() = Parameters::default();
     }
 
     fn save(&self) -> Vec<u8> {
@@ -298,6 +308,7 @@ impl Device for Network {
         let accepted = *self.shared.accepted();
         bytes.push(accepted.is_some().into());
         bytes.extend(accepted.unwrap_or(GuestOffloads::NONE).0.to_le_bytes());
+        self.shared.coalescing().save(&mut bytes);
         bytes
     }
 
@@ -310,11 +321,13 @@ impl Device for Network {
             let spreading = Spreading::restore(&mut rest, self.options.queue_pairs)?;
             let (has_offloads, offloads) = (rest.flag()?, GuestOffloads(rest.u64()?));
             let accepted = has_offloads.then_some(offloads);
+            let coalescing = Parameters::restore(&mut rest)?;
             let mac = has_mac.then_some(mac);
-            rest.is_empty().then_some((mac, filter, spreading, accepted))
+            rest.is_empty()
+                .then_some((mac, filter, spreading, accepted, coalescing))
         };
-        let (mac, filter, spreading, accepted) = read().ok_or_else(|| DeviceError::SavedState {
-            expected: "a MAC address, a filter, how many pairs of queues are used, and offloads",
+        let (mac, filter, spreading, accepted, coalescing) = read().ok_or_else(|| DeviceError::SavedState {
+            expected: "a MAC address, a filter, how many pairs of queues are used, offloads, and how to notify",
             found: format!("{} bytes that are none", state.len()),
         })?;
         self.shared.mac.set(mac);
@@ -324,6 +337,7 @@ impl Device for Network {
         *self.shared.filter() = filter;
         *self.shared.spreading() = spreading;
         *self.shared.accepted() = accepted;
+        *self.shared.coalescing() = coalescing;
         Ok(())
     }
 

@@ -346,6 +346,8 @@ impl<P: Part> Packed<P> {
             unsafe { self.ring.set_tail(index, tail, Release) };
         }
         self.published = self.next_used;
+        // Whoever asks for a notification asks for one of the last descriptors that the virtqueue has.
+        self.added = self.added.min(self.ring.size());
         if let Some(Tracking::Packed(track)) = &mut core.tracking {
             track.published();
         }

@@ -273,6 +273,9 @@ impl<P: Part> Split<P> {
             // Release as in `publish`.
             None => self.ring.set_used_index(self.next_used, Release),
         }
+        // Whoever asks for a notification asks for one of the last buffers that the virtqueue has room for.
+        let undecided = self.next_used.wrapping_sub(self.published);
+        self.published = self.next_used.wrapping_sub(undecided.min(self.ring.size()));
     }
 
     /// As [`publish`](Self::publish), where there is more to do.
