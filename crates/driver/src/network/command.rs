@@ -4,13 +4,15 @@ use ringwright_memory::Buffer;
 use ringwright_spec::Features;
 use ringwright_spec::data::{Le16, Le32};
 use ringwright_spec::network::control::{
-    Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, HashTunnelCommand, Mac, Mq, NotfCoal, Rx, Vlan,
+    Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, HashTunnelCommand, Mac, Mq, NotfCoal, Rx, Stats, Vlan,
 };
 use ringwright_spec::network::features;
 use ringwright_spec::network::hash::{HashTypes, RssConfigHead, RssConfigTail, TunnelTypes};
+use ringwright_spec::network::statistics::StatsCapabilities;
 use zerocopy::IntoBytes;
 
 use super::control::Abilities;
+use super::statistics::{Counters, MOST_COUNTERS};
 
 /// Most addresses of [`Command::Filter`], of both kinds together.
 pub const MOST_ADDRESSES: usize = 128;
@@ -48,6 +50,14 @@ pub enum Command<'a> {
     Coalesce(NotfCoal, Coalescing),
     /// Those of the receive or transmit virtqueue of this index do.
     CoalesceVirtqueue(u16, Coalescing),
+    /// How those of this virtqueue do: [`Network::coalescing`](super::Network::coalescing) then says it.
+    AskCoalescing(u16),
+    /// What the device counts: [`Network::statistics_types`](super::Network::statistics_types) then says it.
+    AskStatisticsTypes,
+    /// What the device has counted, of [`MOST_COUNTERS`] virtqueues at the most:
+    /// [`Network::statistics`](super::Network::statistics) then has it. Needs [`AskStatisticsTypes`](Self::AskStatisticsTypes)
+    /// before.
+    AskStatistics(&'a [Counters]),
 }
 
 /// How frames are spread over pairs of virtqueues.
@@ -103,7 +113,8 @@ impl Command<'_> {
             Self::HashInside(_) => features::HASH_TUNNEL,
             // drv:net:notifications-coalescing:02, drv:net:notifications-coalescing:03
             Self::Coalesce(..) => features::NOTF_COAL,
-            Self::CoalesceVirtqueue(..) => features::VQ_NOTF_COAL,
+            Self::CoalesceVirtqueue(..) | Self::AskCoalescing(_) => features::VQ_NOTF_COAL,
+            Self::AskStatisticsTypes | Self::AskStatistics(_) => features::DEVICE_STATS,
         }
     }
 
@@ -129,7 +140,23 @@ impl Command<'_> {
             Self::HashInside(types) => card.tunnel_types.contains(*types),
             Self::Coalesce(command, _) => matches!(*command, NotfCoal::TX_SET | NotfCoal::RX_SET),
             // drv:net:notifications-coalescing:01
-            Self::CoalesceVirtqueue(index, _) => usize::from(*index) < 2 * usize::from(card.pairs),
+            Self::CoalesceVirtqueue(index, _) | Self::AskCoalescing(index) => {
+                usize::from(*index) < 2 * usize::from(card.pairs)
+            }
+            Self::AskStatisticsTypes => true,
+            Self::AskStatistics(counters) => {
+                counters.len() <= MOST_COUNTERS && counters.iter().all(|counters| counters.are_valid(card))
+            }
+        }
+    }
+
+    /// Bytes of what is answered beyond whether it is obeyed.
+    pub(super) fn result(&self) -> usize {
+        match self {
+            Self::AskCoalescing(_) => size_of::<CtrlCoal>(),
+            Self::AskStatisticsTypes => size_of::<StatsCapabilities>(),
+            Self::AskStatistics(counters) => counters.iter().map(Counters::result).sum(),
+            _ => 0,
         }
     }
 
@@ -146,6 +173,9 @@ impl Command<'_> {
             Self::HashInside(_) => (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
             Self::Coalesce(command, _) => (Class::NOTF_COAL, command.0),
             Self::CoalesceVirtqueue(..) => (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
+            Self::AskCoalescing(_) => (Class::NOTF_COAL, NotfCoal::VQ_GET.0),
+            Self::AskStatisticsTypes => (Class::STATS, Stats::QUERY.0),
+            Self::AskStatistics(_) => (Class::STATS, Stats::GET.0),
         };
         let head = Ctrl {
             class: class.0,
@@ -164,7 +194,7 @@ impl Command<'_> {
             }
             Self::Address(address) => put(buffer, at, address),
             Self::Vlan(_, number) | Self::Pairs(number) => put(buffer, at, Le16::new(*number).as_bytes()),
-            Self::AcknowledgeAnnouncement => at,
+            Self::AcknowledgeAnnouncement | Self::AskStatisticsTypes => at,
             Self::Scale(scaling) => scaling.write(buffer, at),
             Self::HashInside(types) => put(buffer, at, Le32::new(types.0).as_bytes()),
             Self::Coalesce(_, coalescing) => put(buffer, at, coalescing.fields().as_bytes()),
@@ -176,6 +206,11 @@ impl Command<'_> {
                 };
                 put(buffer, at, fields.as_bytes())
             }
+            // The index, and what is reserved behind it.
+            Self::AskCoalescing(index) => put(buffer, at, Le32::new((*index).into()).as_bytes()),
+            Self::AskStatistics(counters) => counters
+                .iter()
+                .fold(at, |at, counters| counters.write(buffer, at)),
         }
     }
 }
@@ -217,6 +252,14 @@ impl Scaling<'_> {
 }
 
 impl Coalescing {
+    /// That of a result.
+    pub(super) fn of(fields: CtrlCoal) -> Self {
+        Self {
+            packets: fields.max_packets.get(),
+            microseconds: fields.max_usecs.get(),
+        }
+    }
+
     fn fields(self) -> CtrlCoal {
         CtrlCoal {
             max_packets: self.packets.into(),

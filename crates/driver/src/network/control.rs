@@ -1,16 +1,20 @@
 //! The control virtqueue (section 5.1.9.5): commands to the card, one at a time.
 
+use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use ringwright_memory::Buffer;
 use ringwright_ring::{AddError, DriverQueue, Used};
 use ringwright_spec::Features;
-use ringwright_spec::network::control::Ack;
+use ringwright_spec::network::control::{Ack, CtrlCoal};
 use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
+use ringwright_spec::network::statistics::{StatsCapabilities, StatsTypes};
 use ringwright_spec::network::{Config, controlq, features};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::broken;
-use super::command::{Command, FITS, LONGEST, put};
+use super::command::{Coalescing, Command, FITS, LONGEST, put};
+use super::statistics::LONGEST_RESULT;
 use crate::init::Setup;
 use crate::session::Session;
 use crate::{DriverError, Transport};
@@ -24,7 +28,8 @@ pub(super) const FEATURES: Features = Features(
         | features::CTRL_MAC_ADDR.0
         | features::GUEST_ANNOUNCE.0
         | features::NOTF_COAL.0
-        | features::VQ_NOTF_COAL.0,
+        | features::VQ_NOTF_COAL.0
+        | features::DEVICE_STATS.0,
 );
 
 /// What commands to a card with several pairs need.
@@ -35,6 +40,10 @@ pub(super) const STEERING: Features = Features(features::MQ.0 | features::RSS.0 
 pub(super) struct Abilities {
     /// Pairs that are set up.
     pub pairs: u16,
+    /// Index of the control virtqueue.
+    pub control: u16,
+    /// What the device counts, once it has said so.
+    pub statistics: StatsTypes,
     pub hash_types: HashTypes,
     pub tunnel_types: TunnelTypes,
     /// Most entries of the indirection table, and bytes of the key.
@@ -47,6 +56,8 @@ impl Abilities {
     pub fn read<T: Transport>(session: &mut Session<T>, pairs: u16) -> Result<Self, DriverError> {
         let mut abilities = Self {
             pairs,
+            control: 0,
+            statistics: StatsTypes::NONE,
             hash_types: HashTypes::NONE,
             tunnel_types: TunnelTypes::NONE,
             entries: 0,
@@ -88,11 +99,14 @@ pub(super) struct Answer {
 
 /// The control virtqueue.
 pub(super) struct Control {
-    index: u16,
     abilities: Abilities,
     queue: DriverQueue<Outstanding>,
     /// The only one, while no command is outstanding.
     buffer: Option<Buffer>,
+    /// What was answered to the last question that was obeyed.
+    coalescing: Option<Coalescing>,
+    /// The same, for statistics: as many of these bytes.
+    statistics: Vec<u8>,
 }
 
 /// A command that the device has.
@@ -101,6 +115,15 @@ struct Outstanding {
     /// Where its answer is.
     ack: usize,
     pairs: Option<u16>,
+    question: Option<Question>,
+}
+
+/// What a command asks for.
+#[derive(Clone, Copy)]
+enum Question {
+    Coalescing,
+    StatisticsTypes,
+    Statistics,
 }
 
 impl Control {
@@ -108,17 +131,34 @@ impl Control {
     pub fn new<T: Transport>(
         setup: &mut Setup<T>,
         pairs: u16,
-        abilities: Abilities,
+        mut abilities: Abilities,
     ) -> Result<Self, DriverError> {
         let index = controlq(pairs).ok_or(broken("there is no index for the control virtqueue"))?;
         let queue = setup.queue(index, 2)?;
-        let buffer = setup.session().allocate(LONGEST + size_of::<Ack>())?;
+        let session = setup.session();
+        let room = match session.has(features::DEVICE_STATS) {
+            true => LONGEST_RESULT,
+            false => size_of::<CtrlCoal>(),
+        };
+        let buffer = session.allocate(LONGEST + size_of::<Ack>() + room)?;
+        abilities.control = index;
         Ok(Self {
-            index,
             abilities,
             queue,
             buffer: Some(buffer),
+            coalescing: None,
+            statistics: Vec::with_capacity(room),
         })
+    }
+
+    /// What was answered to [`Command::AskCoalescing`], if it was obeyed.
+    pub fn coalescing(&self) -> Option<Coalescing> {
+        self.coalescing
+    }
+
+    /// The result of [`Command::AskStatistics`], nothing if it was not obeyed.
+    pub fn statistics(&self) -> &[u8] {
+        &self.statistics
     }
 
     /// What the card can be commanded to do.
@@ -140,11 +180,13 @@ impl Control {
         let ack = command.write(&buffer);
         put(&buffer, ack, &[NO_ANSWER]);
         let segment = |offset, length| buffer.segment_at(offset, length).expect(FITS);
-        let (sent, answer) = ([segment(0, ack)], [segment(ack, size_of::<Ack>())]);
+        let answer = size_of::<Ack>() + command.result();
+        let (sent, answer) = ([segment(0, ack)], [segment(ack, answer)]);
         let outstanding = Outstanding {
             buffer,
             ack,
             pairs: command.pairs(),
+            question: Question::of(&command),
         };
         match self.queue.add(&sent, &answer, outstanding) {
             Ok(_) => Commanded::Queued,
@@ -158,17 +200,39 @@ impl Control {
 
     /// The answer to the command that is outstanding, if it has come.
     pub fn answer(&mut self) -> Result<Option<Answer>, DriverError> {
-        let Some(Used { data, .. }) = self.queue.pop()? else {
+        let Some(Used { data, written, .. }) = self.queue.pop()? else {
             return Ok(None);
         };
+        let buffer = self.buffer.insert(data.buffer);
         let mut ack = [0];
-        data.buffer.read(data.ack, &mut ack).expect(FITS);
-        self.buffer = Some(data.buffer);
+        buffer.read(data.ack, &mut ack).expect(FITS);
         let obeyed = match Ack(ack[0]) {
             Ack::OK => true,
             Ack::ERR => false,
             _ => return Err(broken("ack of a command is neither OK nor ERR")),
         };
+        let length = (written as usize).saturating_sub(size_of::<Ack>());
+        let at = data.ack + size_of::<Ack>();
+        match data.question {
+            // drv:net:notifications-coalescing:04
+            Some(Question::Coalescing) => {
+                self.coalescing = match obeyed {
+                    true => Some(Coalescing::of(result(buffer, at, length)?)),
+                    false => None,
+                };
+            }
+            Some(Question::StatisticsTypes) if obeyed => {
+                let [types] = result::<StatsCapabilities>(buffer, at, length)?.supported_stats_types;
+                let types = StatsTypes(types.get());
+                self.abilities.statistics = types.without(types.unnamed());
+            }
+            Some(Question::Statistics) => {
+                // The queue has seen to it that there is as much.
+                self.statistics.resize(if obeyed { length } else { 0 }, 0);
+                buffer.read(at, &mut self.statistics).expect(FITS);
+            }
+            _ => {}
+        }
         Ok(Some(Answer {
             obeyed,
             pairs: data.pairs,
@@ -177,8 +241,29 @@ impl Control {
 
     /// Shows the device the command.
     pub fn publish<T: Transport>(&mut self, session: &mut Session<T>) -> Result<(), DriverError> {
-        session.publish(self.index, &mut self.queue)
+        session.publish(self.abilities.control, &mut self.queue)
     }
+}
+
+impl Question {
+    fn of(command: &Command<'_>) -> Option<Self> {
+        match command {
+            Command::AskCoalescing(_) => Some(Self::Coalescing),
+            Command::AskStatisticsTypes => Some(Self::StatisticsTypes),
+            Command::AskStatistics(_) => Some(Self::Statistics),
+            _ => None,
+        }
+    }
+}
+
+/// A result of `length` bytes at `at`, of which there are enough.
+fn result<R: FromBytes + IntoBytes>(buffer: &Buffer, at: usize, length: usize) -> Result<R, DriverError> {
+    let mut result = R::new_zeroed();
+    if length < size_of::<R>() {
+        return Err(broken("the result of a command is too short"));
+    }
+    buffer.read(at, result.as_mut_bytes()).expect(FITS);
+    Ok(result)
 }
 
 /// What stands where the device writes its answer.

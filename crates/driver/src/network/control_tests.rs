@@ -10,7 +10,7 @@ use crate::testing::{Device, FORMATS, Fake};
 
 const LENGTH: usize = 4 << 20;
 
-const ALL: Features = Features(control::FEATURES.0 | control::STEERING.0 | features::STATUS.0);
+pub(super) const ALL: Features = Features(control::FEATURES.0 | control::STEERING.0 | features::STATUS.0);
 
 /// Any scaling, and any coalescing.
 const SCALING: Scaling<'_> = Scaling {
@@ -26,7 +26,7 @@ const NEVER: Coalescing = Coalescing {
 };
 
 /// A card that offers `offered`, with `most` pairs of which at most `wanted` are set up.
-fn card(offered: Features, most: u16, wanted: u16) -> (Fake, Network<Fake>) {
+pub(super) fn card(offered: Features, most: u16, wanted: u16) -> (Fake, Network<Fake>) {
     let sizes = vec![8; 2 * usize::from(most) + 1];
     let fake = Fake::new(DEVICE.id, offered, &sizes, LENGTH);
     fake.board().config[8..10].copy_from_slice(&most.to_le_bytes());
@@ -139,6 +139,9 @@ fn commands_without_their_features_are_not_sent() {
         (Command::HashInside(TunnelTypes::NONE), features::HASH_TUNNEL),
         (Command::Coalesce(NotfCoal::TX_SET, NEVER), features::NOTF_COAL),
         (Command::CoalesceVirtqueue(0, NEVER), features::VQ_NOTF_COAL),
+        (Command::AskCoalescing(0), features::VQ_NOTF_COAL),
+        (Command::AskStatisticsTypes, features::DEVICE_STATS),
+        (Command::AskStatistics(&[]), features::DEVICE_STATS),
     ];
     for (command, feature) in commands {
         for lacking in [feature, features::CTRL_VQ] {
@@ -181,6 +184,7 @@ fn commands_that_there_are_not_are_not_sent() {
         Command::HashInside(TunnelTypes(1 << 31)),
         Command::Coalesce(NotfCoal::VQ_SET, NEVER),
         Command::CoalesceVirtqueue(4, NEVER),
+        Command::AskCoalescing(4),
     ] {
         let outcome = driver.command(command).unwrap();
         assert_eq!(outcome, Commanded::Invalid, "{command:?}");

@@ -6,6 +6,7 @@ mod command;
 mod control;
 mod offload;
 mod pair;
+mod statistics;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use ringwright_memory::Area;
 use ringwright_spec::Features;
 use ringwright_spec::network::config::Status;
 use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
+use ringwright_spec::network::statistics::StatsTypes;
 use ringwright_spec::network::{Config, DEVICE, features, pairs};
 
 use crate::init::Setup;
@@ -26,6 +28,7 @@ use control::{Abilities, Control};
 pub use offload::Offload;
 use pair::Framing;
 pub use pair::{Pair, Sent};
+pub use statistics::{Counters, MOST_COUNTERS, Statistics};
 
 /// Features of the device type that this driver understands.
 const UNDERSTOOD: Features =
@@ -204,6 +207,25 @@ impl<T: Transport> Network<T> {
         abilities.map_or(TunnelTypes::NONE, |abilities| abilities.tunnel_types)
     }
 
+    /// How the device coalesces notifications of the virtqueue that [`Command::AskCoalescing`] has asked for last, if it has
+    /// obeyed.
+    pub fn coalescing(&self) -> Option<Coalescing> {
+        self.control.as_ref()?.coalescing()
+    }
+
+    /// What the device counts; nothing before it has obeyed [`Command::AskStatisticsTypes`].
+    pub fn statistics_types(&self) -> StatsTypes {
+        let abilities = self.control.as_ref().map(Control::abilities);
+        abilities.map_or(StatsTypes::NONE, |abilities| abilities.statistics)
+    }
+
+    /// What [`Command::AskStatistics`] has asked for last; nothing if the device has not obeyed. An error ends it: the device
+    /// has answered something else.
+    pub fn statistics(&self) -> impl Iterator<Item = Result<Statistics, DriverError>> {
+        let result = self.control.as_ref().map(Control::statistics);
+        statistics::parse(result.unwrap_or_default())
+    }
+
     /// The pair of this number, counted from 0.
     pub fn pair(&mut self, number: u16) -> Option<&mut Pair> {
         self.pairs.get_mut(usize::from(number))
@@ -313,5 +335,7 @@ fn broken(what: &'static str) -> DriverError {
 mod control_tests;
 #[cfg(test)]
 mod offload_tests;
+#[cfg(test)]
+mod question_tests;
 #[cfg(test)]
 mod tests;
