@@ -259,6 +259,18 @@ impl Probe {
         Ok(self.specimen.transport.enable_queue(queue.index, &queue.layout)?)
     }
 
+    /// Resets a virtqueue, and waits until that is done.
+    pub fn reset_queue(&mut self, index: u16) -> Outcome {
+        self.note(format_args!("virtqueue {index} <- reset"));
+        self.transport().reset_queue(index)?;
+        match self.wait(|probe| Ok(probe.transport().queue_is_reset(index)?))? {
+            true => Ok(()),
+            false => Err(Ended::Inconclusive(
+                "the reset of a virtqueue does not end".into(),
+            )),
+        }
+    }
+
     /// Sends an available buffer notification.
     pub fn notify(&mut self, queue: &Queue) -> Outcome {
         self.trace

@@ -374,7 +374,7 @@ fn config_early(probe: &mut Probe) -> Outcome {
 fn queue_reset_quiet(probe: &mut Probe) -> Outcome {
     let mut live = probe.go_live(RING_RESET)?;
     probe.request(&mut live)?;
-    reset_queue(probe, &mut live)?;
+    probe.reset_queue(live.queue().index)?;
     probe.interrupt()?;
     stays_quiet(probe, &mut live, "dev:core:virtqueue-reset:01")
 }
@@ -384,7 +384,7 @@ fn queue_reset_again(probe: &mut Probe) -> Outcome {
     for _ in 0..3 {
         probe.request(&mut live)?;
     }
-    reset_queue(probe, &mut live)?;
+    probe.reset_queue(live.queue().index)?;
     let (index, size) = (live.queue().index, live.queue().layout.size);
     *live.queue() = probe.queue_of(index, live.features, (size / 2).max(1))?;
     probe.enable(live.queue())?;
@@ -406,18 +406,6 @@ fn queue_reset_again(probe: &mut Probe) -> Outcome {
     holds(more.is_none(), "dev:core:virtqueue-reset:02", || {
         format!("one buffer was available, {more:?} is used as well")
     })
-}
-
-fn reset_queue(probe: &mut Probe, live: &mut Live) -> Outcome {
-    let index = live.queue().index;
-    probe.note(format_args!("virtqueue {index} <- reset"));
-    probe.transport().reset_queue(index)?;
-    match probe.wait(|probe| Ok(probe.transport().queue_is_reset(index)?))? {
-        true => Ok(()),
-        false => Err(Ended::Inconclusive(
-            "the reset of a virtqueue does not end".into(),
-        )),
-    }
 }
 
 /// The device uses one buffer more than it has: what it wrote last, once more.

@@ -1,5 +1,6 @@
 //! Network devices (section 5.1).
 
+mod coalescing;
 mod commands;
 mod config;
 mod filters;
@@ -25,11 +26,12 @@ use crate::raw::{SplitDesc, Used};
 use crate::subject::Bus;
 
 /// All of them, by subject.
-pub(super) const CHECKS: [&[Check]; 5] = [
+pub(super) const CHECKS: [&[Check]; 6] = [
     config::CHECKS,
     frames::CHECKS,
     offloads::CHECKS,
     filters::CHECKS,
+    coalescing::CHECKS,
     statistics::CHECKS,
 ];
 

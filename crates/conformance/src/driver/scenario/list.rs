@@ -93,6 +93,12 @@ pub const SCENARIOS: &[Scenario] = &[
         ..Scenario::NETWORK
     },
     Scenario {
+        name: "statistics",
+        does: "A network card tells what it has counted.",
+        offers: |features| features | can::CTRL_VQ | can::DEVICE_STATS,
+        ..Scenario::NETWORK
+    },
+    Scenario {
         name: "offloads",
         does: "Checksums and segmentation can be left to a network card.",
         offers: |features| {

@@ -33,8 +33,8 @@ pub use ccw::StrictCcw;
 use end::End;
 pub use mmio::{Line, StrictMmio};
 pub(super) use model::{
-    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, RANGES, RSS_ENTRIES, SEG_MAX, TUNNEL_TYPES,
-    ZONE_SECTORS,
+    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, RANGES, RSS_ENTRIES, SEG_MAX, STATISTICS,
+    TUNNEL_TYPES, ZONE_SECTORS,
 };
 pub use model::{Model, model};
 pub use pci::StrictPci;

@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::driver::event::{Chain, WRITE};
 use card::Card;
-pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, TUNNEL_TYPES};
+pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, STATISTICS, TUNNEL_TYPES};
 
 /// A device type.
 pub trait Model: Send {

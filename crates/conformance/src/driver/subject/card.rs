@@ -1,8 +1,11 @@
 //! Our driver of network cards, with all that it can do.
 
 use ringwright_driver::Transport;
-use ringwright_driver::network::{Coalescing, Command, Commanded, Extras, Network, Offload, Scaling, Sent};
+use ringwright_driver::network::{
+    Coalescing, Command, Commanded, Counters, Extras, Network, Offload, Scaling, Sent,
+};
 use ringwright_spec::network::control::{NotfCoal, Rx, Vlan};
+use ringwright_spec::network::statistics::StatsTypes;
 
 use super::ours::{text, until};
 use super::{Seat, packets};
@@ -56,8 +59,20 @@ pub(super) fn live(seat: &mut Seat) -> Result<(), String> {
         Command::HashInside(card.tunnel_types()),
         Command::Coalesce(NotfCoal::TX_SET, COALESCING),
         Command::CoalesceVirtqueue(card.pairs(), COALESCING),
+        Command::AskCoalescing(0),
+        Command::AskStatisticsTypes,
     ] {
         obey(&mut card, &mut seat.wait, command)?;
+    }
+    let mut counters = Vec::new();
+    for (queue, types) in [(0, StatsTypes::RX_BASIC), (1, StatsTypes::TX_BASIC)] {
+        if card.statistics_types().contains(types) {
+            counters.push(Counters { queue, types });
+        }
+    }
+    obey(&mut card, &mut seat.wait, Command::AskStatistics(&counters))?;
+    for counted in card.statistics() {
+        counted.map_err(text)?;
     }
     if card.announcement_wanted().map_err(text)? {
         echo(&mut card, &mut seat.wait, 0, &packet(ALL, 0))?;

@@ -17,6 +17,8 @@ pub(super) struct Command {
     pub data: Vec<u8>,
     /// Bytes of that.
     length: u64,
+    /// Bytes that the device may write.
+    pub room: u64,
 }
 
 impl Command {
@@ -87,6 +89,7 @@ pub(super) fn command(past: &Past, event: &Event) -> Option<Command> {
         command: head[1],
         data: data.to_vec(),
         length: chain.length(false) - 2,
+        room: chain.length(true),
     })
 }
 
@@ -116,6 +119,17 @@ pub(super) fn change(hand: &mut Hand, queue: u16, data: u32, class: Class, comma
         hand.write(sent, &[class.0, command]);
     }
     hand.device.notify(queue, data)
+}
+
+/// If the last command is this one, there is less room for its answer.
+pub(super) fn shorten_answer(hand: &mut Hand, queue: u16, (class, command): (Class, u8), room: u32) {
+    if queue == controlq(hand) {
+        let head = hand.head(queue);
+        if hand.read(hand.read_address(head)) == [class.0, command] {
+            let answer = hand.slot(queue, hand.read16(head + 14));
+            hand.write(answer + 8, &room.to_le_bytes());
+        }
+    }
 }
 
 fn controlq(hand: &Hand) -> u16 {

@@ -7,6 +7,7 @@ mod multiqueue;
 mod offload;
 mod receive;
 mod segment;
+mod statistics;
 mod steering;
 mod transmit;
 mod tunnel;
@@ -18,7 +19,7 @@ use ringwright_spec::network::{DEVICE, Hdr, features};
 use crate::driver::{Event, Hand, Mutant, Past, Rule, Told};
 
 /// All of them, by section of the document.
-pub(super) const RULES: [&[Rule]; 9] = [
+pub(super) const RULES: [&[Rule]; 10] = [
     config::RULES,
     transmit::RULES,
     offload::RULES,
@@ -27,6 +28,7 @@ pub(super) const RULES: [&[Rule]; 9] = [
     filtering::RULES,
     multiqueue::RULES,
     steering::RULES,
+    statistics::RULES,
     unnegotiated::RULES,
 ];
 

@@ -5,9 +5,12 @@ use std::mem::offset_of;
 
 use ringwright_memory::Memory;
 use ringwright_spec::network::config::Status;
-use ringwright_spec::network::control::{Ack, Announce, Class, Ctrl};
+use ringwright_spec::network::control::{Ack, Announce, Class, Ctrl, CtrlCoal, NotfCoal, Stats};
 use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
 use ringwright_spec::network::header::HdrFlags;
+use ringwright_spec::network::statistics::{
+    Cvq, QueueStats, ReplyHdr, ReplyType, RxBasic, StatsTypes, TxBasic,
+};
 use ringwright_spec::network::{self, Config, Hdr, features as can};
 use ringwright_spec::{DeviceType, Features, feature};
 use zerocopy::{FromBytes, IntoBytes};
@@ -30,6 +33,11 @@ pub(in crate::driver) const RSS_ENTRIES: u16 = 8;
 /// What can be hashed, and inside which tunnels.
 pub(in crate::driver) const HASH_TYPES: HashTypes = HashTypes(0x3f);
 pub(in crate::driver) const TUNNEL_TYPES: TunnelTypes = TunnelTypes::VXLAN.union(TunnelTypes::GENEVE);
+
+/// What is counted.
+pub(in crate::driver) const STATISTICS: StatsTypes = StatsTypes::RX_BASIC
+    .union(StatsTypes::TX_BASIC)
+    .union(StatsTypes::CVQ);
 
 /// A network card.
 pub(super) struct Card {
@@ -75,12 +83,25 @@ impl Card {
         }
     }
 
-    /// Does a command; says whether it could.
-    fn command(&mut self, memory: &Memory, chain: &Chain) -> Ack {
+    /// Does a command; the answer says whether it could, and has its result.
+    fn command(&mut self, memory: &Memory, chain: &Chain) -> Vec<u8> {
         let sent = readable(memory, chain, MOST);
-        let Ok((head, _)) = Ctrl::read_from_prefix(&sent) else {
-            return Ack::ERR;
+        let Ok((head, data)) = Ctrl::read_from_prefix(&sent) else {
+            return vec![Ack::ERR.0];
         };
+        let result = match (Class(head.class), head.command) {
+            (Class::NOTF_COAL, command) if command == NotfCoal::VQ_GET.0 => {
+                CtrlCoal::default().as_bytes().to_vec()
+            }
+            (Class::STATS, command) if command == Stats::GET.0 => statistics(data),
+            (Class::STATS, _) => STATISTICS.0.to_le_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        let ack = self.ack(head);
+        [&[ack.0], &result[..]].concat()
+    }
+
+    fn ack(&mut self, head: Ctrl) -> Ack {
         match Class(head.class) {
             Class::ANNOUNCE => {
                 if head.command == Announce::ACK.0 {
@@ -88,9 +109,13 @@ impl Card {
                 }
                 Ack::OK
             }
-            Class::RX | Class::MAC | Class::VLAN | Class::MQ | Class::NOTF_COAL | Class::HASH_TUNNEL => {
-                Ack::OK
-            }
+            Class::RX
+            | Class::MAC
+            | Class::VLAN
+            | Class::MQ
+            | Class::NOTF_COAL
+            | Class::HASH_TUNNEL
+            | Class::STATS => Ack::OK,
             _ => Ack::ERR,
         }
     }
@@ -99,6 +124,33 @@ impl Card {
         let at = offset_of!(Config, status);
         self.config[at..at + 2].copy_from_slice(&status.0.to_le_bytes());
     }
+}
+
+/// Answers to the entries in `data`: all counters are 0.
+fn statistics(data: &[u8]) -> Vec<u8> {
+    let sizes = [
+        (StatsTypes::RX_BASIC, ReplyType::RX_BASIC, size_of::<RxBasic>()),
+        (StatsTypes::TX_BASIC, ReplyType::TX_BASIC, size_of::<TxBasic>()),
+        (StatsTypes::CVQ, ReplyType::CVQ, size_of::<Cvq>()),
+    ];
+    let mut answer = Vec::new();
+    for entry in data.chunks_exact(size_of::<QueueStats>()) {
+        let Ok(entry) = QueueStats::read_from_bytes(entry) else {
+            continue;
+        };
+        let [types] = entry.types_bitmap.map(|types| StatsTypes(types.get()));
+        for (_, kind, size) in sizes.iter().filter(|(bit, ..)| types.contains(*bit)) {
+            let header = ReplyHdr {
+                r#type: kind.0,
+                vq_index: entry.vq_index,
+                size: (*size as u16).into(),
+                ..ReplyHdr::default()
+            };
+            answer.extend(header.as_bytes());
+            answer.resize(answer.len() + size - size_of::<ReplyHdr>(), 0);
+        }
+    }
+    answer
 }
 
 impl Pair {
@@ -202,11 +254,11 @@ impl Model for Card {
         let mut done = Vec::new();
         let is_command = self.negotiated.contains(can::CTRL_VQ) && queue == self.controlq();
         if is_command {
-            let ack = self.command(memory, &chain);
+            let answer = self.command(memory, &chain);
             done.push(Done {
                 queue,
                 id: chain.id,
-                written: fill(memory, &chain, 0, &[ack.0]),
+                written: fill(memory, &chain, 0, &answer),
             });
             return done;
         }
