@@ -1,11 +1,14 @@
 //! Coalesced notifications of a network interface.
 
+use std::os::unix::net::UnixStream;
+
 use ringwright_spec::network::control::{Ack, Class, NotfCoal};
 
+use super::backend::Stream;
 use super::control_tests::{Driver, interface};
 use super::*;
 use crate::QueueCounters;
-use crate::testing::{formats, wait_until};
+use crate::testing::{Bench, formats, wait_until};
 
 const COALESCING: Features = features::NOTF_COAL.union(features::VQ_NOTF_COAL);
 
@@ -82,6 +85,37 @@ fn the_last_command_counts() {
     assert!(!driver.command(Class::NOTF_COAL, NotfCoal::RX_SET.0, too_short));
     assert!(!driver.command(Class::NOTF_COAL, 4, &[0; 12]));
     assert_eq!([driver.get(0), driver.get(1)], [Some(b), Some(d)]);
+}
+
+/// The example of the text, with two pairs.
+#[test]
+fn parameters_of_all_virtqueues_of_a_kind_are_set_together() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let options = Options {
+        control: true,
+        queue_pairs: 2,
+        ..Options::default()
+    };
+    let network = Network::new(Box::new(Stream::connected(near).unwrap()), options).unwrap();
+    let features = formats()[0] | COALESCING | features::CTRL_VQ | features::MQ;
+    let mut bench = Bench::new(network, features);
+    let _queues = [0, 1, 2, 3].map(|queue| bench.start(queue, 64));
+    let mut controlq = bench.start(4, 64);
+    let mut command = |command: NotfCoal, data: &[u8]| {
+        let answer = controlq.request(&[&[Class::NOTF_COAL.0, command.0], data], &[1, 8]);
+        (answer.data[0] == Ack::OK.0).then_some(answer.data[1..].to_vec())
+    };
+    let [first, second, third, fourth] = [1, 2, 3, 4].map(|number| both(10 * number, number));
+    let with = |queue: u8, parameters: [u8; 8]| [&[queue, 0, 0, 0][..], &parameters].concat();
+    assert!(command(NotfCoal::RX_SET, &first).is_some());
+    assert!(command(NotfCoal::VQ_SET, &with(0, second)).is_some());
+    assert!(command(NotfCoal::VQ_SET, &with(1, third)).is_some());
+    assert!(command(NotfCoal::TX_SET, &fourth).is_some());
+    for (queue, parameters) in [(0, second), (1, fourth), (2, first), (3, fourth)] {
+        let found = command(NotfCoal::VQ_GET, &[queue, 0, 0, 0]);
+        assert_eq!(found, Some(parameters.to_vec()), "{queue}");
+    }
+    assert_eq!(command(NotfCoal::VQ_GET, &[4, 0, 0, 0]), None);
 }
 
 #[test]
