@@ -26,6 +26,8 @@ const NOT_OURS: &[&str] = &[
     "network.segments",
     "network.segments-ecn",
     "network.segments-counted",
+    "network.tunnel-segments",
+    "network.tunnel-checksums",
     "zoned.not-accepted",
     "zoned.append-unsupported",
 ];

@@ -8,13 +8,12 @@ use ringwright_spec::network::features::{MRG_RXBUF, MTU};
 use ringwright_spec::network::header::{GsoFlags, GsoType, HdrFlags};
 use ringwright_spec::network::{DEVICE, Hdr};
 use ringwright_spec::split::USED_RING;
-use zerocopy::IntoBytes;
 
 use super::super::basic::use_one;
 use super::super::console::use_next;
-use super::{ANY, ETHERNET, HEADER, MTU_AT, frame, heard, listen, number, offered};
+use super::{ANY, ETHERNET, HEADER, MTU_AT, frame, heard, listen, number, offered, send};
 use crate::check::{Check, Ended, Needs, Outcome};
-use crate::live::{Live, element};
+use crate::live::Live;
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
 use crate::raw::SplitDesc;
@@ -281,13 +280,7 @@ fn transmit(
     clause: &'static str,
 ) -> Outcome {
     let frame = frame(length);
-    let bytes = [&header.as_bytes()[..HEADER], &frame].concat();
-    let buffer = probe.buffer(bytes.len(), 0)?;
-    // It has just been made of this length.
-    let _ = buffer.write(0, &bytes);
-    live.queue().add(&[element(&buffer, false)]);
-    probe.notify(live.queue())?;
-    if probe.used(live.queue())?.is_none() {
+    if send(probe, live, &header, &frame)?.is_none() {
         return Err(Ended::Inconclusive("a frame is not taken".into()));
     }
     let sent = probe.sent_frame()?;

@@ -7,6 +7,7 @@ mod filters;
 mod frames;
 mod offloads;
 mod statistics;
+mod tunnels;
 
 use std::mem::offset_of;
 
@@ -16,7 +17,7 @@ use ringwright_spec::network::config::MIN_MTU;
 use ringwright_spec::network::features::MTU;
 use ringwright_spec::network::{Config, DEVICE, Hdr};
 use ringwright_spec::split::AVAIL_RING;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::check::{Check, Ended, Needs, Outcome};
 use crate::live::{Live, element};
@@ -30,6 +31,7 @@ pub(super) const CHECKS: [&[Check]; 6] = [
     config::CHECKS,
     frames::CHECKS,
     offloads::CHECKS,
+    tunnels::CHECKS,
     filters::CHECKS,
     coalescing::CHECKS,
     statistics::CHECKS,
@@ -107,7 +109,7 @@ fn heard(probe: &mut Probe, live: &mut Live, buffers: &[(u16, Buffer)]) -> Outco
     let mut bytes = [0; size_of::<Hdr>()];
     if let Some((_, buffer)) = buffers.iter().find(|(id, _)| u32::from(*id) == used.id) {
         // It is longer.
-        let _ = buffer.read(0, &mut bytes[..HEADER]);
+        let _ = buffer.read(0, &mut bytes[..Hdr::size(live.features)]);
     }
     let header = Hdr::read_from_bytes(&bytes);
     let header = header.map_err(|_| Ended::Inconclusive("a header is not so long".into()))?;
@@ -125,12 +127,24 @@ fn heard_frame(probe: &mut Probe, live: &mut Live) -> Outcome<Vec<u8>> {
 fn heard_whole(probe: &mut Probe, live: &mut Live) -> Outcome<(Hdr, Vec<u8>)> {
     let buffers = listen(probe, live, &[2048])?;
     let (used, header) = heard(probe, live, &buffers)?;
-    let mut frame = vec![0; (used.length as usize).saturating_sub(HEADER)];
+    let behind = Hdr::size(live.features);
+    let mut frame = vec![0; (used.length as usize).saturating_sub(behind)];
     for (_, buffer) in &buffers {
         // What is not there stays zero.
-        let _ = buffer.read(HEADER, &mut frame);
+        let _ = buffer.read(behind, &mut frame);
     }
     Ok((header, frame))
+}
+
+/// Gives the device a frame to send, behind this header, and returns the buffer that it is in, if it is used.
+fn send(probe: &mut Probe, live: &mut Live, header: &Hdr, frame: &[u8]) -> Outcome<Option<Buffer>> {
+    let bytes = [&header.as_bytes()[..Hdr::size(live.features)], frame].concat();
+    let buffer = probe.buffer(bytes.len(), 0)?;
+    // It has just been made of this length.
+    let _ = buffer.write(0, &bytes);
+    live.queue().add(&[element(&buffer, false)]);
+    probe.notify(live.queue())?;
+    Ok(probe.used(live.queue())?.map(|_| buffer))
 }
 
 /// Flags, `csum_start` and length of what a driver of a split virtqueue has made available last to be sent.

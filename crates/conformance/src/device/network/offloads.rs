@@ -13,17 +13,17 @@ use crate::probe::{Probe, holds};
 use crate::raw::SplitDesc;
 
 /// Bytes of an IPv4 header.
-const IPV4: usize = 20;
+pub(super) const IPV4: usize = 20;
 /// Bytes of a TCP header.
-const TCP_HEADER: usize = 20;
+pub(super) const TCP_HEADER: usize = 20;
 /// Where the transport header of a frame here is, and the checksum in those of TCP and UDP.
-const TRANSPORT: usize = ETHERNET + IPV4;
-const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
+pub(super) const TRANSPORT: usize = ETHERNET + IPV4;
+pub(super) const TCP_CHECKSUM: usize = 16;
+pub(super) const UDP_CHECKSUM: usize = 6;
 
 /// The protocol numbers of IP.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 
 /// Payload of frames with a wrong checksum.
 const WRONG: u8 = 0x57;
@@ -255,10 +255,10 @@ fn segments(
 }
 
 /// Bytes of payload of a segment.
-const SEGMENT: usize = 400;
+pub(super) const SEGMENT: usize = 400;
 
 /// A segment of a connection, by its number.
-fn segment_of(number: usize, reduced: bool) -> Vec<u8> {
+pub(super) fn segment_of(number: usize, reduced: bool) -> Vec<u8> {
     let mut tcp = vec![RIGHT; TCP_HEADER + SEGMENT];
     tcp[..4].copy_from_slice(&[0x30, 0x39, 0x30, 0x3a]);
     let sequence = (1000 + number * SEGMENT) as u32;
@@ -281,7 +281,7 @@ fn datagram(payload: u8) -> Vec<u8> {
 }
 
 /// The frame of a packet whose transport checksum, at this place of it, is zero yet.
-fn packet(protocol: u8, mut transport: Vec<u8>, checksum: usize) -> Vec<u8> {
+pub(super) fn packet(protocol: u8, mut transport: Vec<u8>, checksum: usize) -> Vec<u8> {
     let sum = !fold(&transport, pseudo_sum(protocol, transport.len()));
     transport[checksum..checksum + 2].copy_from_slice(&sum.to_be_bytes());
     let mut frame = super::frame(ETHERNET);
@@ -300,13 +300,13 @@ fn packet(protocol: u8, mut transport: Vec<u8>, checksum: usize) -> Vec<u8> {
 const ADDRESSES: [u8; 8] = [192, 0, 2, 1, 192, 0, 2, 2];
 
 /// The sum of the pseudo header of TCP and UDP over IPv4.
-fn pseudo_sum(protocol: u8, length: usize) -> u16 {
+pub(super) fn pseudo_sum(protocol: u8, length: usize) -> u16 {
     let [high, low] = (length as u16).to_be_bytes();
     fold(&[&ADDRESSES[..], &[0, protocol, high, low]].concat(), 0)
 }
 
 /// The ones' complement sum of 16-bit words, and one more.
-fn fold(bytes: &[u8], more: u16) -> u16 {
+pub(super) fn fold(bytes: &[u8], more: u16) -> u16 {
     let words = bytes.chunks(2).map(|word| match word {
         [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
         [high] => u32::from(*high) << 8,
