@@ -27,7 +27,7 @@ use crate::raw::{SplitDesc, Used};
 use crate::subject::Bus;
 
 /// All of them, by subject.
-pub(super) const CHECKS: [&[Check]; 6] = [
+pub(super) const CHECKS: [&[Check]; 7] = [
     config::CHECKS,
     frames::CHECKS,
     offloads::CHECKS,
