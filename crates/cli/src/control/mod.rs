@@ -76,8 +76,20 @@ pub struct DeviceStats {
     /// Size of a disk in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u64>,
+    /// Frames that a network card has dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<DropStats>,
     /// By index.
     pub queues: Vec<QueueStats>,
+}
+
+/// Frames that a network card has dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropStats {
+    /// Those that are malformed, or were sent while the link was down.
+    pub from_driver: u64,
+    /// Those that are larger than the driver's buffers, or than the MTU.
+    pub to_driver: u64,
 }
 
 /// What has gone through a virtqueue.
@@ -87,6 +99,10 @@ pub struct QueueStats {
     pub kicks: u64,
     /// Used buffer notifications.
     pub notifications: u64,
+    /// Those that the driver did not want.
+    pub suppressed: u64,
+    /// Those that were put off, to send one for several packets.
+    pub coalesced: u64,
     /// Buffers that were given back to the driver.
     pub buffers: u64,
     /// Buffers that the device has at the moment.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 
-use super::{Answer, Client, DeviceStats, KindStats, Question, QueueStats, RequestStats};
+use super::{Answer, Client, DeviceStats, DropStats, KindStats, Question, QueueStats, RequestStats};
 
 /// Show what served devices have done: requests, bytes, errors, notifications, what is in flight.
 ///
@@ -72,16 +72,22 @@ fn table(devices: &[DeviceStats]) -> String {
             let _ = write!(text, ", {image}, {capacity} bytes");
         }
         text.push('\n');
+        if let Some(dropped) = &device.dropped {
+            let (from, to) = (dropped.from_driver, dropped.to_driver);
+            let _ = writeln!(text, "  dropped: {from} frames from driver, {to} to driver");
+        }
         for (index, queue) in device.queues.iter().enumerate() {
             let _ = writeln!(
                 text,
-                "  queue {index}: {} buffers, {} in flight, {} bytes from driver, {} to driver, {} kicks, {} notifications, {} errors",
+                "  queue {index}: {} buffers, {} in flight, {} bytes from driver, {} to driver, {} kicks, {} notifications, {} suppressed, {} coalesced, {} errors",
                 queue.buffers,
                 queue.in_flight,
                 queue.bytes_from_driver,
                 queue.bytes_to_driver,
                 queue.kicks,
                 queue.notifications,
+                queue.suppressed,
+                queue.coalesced,
                 queue.queue_errors,
             );
             if let Some(requests) = &queue.requests {
@@ -129,6 +135,8 @@ fn rates(now: &[DeviceStats], before: &[DeviceStats], passed: Duration) -> Vec<D
     let queue = |now: &QueueStats, before: &QueueStats| QueueStats {
         kicks: rate(now.kicks, before.kicks),
         notifications: rate(now.notifications, before.notifications),
+        suppressed: rate(now.suppressed, before.suppressed),
+        coalesced: rate(now.coalesced, before.coalesced),
         buffers: rate(now.buffers, before.buffers),
         in_flight: now.in_flight,
         bytes_from_driver: rate(now.bytes_from_driver, before.bytes_from_driver),
@@ -140,7 +148,16 @@ fn rates(now: &[DeviceStats], before: &[DeviceStats], passed: Duration) -> Vec<D
             .zip(before.requests.as_ref())
             .map(|(now, before)| requests(now, before)),
     };
+    let dropped = |now: &DropStats, before: &DropStats| DropStats {
+        from_driver: rate(now.from_driver, before.from_driver),
+        to_driver: rate(now.to_driver, before.to_driver),
+    };
     let devices = now.iter().zip(before).map(|(now, before)| DeviceStats {
+        dropped: now
+            .dropped
+            .as_ref()
+            .zip(before.dropped.as_ref())
+            .map(|(now, before)| dropped(now, before)),
         queues: now
             .queues
             .iter()
@@ -190,8 +207,14 @@ mod tests {
                 r#type: "block".into(),
                 image: Some("disk.img".into()),
                 capacity: Some(capacity),
+                dropped: Some(DropStats {
+                    from_driver: requests.late,
+                    to_driver: 0,
+                }),
                 queues: vec![QueueStats {
                     kicks: 3,
+                    suppressed: requests.late,
+                    coalesced: 2 * requests.late,
                     in_flight,
                     requests: Some(requests),
                     ..QueueStats::default()
@@ -209,6 +232,8 @@ mod tests {
             "a: block, disk.img, 512 bytes",
             "reads: 10, 5120 bytes, 5 failed",
             "late: 10, for 1.5µs",
+            "0 notifications, 10 suppressed, 20 coalesced",
+            "dropped: 10 frames from driver, 0 to driver",
         ] {
             assert!(text.contains(part), "{text}");
         }

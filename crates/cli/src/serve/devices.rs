@@ -84,6 +84,8 @@ pub struct Opened {
     pub device: Box<dyn Device>,
     /// If it is a disk, the name of its image, and a way to it.
     pub disk: Option<(String, block::Handle)>,
+    /// If it is a network card, the frames that it drops.
+    pub drops: Option<network::Drops>,
 }
 
 impl DeviceOptions {
@@ -96,13 +98,25 @@ impl DeviceOptions {
                 return Ok(Opened {
                     device: Box::new(disk),
                     disk: Some(named),
+                    drops: None,
+                });
+            }
+            Self::Network(options) => {
+                let card = options.open()?;
+                return Ok(Opened {
+                    drops: Some(card.drops()),
+                    device: Box::new(card),
+                    disk: None,
                 });
             }
             Self::Console(options) => options.open()?,
             Self::Entropy(Entropy {}) => Box::new(entropy::Entropy::new(Arc::new(entropy::backend::Os))),
-            Self::Network(options) => options.open()?,
         };
-        Ok(Opened { device, disk: None })
+        Ok(Opened {
+            device,
+            disk: None,
+            drops: None,
+        })
     }
 
     /// What the device needs of the sandbox once it is open.
@@ -137,7 +151,7 @@ impl Console {
 }
 
 impl Network {
-    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
+    fn open(&self) -> anyhow::Result<network::Network> {
         let backend: Box<dyn network::backend::Backend> = match (&self.stream, &self.tap) {
             (Some(path), None) => Box::new(network::backend::Stream::connect(path)),
             (None, Some(interface)) => {
@@ -155,7 +169,7 @@ impl Network {
             control: self.control_queue,
             queue_pairs: self.queue_pairs,
         };
-        Ok(Box::new(network::Network::new(backend, options)?))
+        Ok(network::Network::new(backend, options)?)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use anyhow::bail;
 use ringwright_device::block::{Handle, KindCounters, RequestCounters};
+use ringwright_device::network::Drops;
 use ringwright_device::{Meter, QueueCounters};
 
 use super::disks::Disks;
-use crate::control::{Answer, DeviceStats, KindStats, Question, QueueStats, RequestStats};
+use crate::control::{Answer, DeviceStats, DropStats, KindStats, Question, QueueStats, RequestStats};
 
 /// Every device that is served.
 #[derive(Default)]
@@ -19,6 +20,7 @@ struct Member {
     id: String,
     device_type: &'static str,
     disk: Option<(String, Handle)>,
+    drops: Option<Drops>,
     meter: Meter,
 }
 
@@ -29,6 +31,7 @@ impl Fleet {
         id: Option<String>,
         device_type: &'static str,
         disk: Option<(String, Handle)>,
+        drops: Option<Drops>,
         meter: Meter,
     ) -> anyhow::Result<()> {
         let taken = |id: &str| self.members.iter().any(|member| member.id == id);
@@ -48,6 +51,7 @@ impl Fleet {
             id,
             device_type,
             disk,
+            drops,
             meter,
         });
         Ok(())
@@ -138,6 +142,10 @@ impl Member {
             r#type: self.device_type.into(),
             image: self.disk.as_ref().map(|(image, _)| image.clone()),
             capacity: self.disk.as_ref().map(|(_, disk)| disk.capacity()),
+            dropped: self.drops.as_ref().map(|drops| DropStats {
+                from_driver: drops.transmit(),
+                to_driver: drops.receive(),
+            }),
             queues: queues
                 .map(|(index, counters)| queue_stats(counters, requests.get(index)))
                 .collect(),
@@ -149,6 +157,8 @@ fn queue_stats(counters: QueueCounters, requests: Option<&RequestCounters>) -> Q
     QueueStats {
         kicks: counters.kicks,
         notifications: counters.notifications,
+        suppressed: counters.suppressed,
+        coalesced: counters.coalesced,
         buffers: counters.chains,
         in_flight: counters.in_flight,
         bytes_from_driver: counters.bytes_read,
@@ -208,7 +218,7 @@ mod tests {
         };
         let mut fleet = Fleet::default();
         let add = |fleet: &mut Fleet, id: Option<&str>, disk| {
-            fleet.add(id.map(Into::into), "block", disk, Meter::default())
+            fleet.add(id.map(Into::into), "block", disk, None, Meter::default())
         };
         add(&mut fleet, Some("other"), None).unwrap();
         assert!(resize(&fleet, None, 8192, false).contains("no disk"));

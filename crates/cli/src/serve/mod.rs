@@ -131,10 +131,10 @@ pub fn run(mut arguments: Arguments) -> anyhow::Result<ExitCode> {
     let place = arguments.control_place(&devices);
     let (mut prepared, mut needs) = (Vec::new(), Needs::default());
     for (options, endpoint) in devices {
-        let Opened { device, disk } = options.open()?;
+        let Opened { device, disk, drops } = options.open()?;
         needs.add(options.needs());
         let one = Prepared::new(device, endpoint.endpoint(&mut passed)?)?;
-        fleet.add(endpoint.id, one.device_type().name, disk, one.meter())?;
+        fleet.add(endpoint.id, one.device_type().name, disk, drops, one.meter())?;
         prepared.push(one);
     }
     passed.check()?;

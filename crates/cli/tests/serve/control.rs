@@ -187,6 +187,6 @@ fn complaint(folder: &Path, arguments: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn stats(folder: &Path, socket: &str) -> Value {
+pub fn stats(folder: &Path, socket: &str) -> Value {
     serde_json::from_str(&said(folder, &format!("stats {socket} --json"))).unwrap()
 }

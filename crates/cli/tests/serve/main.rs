@@ -1,5 +1,6 @@
 //! `ringwright serve`, used by drivers of our own.
 
+mod card;
 mod control;
 mod conventions;
 mod drain;

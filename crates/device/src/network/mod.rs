@@ -52,8 +52,8 @@ const CONTROLQ: u16 = 2;
 /// Most frames and buffers that wait in a queue.
 const FRAMES: u16 = 1024;
 
-/// Most commands that wait.
-const COMMANDS: u16 = 64;
+/// Most commands that wait: as many as frames, as a vhost-user front-end cannot know that there are fewer.
+const COMMANDS: u16 = FRAMES;
 
 /// Most pairs of queues: as many as vhost-user can name, with one queue for commands.
 pub const MAX_QUEUE_PAIRS: u16 = 127;
