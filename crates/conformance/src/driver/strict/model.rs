@@ -282,12 +282,12 @@ impl Model for Disk {
         &mut self.config
     }
 
-    /// The capacity is twice what it was, or half.
+    /// The capacity is half of what there is, or all of it: a driver that has not heard of it yet does nothing wrong.
     fn change(&mut self) {
         let usual = DISK as u64 / block::SECTOR_SIZE;
         if let Some(capacity) = self.config.first_chunk_mut() {
             let now = u64::from_le_bytes(*capacity);
-            *capacity = (if now == usual { 2 * usual } else { usual }).to_le_bytes();
+            *capacity = (if now == usual { usual / 2 } else { usual }).to_le_bytes();
         }
     }
 

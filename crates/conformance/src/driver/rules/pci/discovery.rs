@@ -21,7 +21,14 @@ pub(super) const RULES: &[Rule] = &[
         &["drv:pci:pci-device-discovery:01"],
         "the function has the Vendor ID of virtio and the Device ID of the device type",
         "The driver does not take it.",
-        |watch, past, event| taken(watch, past, event, Oddity::None),
+        // That it cannot use it, once it has taken it, is not for this rule.
+        |watch, past, event| match event {
+            Event::StatusWritten(status) if status.contains(Status::DRIVER) => watch.note = 1,
+            Event::Ends(how) if past.bus == Bus::Pci && past.scenario.function.oddity == Oddity::None => {
+                watch.expect(watch.note == 1, || format!("it is not taken: {how:?}"));
+            }
+            _ => {}
+        },
         &[Mutant {
             name: "the function is somebody else's",
             slip: slips(|registers, _, access| reads_as(registers, access, header::DEVICE_ID, 0x1234)),
