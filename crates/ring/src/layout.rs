@@ -68,6 +68,14 @@ impl ByteOrder {
             Self::Big => integer.to_be_bytes(),
         }
     }
+
+    /// The bytes of an integer.
+    pub const fn bytes32(self, integer: u32) -> [u8; 4] {
+        match self {
+            Self::Little => integer.to_le_bytes(),
+            Self::Big => integer.to_be_bytes(),
+        }
+    }
 }
 
 impl Layout {

@@ -68,6 +68,33 @@ pub const fn queue_count(features: Features, max_nr_ports: u32) -> Option<u32> {
     }
 }
 
+/// What a virtqueue of a console is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Input of this port.
+    Receive(u32),
+    /// Output of this port.
+    Transmit(u32),
+    /// Control messages to the driver.
+    ControlReceive,
+    /// Control messages to the device.
+    ControlTransmit,
+}
+
+/// What the virtqueue of this index is for: [`receiveq`] and [`transmitq`] the other way round.
+pub const fn role(queue: u16) -> Role {
+    let port = match queue {
+        CONTROL_RECEIVEQ => return Role::ControlReceive,
+        CONTROL_TRANSMITQ => return Role::ControlTransmit,
+        0 | 1 => 0,
+        _ => queue as u32 / 2 - 1,
+    };
+    match queue % 2 {
+        0 => Role::Receive(port),
+        _ => Role::Transmit(port),
+    }
+}
+
 wire! {
     /// Configuration space, `struct virtio_console_config` (section 5.3.4).
     pub struct Config {
@@ -142,6 +169,16 @@ mod tests {
             (Some(0xfffe), Some(0xffff))
         );
         assert_eq!((receiveq(0x7fff), transmitq(u32::MAX)), (None, None));
+    }
+
+    #[test]
+    fn every_virtqueue_has_a_role() {
+        for port in [0, 1, 2, 126, 0x7ffe] {
+            assert_eq!(receiveq(port).map(role), Some(Role::Receive(port)));
+            assert_eq!(transmitq(port).map(role), Some(Role::Transmit(port)));
+        }
+        let control = [CONTROL_RECEIVEQ, CONTROL_TRANSMITQ].map(role);
+        assert_eq!(control, [Role::ControlReceive, Role::ControlTransmit]);
     }
 
     #[test]

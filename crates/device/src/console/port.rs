@@ -1,163 +1,101 @@
-//! The data side of a console: one port.
-
-use std::io::ErrorKind;
-use std::sync::mpsc::Receiver;
+//! What a port is, to whoever makes one.
 
 use super::backend::Backend;
-use super::{RECEIVEQ, TRANSMITQ};
-use crate::{Context, DeviceError, Interest, Loan, Source, Worker};
+use super::{MOST_PORTS, Size};
 
-/// Where a backend's descriptors report.
-pub(super) const BACKEND: Source = Source(0);
-/// Where emergency output reports.
-pub(super) const EMERGENCY: Source = Source(1);
+/// The longest name of a port, in bytes.
+pub const LONGEST_NAME: usize = 128;
 
-/// Carries bytes between the two queues and the backend, in both directions only as fast as the receiver takes them.
-pub(super) struct Port {
-    backend: Loan<Box<dyn Backend>>,
-    emergency: Receiver<u8>,
-    /// The backend has no more input, ever.
-    input_ended: bool,
-    /// There are buffers for input, but no input yet.
-    wants_input: bool,
-    /// There is output that the backend does not take yet.
-    wants_output: bool,
-    /// How much of the first available chain of the transmitq is output already.
-    sent: usize,
+/// A port, and what stands behind it.
+pub struct Port {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) name: Option<String>,
+    /// Whether it is a console; otherwise a generic port.
+    pub(super) console: bool,
+    /// Of a console.
+    pub(super) size: Option<Size>,
 }
 
 impl Port {
-    pub fn new(backend: Loan<Box<dyn Backend>>, emergency: Receiver<u8>) -> Self {
+    /// A port for text: the driver puts a console there. It learns the size, if there is one.
+    pub fn console(backend: Box<dyn Backend>, size: Option<Size>) -> Self {
         Self {
             backend,
-            emergency,
-            input_ended: false,
-            wants_input: false,
-            wants_output: false,
-            sent: 0,
+            name: None,
+            console: true,
+            size,
         }
     }
 
-    /// Input goes straight from the backend into the driver's buffers. Without a buffer nothing is read: it stays where
-    /// it comes from, and is not lost.
-    fn receive(&mut self, context: &mut Context) {
-        self.wants_input = false;
-        let Some(queue) = context.queue(RECEIVEQ).filter(|_| !self.input_ended) else {
-            return;
-        };
-        while let Some(chain) = queue.pop() {
-            let buffer = chain.writable();
-            let outcome = (!buffer.is_empty()).then(|| self.backend.read(buffer));
-            let token = chain.into_token();
-            match outcome {
-                None => queue.complete(token, 0),
-                Some(Ok(0)) => {
-                    self.input_ended = true;
-                    return queue.push_back(token);
-                }
-                Some(Ok(length)) => queue.complete(token, length as u32),
-                Some(Err(error)) => {
-                    queue.push_back(token);
-                    match error.kind() {
-                        ErrorKind::WouldBlock | ErrorKind::Interrupted => self.wants_input = true,
-                        _ => {
-                            tracing::warn!(%error, "console input ends");
-                            self.input_ended = true;
-                        }
-                    }
-                    return;
-                }
-            }
+    /// A port that programs of both sides use as they like, and find by this name: in Linux `/dev/virtio-ports/NAME`.
+    pub fn generic(name: impl Into<String>, backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend,
+            name: Some(name.into()),
+            console: false,
+            size: None,
         }
     }
 
-    fn transmit(&mut self, context: &mut Context) {
-        self.wants_output = false;
-        let Some(queue) = context.queue(TRANSMITQ) else {
-            return;
-        };
-        while let Some(chain) = queue.pop() {
-            let data = chain.readable();
-            // The driver may have replaced a chain that was begun.
-            self.sent = self.sent.min(data.len());
-            let outcome = match data.part(self.sent, data.len() - self.sent) {
-                Ok(rest) if !rest.is_empty() => self.backend.write(rest),
-                _ => Ok(0),
-            };
-            let left = data.len() - self.sent;
-            let token = chain.into_token();
-            match outcome {
-                Ok(length) if length < left => {
-                    self.sent += length;
-                    queue.push_back(token);
-                    return queue.revisit();
-                }
-                Ok(_) => {
-                    self.sent = 0;
-                    queue.complete(token, 0);
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                    self.wants_output = true;
-                    return queue.push_back(token);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "console output is lost");
-                    self.sent = 0;
-                    queue.complete(token, 0);
-                }
-            }
+    /// The same port with a name, which consoles have none of otherwise.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
         }
-    }
-
-    fn watch(&mut self, context: &mut Context) -> Result<(), DeviceError> {
-        let interest = Interest::of(self.wants_input, self.wants_output);
-        self.backend.watch(context, interest)
     }
 }
 
-impl Worker for Port {
-    fn queue_ready(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
-        match queue {
-            RECEIVEQ => self.receive(context),
-            _ => self.transmit(context),
-        }
-        self.watch(context)
-    }
+/// A port that cannot be had, or is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// There is no number left for it.
+    #[error("too many ports: the device has room for {most}, the console among them")]
+    TooMany {
+        /// Most ports of the device.
+        most: u32,
+    },
+    /// The device would be too large.
+    #[error("room for {0} ports: a device has 1 to {MOST_PORTS}")]
+    Room(u32),
+    /// Two ports would have one name.
+    #[error("two ports are named {0:?}: the guest finds a port by its name")]
+    NameTaken(String),
+    /// No guest could make a file of this name.
+    #[error(
+        "{0:?} is no name of a port: expected 1 to {LONGEST_NAME} bytes without slashes and control characters"
+    )]
+    Name(String),
+    /// There is no port of this number.
+    #[error("there is no port {0}")]
+    Missing(u32),
+    /// A port that drivers expect.
+    #[error("port 0 cannot be removed: drivers that know of one port use it")]
+    Lasting,
+    /// Only consoles have a size.
+    #[error("port {0} is not a console, so it has no size")]
+    NotConsole(u32),
+}
 
-    fn source_ready(&mut self, context: &mut Context, source: Source) -> Result<(), DeviceError> {
-        if source == EMERGENCY {
-            for character in self.emergency.try_iter() {
-                self.backend.put(character);
-            }
-            return Ok(());
-        }
-        if self.wants_input {
-            self.receive(context);
-        }
-        if self.wants_output {
-            self.transmit(context);
-        }
-        self.watch(context)
+/// Whether a device can have other ports of these names beside its console, to know it before anything is opened for them.
+pub fn check_names(names: &[&str]) -> Result<(), PortError> {
+    if names.len() >= MOST_PORTS as usize {
+        return Err(PortError::TooMany { most: MOST_PORTS });
     }
+    for (place, name) in names.iter().enumerate() {
+        check_name(name)?;
+        if names[..place].contains(name) {
+            return Err(PortError::NameTaken((*name).to_owned()));
+        }
+    }
+    Ok(())
+}
 
-    fn stop_queue(&mut self, context: &mut Context, queue: u16) -> Result<(), DeviceError> {
-        match queue {
-            RECEIVEQ => self.wants_input = false,
-            _ => self.wants_output = false,
-        }
-        self.watch(context)
+/// Whether a guest can make a file of this name.
+pub(super) fn check_name(name: &str) -> Result<(), PortError> {
+    let odd = |character: char| character == '/' || character.is_control();
+    if name.is_empty() || name.len() > LONGEST_NAME || name.contains(odd) {
+        return Err(PortError::Name(name.to_owned()));
     }
-
-    fn save(&self) -> Vec<u8> {
-        (self.sent as u64).to_le_bytes().to_vec()
-    }
-
-    fn restore(&mut self, state: &[u8]) -> Result<(), DeviceError> {
-        let bytes = state.try_into().map_err(|_| DeviceError::SavedState {
-            expected: "8 bytes",
-            found: format!("{} bytes", state.len()),
-        })?;
-        self.sent = u64::from_le_bytes(bytes) as usize;
-        Ok(())
-    }
+    Ok(())
 }

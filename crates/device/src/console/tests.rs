@@ -8,6 +8,10 @@ use crate::testing::{Bench, DEADLINE, Queue, formats, wait_readable};
 
 const MIB: usize = 1 << 20;
 
+/// The virtqueues of port 0.
+const RECEIVEQ: u16 = 0;
+const TRANSMITQ: u16 = 1;
+
 /// A console whose input and output are one end of a socket, and the other end.
 fn console() -> (Console, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();

@@ -7,8 +7,7 @@ use ringwright_memory::Slices;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 use super::Backend;
-use crate::console::port::BACKEND;
-use crate::{Context, DeviceError, Interest, Watch};
+use crate::{Context, DeviceError, Interest, Source, Watch};
 
 /// Input from one descriptor, output to another.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ impl Descriptors {
         Ok(Self {
             input: non_blocking(input, OFlags::RDONLY)?,
             output: non_blocking(output, OFlags::WRONLY)?,
-            watch_input: Watch::new(BACKEND),
-            watch_output: Watch::new(BACKEND),
+            watch_input: Watch::new(Source(0)),
+            watch_output: Watch::new(Source(0)),
         })
     }
 
@@ -51,6 +50,10 @@ impl Backend for Descriptors {
 
     fn put(&mut self, character: u8) {
         let _ = rustix::io::write(&self.output, &[character]);
+    }
+
+    fn report_as(&mut self, source: Source) {
+        (self.watch_input, self.watch_output) = (Watch::new(source), Watch::new(source));
     }
 
     fn watch(&mut self, context: &mut Context, interest: Option<Interest>) -> Result<(), DeviceError> {

@@ -8,7 +8,7 @@ use ringwright_memory::Slices;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::Backend;
-use crate::{Context, DeviceError, Interest};
+use crate::{Context, DeviceError, Interest, Source};
 
 /// Appends the output to a file.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ impl Backend for Log {
     fn put(&mut self, character: u8) {
         let _ = rustix::io::write(&self.0, &[character]);
     }
+
+    fn report_as(&mut self, _source: Source) {}
 
     fn watch(&mut self, _context: &mut Context, _interest: Option<Interest>) -> Result<(), DeviceError> {
         Ok(())

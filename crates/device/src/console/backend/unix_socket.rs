@@ -6,9 +6,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use ringwright_memory::Slices;
 
-use super::Backend;
-use crate::console::port::BACKEND;
-use crate::{Context, DeviceError, Interest, Watch};
+use super::{Backend, FarEnd};
+use crate::{Context, DeviceError, Interest, Source, Watch};
 
 /// Serves a console on a socket. Output is dropped while no client is connected, as on a line with nothing at its end;
 /// input waits in the socket until the driver has buffers. When a client leaves, the next one gets its place.
@@ -16,6 +15,8 @@ use crate::{Context, DeviceError, Interest, Watch};
 pub struct UnixSocket {
     listener: UnixListener,
     client: Option<UnixStream>,
+    /// How many clients there were so far.
+    clients: u64,
     watch_listener: Watch,
     watch_client: Watch,
 }
@@ -27,8 +28,9 @@ impl UnixSocket {
         Ok(Self {
             listener,
             client: None,
-            watch_listener: Watch::new(BACKEND),
-            watch_client: Watch::new(BACKEND),
+            clients: 0,
+            watch_listener: Watch::new(Source(0)),
+            watch_client: Watch::new(Source(0)),
         })
     }
 
@@ -39,6 +41,7 @@ impl UnixSocket {
             None => {
                 let (client, _) = self.listener.accept()?;
                 client.set_nonblocking(true)?;
+                self.clients += 1;
                 client
             }
         };
@@ -80,8 +83,19 @@ impl Backend for UnixSocket {
         }
     }
 
+    fn far_end(&mut self) -> FarEnd {
+        match self.client() {
+            Ok(_) => FarEnd::Client(self.clients),
+            Err(_) => FarEnd::Nobody,
+        }
+    }
+
+    fn report_as(&mut self, source: Source) {
+        (self.watch_listener, self.watch_client) = (Watch::new(source), Watch::new(source));
+    }
+
     fn watch(&mut self, context: &mut Context, interest: Option<Interest>) -> Result<(), DeviceError> {
-        let accept = interest.filter(|_| self.client.is_none()).map(|_| Interest::Read);
+        let accept = self.client.is_none().then_some(Interest::Read);
         self.watch_listener.set(context, self.listener.as_fd(), accept)?;
         match &self.client {
             Some(client) => self.watch_client.set(context, client.as_fd(), interest),
