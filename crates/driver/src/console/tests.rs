@@ -3,10 +3,15 @@ use std::vec::Vec;
 
 use ringwright_spec::feature;
 
+use super::line::{BUFFER_BYTES, BUFFERS};
 use super::*;
 use crate::testing::{Call, Device, FORMATS, Fake};
 
 const LENGTH: usize = 1 << 20;
+
+/// The virtqueues of port 0.
+const RECEIVEQ: u16 = 0;
+const TRANSMITQ: u16 = 1;
 
 /// A console over virtqueues of up to `size` descriptors, with the device ends of receiveq and transmitq.
 fn console(format: Features, size: u16) -> (Fake, Console<Fake>, Device, Device) {
