@@ -223,3 +223,39 @@ impl Drop for Ended {
         let _ = self.0.wait();
     }
 }
+
+#[test]
+fn ports_that_a_console_cannot_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let console = "serve console --log log --socket s";
+    let port = |options: &str| format!("{console} {options}");
+    fails(
+        folder.path(),
+        &port("--port a=log:one --port a=log:two"),
+        &["two ports are named \"a\""],
+    );
+    fails(
+        folder.path(),
+        &port("--port a/b=listen:p"),
+        &["\"a/b\" is no name of a port", "slashes"],
+    );
+    fails(
+        folder.path(),
+        &port(&format!("--port {}=listen:p", "n".repeat(129))),
+        &["is no name of a port", "128 bytes"],
+    );
+    let many: Vec<String> = (1..128)
+        .map(|number| format!("--port {number}=log:log"))
+        .collect();
+    fails(folder.path(), &port(&many.join(" ")), &["too many ports", "127"]);
+    fails(
+        folder.path(),
+        &port("--port agent=log:missing/log"),
+        &["cannot append to missing/log"],
+    );
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(left.iter().all(|name| name == "log"), "{left:?}");
+}

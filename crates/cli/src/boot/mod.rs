@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use self::engine::{Bus, Engine, Interface, Interrupts, Presentation, Ring, Wiring};
 use self::guest::Setting;
 use self::qemu::{Emulation, Processor, Transport};
+pub use self::terminal::size as terminal_size;
 
 /// Boot a Linux guest on our devices: a disk, a network, a console and a source of randomness.
 ///

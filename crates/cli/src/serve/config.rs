@@ -66,6 +66,12 @@ mod tests {
             busy-poll = 50
             vfio-user = true
             split = true
+            [[device]]
+            type = "console"
+            listen = "/tmp/console"
+            size = "80x25"
+            port = ["org.qemu.guest_agent.0=listen:/tmp/agent"]
+            socket = "/tmp/b"
             "#,
         )
         .unwrap();
@@ -86,6 +92,7 @@ mod tests {
                 }
             )
         ));
+        assert!(matches!(devices[2], (DeviceOptions::Console(_), _)));
     }
 
     #[test]
@@ -98,5 +105,7 @@ mod tests {
         assert!(message("").contains("no devices"));
         assert!(message("[[device]]\ntype = \"network\"\nmac = \"x\"").contains("no MAC address"));
         assert!(message("[[device]]\ntype = \"entropy\"\nfd = \"x\"").contains("device 1"));
+        assert!(message("[[device]]\ntype = \"console\"\nport = [\"a\"]").contains("NAME=listen:SOCKET"));
+        assert!(message("[[device]]\ntype = \"console\"\nsize = \"80\"").contains("no size"));
     }
 }

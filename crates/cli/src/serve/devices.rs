@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use ringwright_device::{Device, block, console, entropy, network};
+use ringwright_device::{Device, block, entropy, network};
 use serde::Deserialize;
 
 use super::block::Block;
-use super::endpoint::listen;
+use super::console::Console;
 use crate::sandbox::Needs;
 
 /// A device to serve.
@@ -28,20 +28,6 @@ pub enum DeviceOptions {
 #[derive(Args, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entropy {}
-
-/// Serve a console with one port: on this terminal, or on a Unix socket.
-///
-/// For example: ringwright serve console --socket /tmp/console.sock --listen /tmp/port.sock
-#[derive(Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Console {
-    /// Offer the port on this Unix socket instead of standard input and output; one client at a time.
-    #[arg(long, value_name = "SOCKET", conflicts_with = "log")]
-    listen: Option<PathBuf>,
-    /// Append what the guest writes to this file; the guest reads nothing.
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-}
 
 /// Serve a network card.
 ///
@@ -133,20 +119,6 @@ impl DeviceOptions {
             },
             Self::Network(_) | Self::Console(_) | Self::Entropy(_) => Needs::default(),
         }
-    }
-}
-
-impl Console {
-    fn open(&self) -> anyhow::Result<Box<dyn Device>> {
-        let backend: Box<dyn console::backend::Backend> = match (&self.listen, &self.log) {
-            (Some(path), _) => Box::new(console::backend::UnixSocket::new(listen(path)?)?),
-            (None, Some(path)) => {
-                let log = console::backend::Log::append(path);
-                Box::new(log.with_context(|| format!("cannot append to {}", path.display()))?)
-            }
-            (None, None) => Box::new(console::backend::Descriptors::stdio()?),
-        };
-        Ok(Box::new(console::Console::new(backend, None)))
     }
 }
 

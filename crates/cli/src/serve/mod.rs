@@ -2,6 +2,7 @@
 
 mod block;
 mod config;
+mod console;
 mod conventions;
 mod devices;
 mod disks;

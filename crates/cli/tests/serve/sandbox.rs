@@ -107,6 +107,7 @@ fn all_devices_can_be_served_in_it() {
         "entropy",
         "console --log log",
         "console --listen port",
+        "console --log log --port agent=listen:agent --console second=log:second --size 80x25",
         "network --stream net",
         "block --memory 1M",
         "block --null 1M --vfio-user",
