@@ -14,7 +14,7 @@ use crate::check::{Check, Ended, Needs, Outcome};
 use crate::live::element;
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
-use crate::raw::SplitDesc;
+use crate::raw::{Queue, SplitDesc};
 
 const EMERG_WR: usize = offset_of!(Config, emerg_wr);
 const MAX_NR_PORTS: usize = offset_of!(Config, max_nr_ports);
@@ -53,7 +53,7 @@ pub(super) const CHECKS: &[Check] = &[
             "dev:console:multiport-device-operation:01",
             "dev:console:multiport-device-operation:02",
         ],
-        does: "Says that it is ready for control messages, and reads those that come.",
+        does: "Says that it is ready for control messages, and that the ports are that are added, and reads what comes.",
         violation: "A port is added twice, or its number is not below max_nr_ports; or one is removed that was not added.",
         needs: Needs::device(DEVICE.id, MULTIPORT),
         run: ports,
@@ -71,7 +71,7 @@ pub(super) const CHECKS: &[Check] = &[
                 name: "a port has the number max_nr_ports",
                 breaks: "dev:console:multiport-device-operation:01",
                 lens: Lens {
-                    notified: Some(|life, queue| say(life, queue, &[(Event::DEVICE_ADD, 1)])),
+                    notified: Some(|life, queue| say(life, queue, &[(Event::DEVICE_ADD, 3)])),
                     ..WITH_PORTS
                 },
                 ..Mutant::ALONE
@@ -140,21 +140,7 @@ fn ports(probe: &mut Probe) -> Outcome {
     }
     probe.add_status(Status::DRIVER_OK)?;
     probe.notify(&receive)?;
-    let ready = Control {
-        id: 0.into(),
-        event: Event::DEVICE_READY.0.into(),
-        value: 1.into(),
-    };
-    let message = probe.buffer(size_of::<Control>(), 0)?;
-    // It has just been made of this length.
-    let _ = message.write(0, ready.as_bytes());
-    transmit.add(&[element(&message, false)]);
-    probe.notify(&transmit)?;
-    if probe.used(&mut transmit)?.is_none() {
-        return Err(Ended::Inconclusive(
-            "that the driver is ready is not taken note of".into(),
-        ));
-    }
+    tell(probe, &mut transmit, Event::DEVICE_READY, 0)?;
     let mut added = BTreeSet::new();
     for _ in 0..room {
         // The first one has to come, and others may.
@@ -181,6 +167,7 @@ fn ports(probe: &mut Probe) -> Outcome {
                     format!("port {id} is added, and max_nr_ports is {most}")
                 })?;
                 holds(added.insert(id), clause, || format!("port {id} is added twice"))?;
+                tell(probe, &mut transmit, Event::PORT_READY, id)?;
             }
             Event::DEVICE_REMOVE => {
                 let clause = "dev:console:multiport-device-operation:02";
@@ -192,6 +179,26 @@ fn ports(probe: &mut Probe) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Tells the device something about a port, with the value 1.
+fn tell(probe: &mut Probe, transmit: &mut Queue, event: Event, port: u32) -> Outcome {
+    let control = Control {
+        id: port.into(),
+        event: event.0.into(),
+        value: 1.into(),
+    };
+    let message = probe.buffer(size_of::<Control>(), 0)?;
+    // It has just been made of this length.
+    let _ = message.write(0, control.as_bytes());
+    transmit.add(&[element(&message, false)]);
+    probe.notify(transmit)?;
+    match probe.used(transmit)? {
+        Some(_) => Ok(()),
+        None => Err(Ended::Inconclusive(format!(
+            "{event:?} of port {port} is not taken note of"
+        ))),
+    }
 }
 
 /// A console that seems to have control virtqueues, of which it does not know.
@@ -207,12 +214,13 @@ const WITH_PORTS: Lens = Lens {
     ..Lens::CLEAR
 };
 
-/// Answers what the driver has said on the split control virtqueue with these messages about ports.
-fn say(life: &Life, queue: u16, messages: &[(Event, u32)]) {
+/// Answers what the driver has said first on the split control virtqueue with these messages about ports.
+fn say(life: &mut Life, queue: u16, messages: &[(Event, u32)]) {
     if queue != CONTROL_TRANSMITQ {
         return;
     }
-    for (event, port) in messages {
+    let is_first = std::mem::replace(&mut life.note, 1) == 0;
+    for (event, port) in messages.iter().filter(|_| is_first) {
         let message = Control {
             id: (*port).into(),
             event: event.0.into(),

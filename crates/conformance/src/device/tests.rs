@@ -16,7 +16,6 @@ const NOT_OURS: &[&str] = &[
     "pci.admin-queues",
     "block.read-only",
     "block.lifetime",
-    "console.ports",
     "network.pairs",
     "network.hash-key",
     "network.indirection-table",

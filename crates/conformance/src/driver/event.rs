@@ -8,6 +8,7 @@ use ringwright_memory::Width;
 use ringwright_ring::Layout;
 use ringwright_spec::Features;
 use ringwright_spec::ccw::Command;
+use ringwright_spec::console::Control;
 use ringwright_spec::status::Status;
 
 /// One thing that a driver has done, or that its device has found.
@@ -45,6 +46,8 @@ pub enum Event {
     Available(u16, Chain),
     /// The entries of a buffer that the device has not used yet are not what they were.
     Altered(u16, Change),
+    /// The device, a console, has told the driver this by its control receiveq.
+    Told(Control),
     /// The driver has accessed a register of the bus; what that means comes after it if it is written, before it if it is read.
     Accessed(Access),
     /// The driver has accessed a PCI function, in the same way; the offset is that within the part.

@@ -162,7 +162,7 @@ fn card() -> Result<Made, SubjectError> {
     })
 }
 
-/// A console that nobody writes to, and whose output goes nowhere.
+/// A console that nobody writes to, with another port beside it; their output goes nowhere.
 fn terminal() -> Result<Made, SubjectError> {
     let (input, silent) = UnixStream::pair().map_err(system("a terminal"))?;
     let output = File::options()
@@ -175,10 +175,15 @@ fn terminal() -> Result<Made, SubjectError> {
         columns: 80,
         rows: 25,
     };
-    Ok(Made::new(
-        console::Console::new(Box::new(backend), Some(size)),
-        silent,
-    ))
+    let nowhere = console::backend::Log::append("/dev/null").map_err(system("/dev/null"))?;
+    let console = console::Port::console(Box::new(backend), Some(size));
+    let other = console::Port::generic("ringwright.1", Box::new(nowhere));
+    let device = console::Console::with_ports(console, vec![other], 3);
+    let device = device.map_err(|error| SubjectError::System {
+        what: "a console".into(),
+        source: io::Error::other(error),
+    })?;
+    Ok(Made::new(device, silent))
 }
 
 fn source() -> Result<Made, SubjectError> {

@@ -2,14 +2,15 @@
 
 mod block;
 mod ccw;
+mod console;
 mod core;
+mod entropy;
 mod feat;
 mod init;
 mod mmio;
 mod network;
 mod packed;
 mod pci;
-mod queues;
 mod split;
 
 use ringwright_driver::Transport;
@@ -17,6 +18,7 @@ use ringwright_ring::Layout;
 use ringwright_spec::feature;
 use ringwright_spec::status::Status;
 
+use super::event::WRITE;
 use super::{Event, Past, Rule, Slip, SlipAccess, Watch};
 use crate::check::Check;
 use crate::subject::Bus;
@@ -31,7 +33,8 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> + Clone {
         packed::RULES,
         ccw::RULES,
         block::RULES,
-        queues::RULES,
+        console::RULES,
+        entropy::RULES,
     ]
     .into_iter()
     .chain(mmio::RULES)
@@ -55,6 +58,17 @@ fn works(watch: &mut Watch, past: &Past, event: &Event, bus: Bus) {
             watch.expect(is_used, || format!("it is not used: {how:?}"));
         }
         _ => {}
+    }
+}
+
+/// Buffers of the virtqueues that `meant` says are all device-writable, or all device-readable.
+fn one_way(watch: &mut Watch, past: &Past, event: &Event, meant: impl Fn(u16) -> bool, writable: bool) {
+    if let Event::Available(queue, chain) = event
+        && meant(*queue)
+        && past.queues.contains_key(queue)
+    {
+        let right = chain.elements().all(|element| element.has(WRITE) == writable);
+        watch.expect(right, || format!("virtqueue {queue}: {chain:x?}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ringwright_spec::ccw::Revision;
 use ringwright_spec::network::features as can;
-use ringwright_spec::{block, feature};
+use ringwright_spec::{block, console, feature};
 
 use super::{Act, Completes, FOREIGN, Function, Identity, Oddity, Scenario, Subchannel};
 use crate::subject::Bus;
@@ -294,6 +294,13 @@ pub const SCENARIOS: &[Scenario] = &[
         does: "A disk has zones, and is managed by its host.",
         offers: |features| features | block::features::ZONED,
         device: Some(block::DEVICE.id),
+        ..Scenario::PLAIN
+    },
+    Scenario {
+        name: "ports",
+        does: "A console has several ports.",
+        offers: |features| features | console::features::MULTIPORT,
+        device: Some(console::DEVICE.id),
         ..Scenario::PLAIN
     },
     Scenario {

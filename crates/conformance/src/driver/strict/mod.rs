@@ -33,7 +33,7 @@ pub use ccw::StrictCcw;
 use end::End;
 pub use mmio::{Line, StrictMmio};
 pub(super) use model::{
-    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, RANGES, RSS_ENTRIES, SEG_MAX, STATISTICS,
+    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, PORTS, RANGES, RSS_ENTRIES, SEG_MAX, STATISTICS,
     TUNNEL_TYPES, ZONE_SECTORS,
 };
 pub use model::{Model, model};
@@ -479,6 +479,9 @@ impl Strict {
             let short = self.past.scenario.short;
             for done in self.model.serve(&self.memory, index, chain, short) {
                 self.give_back(done);
+            }
+            for message in self.model.told() {
+                self.tell(Event::Told(message));
             }
         }
         if self.past.scenario.suppresses {

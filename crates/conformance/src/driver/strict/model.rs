@@ -1,9 +1,7 @@
 //! What strict devices do with buffers: as little as their drivers can live with.
 
 mod card;
-
-use std::collections::VecDeque;
-use std::mem::offset_of;
+mod terminal;
 
 use ringwright_memory::Memory;
 use ringwright_spec::block::{self, ReqHead, ReqType, zoned};
@@ -14,6 +12,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::driver::event::{Chain, WRITE};
 use card::Card;
 pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, STATISTICS, TUNNEL_TYPES};
+pub(in crate::driver) use terminal::PORTS;
+use terminal::Terminal;
 
 /// A device type.
 pub trait Model: Send {
@@ -39,6 +39,11 @@ pub trait Model: Send {
     /// where that is the device's choice.
     fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done>;
 
+    /// The control messages of a console that the driver has been given since the last time.
+    fn told(&mut self) -> Vec<console::Control> {
+        Vec::new()
+    }
+
     /// Forgets the buffers of the virtqueues that were reset; of all if there is no number.
     fn forget(&mut self, queue: Option<u16>);
 }
@@ -59,7 +64,7 @@ pub fn model(device: &DeviceType) -> Option<Box<dyn Model>> {
     match device.id {
         id if id == block::DEVICE.id => Some(Box::new(Disk::new())),
         id if id == entropy::DEVICE.id => Some(Box::new(Source(Vec::new()))),
-        id if id == console::DEVICE.id => Some(Box::new(Echo::new())),
+        id if id == console::DEVICE.id => Some(Box::new(Terminal::new())),
         id if id == network::DEVICE.id => Some(Box::new(Card::new())),
         _ => None,
     }
@@ -348,92 +353,4 @@ impl Model for Source {
     }
 
     fn forget(&mut self, _: Option<u16>) {}
-}
-
-/// A console: what is sent comes back.
-struct Echo {
-    config: Vec<u8>,
-    /// Buffers of the first virtqueue, which receives.
-    waiting: VecDeque<Chain>,
-    /// What was sent and has not come back.
-    sent: VecDeque<Vec<u8>>,
-}
-
-impl Echo {
-    fn new() -> Self {
-        let config = console::Config {
-            cols: 80.into(),
-            rows: 25.into(),
-            max_nr_ports: 1.into(),
-            ..console::Config::default()
-        };
-        Self {
-            config: config.as_bytes().to_vec(),
-            waiting: VecDeque::new(),
-            sent: VecDeque::new(),
-        }
-    }
-}
-
-impl Model for Echo {
-    fn device(&self) -> &'static DeviceType {
-        &console::DEVICE
-    }
-
-    fn features(&self) -> Features {
-        feature::VERSION_1 | console::features::SIZE | console::features::EMERG_WRITE
-    }
-
-    fn queues(&self) -> u16 {
-        2
-    }
-
-    fn config(&mut self) -> &mut Vec<u8> {
-        &mut self.config
-    }
-
-    /// The terminal has another size.
-    fn change(&mut self) {
-        if let Some(byte) = self.config.get_mut(offset_of!(console::Config, cols)) {
-            *byte ^= 1;
-        }
-    }
-
-    fn serve(&mut self, memory: &Memory, queue: u16, chain: Chain, short: bool) -> Vec<Done> {
-        let mut done = Vec::new();
-        match queue {
-            0 => self.waiting.push_back(chain),
-            _ => {
-                self.sent.push_back(readable(memory, &chain, MOST));
-                done.push(Done {
-                    queue,
-                    id: chain.id,
-                    written: 0,
-                });
-            }
-        }
-        while !self.sent.is_empty()
-            && let Some(into) = self.waiting.pop_front()
-            && let Some(mut bytes) = self.sent.pop_front()
-        {
-            if short && bytes.len() > 3 {
-                self.sent.push_front(bytes.split_off(3));
-            }
-            done.push(Done {
-                queue: 0,
-                id: into.id,
-                written: fill(memory, &into, 0, &bytes),
-            });
-        }
-        done
-    }
-
-    fn forget(&mut self, queue: Option<u16>) {
-        if queue != Some(1) {
-            self.waiting.clear();
-        }
-        if queue != Some(0) {
-            self.sent.clear();
-        }
-    }
 }

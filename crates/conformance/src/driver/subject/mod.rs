@@ -7,6 +7,7 @@ mod packets;
 mod pulse;
 mod remote;
 mod rings;
+mod terminal;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,13 +1,12 @@
 //! Our own drivers, in this process.
 
 use ringwright_driver::block::{Block, Range, Ranges, Request};
-use ringwright_driver::console::Console;
 use ringwright_driver::entropy::Entropy;
 use ringwright_memory::Buffer;
 use ringwright_spec::block::{DiscardWriteZeroes, ID_BYTES};
 use ringwright_spec::{DeviceType, block, console, entropy, network};
 
-use super::{Driver, Seat, Stage, card, rings};
+use super::{Driver, Seat, Stage, card, rings, terminal};
 use crate::driver::scenario::Act;
 use crate::subject::Bus;
 
@@ -28,7 +27,7 @@ pub fn ours_on(name: &str, bus: Bus) -> Option<Ours> {
         "rings" => (&block::DEVICE, |seat| rings::live(seat).map_err(text)),
         "block" => (&block::DEVICE, disk),
         "network" => (&network::DEVICE, card::live),
-        "console" => (&console::DEVICE, terminal),
+        "console" => (&console::DEVICE, terminal::live),
         "entropy" => (&entropy::DEVICE, source),
         _ => return None,
     };
@@ -141,22 +140,6 @@ fn disk(seat: &mut Seat) -> Result<(), String> {
             completion.map_or(Ok(false), |completion| {
                 completion.result.map(|()| true).map_err(text)
             })
-        })?;
-    }
-    Ok(())
-}
-
-fn terminal(seat: &mut Seat) -> Result<(), String> {
-    let mut terminal = Console::new(&mut *seat.transport, &seat.area, seat.options).map_err(text)?;
-    let mut bytes = [0; 64];
-    for _ in 0..20 {
-        terminal.size().map_err(text)?;
-        terminal.write(b"ringwright\n").map_err(text)?;
-        if seat.act == Act::Leave {
-            return Ok(());
-        }
-        until(&mut seat.wait, || {
-            terminal.read(&mut bytes).map(|got| got != 0).map_err(text)
         })?;
     }
     Ok(())
