@@ -6,6 +6,7 @@ mod ccw;
 mod console;
 mod entropy;
 mod features;
+mod legacy;
 mod mmio;
 mod network;
 mod packed;
@@ -35,6 +36,7 @@ pub fn checks() -> impl Iterator<Item = &'static Check> {
         packed::CHECKS,
         suspend::CHECKS,
         block::CHECKS,
+        legacy::CHECKS,
         zoned::CONFIG,
         zoned::RESOURCES,
         zoned::OPERATION,

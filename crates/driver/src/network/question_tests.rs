@@ -142,7 +142,10 @@ fn what_was_counted_has_its_type() {
             Statistics::TxSpeed(slow),
         ];
         assert_eq!(found, expected);
-        let (_, obeyed) = ask(&mut driver, &mut control, Command::AskStatistics(&[]), 1, &[1]);
+        // What comes with a refusal is nothing.
+        let refused = [&[1][..], &answer[1..]].concat();
+        let command = Command::AskStatistics(&asked);
+        let (_, obeyed) = ask(&mut driver, &mut control, command, room, &refused);
         assert_eq!((obeyed.unwrap(), driver.statistics().count()), (Some(false), 0));
     }
 }

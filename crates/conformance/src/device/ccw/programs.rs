@@ -1,15 +1,13 @@
 //! Commands, their lengths and the revision (sections 4.3.1.2 and 4.3.2.1).
 
 use ringwright_spec::ccw::channel::{CcwFlags, SubchannelStatus};
-use ringwright_spec::ccw::{Command, RevInfo, Revision, VqConfigBlock, VqInfoBlockLegacy};
+use ringwright_spec::ccw::{Command, Revision, VqConfigBlock, VqInfoBlockLegacy};
 use zerocopy::IntoBytes;
 
-use super::{OVER_CCW, feigned_if, give, run};
+use super::{OVER_CCW, enable_anew, feigned_if, give, run, select, selects};
 use crate::check::{Check, Ended, Outcome};
 use crate::mutant::{Feigned, Lens, Mutant, Program};
 use crate::probe::{Probe, holds};
-use crate::raw::ProgramEnd;
-use crate::subject::Raw;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -190,11 +188,6 @@ const LEGACY_ALIGN: u32 = 4096;
 /// Bytes that a legacy virtqueue of 1024 descriptors takes, and those before its first page.
 const LEGACY_QUEUE: usize = 12 * LEGACY_ALIGN as usize;
 
-/// The revision that a program selects, if it selects one.
-fn selects(program: &Program) -> Option<u8> {
-    (program.command == Command::SET_VIRTIO_REV).then(|| program.byte(1))
-}
-
 /// Whether a program asks for features, has no length check, and so many bytes of data.
 fn is_feature_of(program: &Program, bytes: u16) -> bool {
     let lenient = program.flags.contains(CcwFlags::SUPPRESS_LENGTH);
@@ -299,22 +292,4 @@ fn revision_command(probe: &mut Probe) -> Outcome {
         "dev:ccw:setting-the-virtio-revision:04",
         || format!("revision 1 is selected, and READ_STATUS ended with {end:?}"),
     )
-}
-
-/// Selects a revision, with `length` bytes of data.
-fn select(probe: &mut Probe, revision: u16, length: u16) -> Outcome<ProgramEnd> {
-    let info = RevInfo {
-        revision: revision.into(),
-        length: length.into(),
-    };
-    let mut payload = info.as_bytes().to_vec();
-    payload.resize(payload.len() + usize::from(length), 0);
-    give(probe, Command::SET_VIRTIO_REV, &payload)
-}
-
-fn enable_anew(probe: &mut Probe) -> Outcome {
-    match probe.raw() {
-        Raw::Ccw(subchannel) => Ok(subchannel.enable_anew()?),
-        _ => Err(Ended::NotApplicable("it is on no subchannel".into())),
-    }
 }
