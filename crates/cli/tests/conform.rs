@@ -1,9 +1,10 @@
 //! `ringwright conform` and `ringwright clauses` as a user types them.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -239,22 +240,105 @@ fn a_server_ends_even_if_the_run_is_killed() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut errors = child.stderr.take().unwrap();
+    // Its standard error is the server's as well, and ends with the last of them.
+    let errors = child.stderr.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // That of the subject, and that of a check: the server runs.
     lines.next().unwrap().unwrap();
     lines.next().unwrap().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    // Its standard error is the server's as well, and ends with the last of them.
+    assert_end(errors, &folder.path().join("pid"));
+}
+
+/// Waits until `stream` has ended with the process that has it, whose id is in the file `pid`.
+fn assert_end(mut stream: impl Read + Send + 'static, pid: &Path) {
     let (sender, ended) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(std::io::copy(&mut errors, &mut std::io::sink())));
-    let ended = ended.recv_timeout(Duration::from_secs(20));
+    std::thread::spawn(move || sender.send(std::io::copy(&mut stream, &mut std::io::sink())));
+    let ended = ended.recv_timeout(Duration::from_secs(60));
     if ended.is_err() {
-        let pid = fs::read_to_string(folder.path().join("pid")).unwrap();
+        let pid = fs::read_to_string(pid).unwrap();
         let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
     }
-    assert!(ended.is_ok(), "its server goes on");
+    assert!(ended.is_ok(), "the subject goes on");
+}
+
+#[test]
+fn a_machine_of_qemu_ends_even_if_the_run_is_killed() {
+    let Some(peers) = std::env::var_os("RINGWRIGHT_PEERS").map(PathBuf::from) else {
+        assert!(std::env::var_os("CI").is_none(), "RINGWRIGHT_PEERS is not set");
+        return eprintln!(
+            "skipped: RINGWRIGHT_PEERS is not set (`cargo xtask test` sets it and fetches QEMU)"
+        );
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // What it writes to standard error goes into a pipe, which ends with it.
+    let qemu = peers.join("bin/qemu-system-x86_64");
+    let script = format!(
+        "#!/bin/sh\necho $$ >> pids\nexec '{}' \"$@\" 2>end\n",
+        qemu.display()
+    );
+    fs::write(path("qemu"), script).unwrap();
+    fs::set_permissions(path("qemu"), Permissions::from_mode(0o755)).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(path("end"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Whoever opens it only to read waits for the other end.
+    let both = File::options().read(true).write(true).open(path("end")).unwrap();
+    let end = File::open(path("end")).unwrap();
+    // QEMU never answers this check, and has all the time that there is.
+    let check = [
+        "--bus",
+        "mmio",
+        "--only",
+        "mmio.queue-reset",
+        "--patience",
+        "600000",
+    ];
+    let mut run = Command::new(PROGRAM)
+        .args([
+            "conform",
+            "device",
+            "qemu",
+            "entropy",
+            "--program",
+            "./qemu",
+            "--deadline",
+            "600",
+        ])
+        .args(check)
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first one shows that there is a device. The one after it is there when it has the memory of the run.
+    let start = Instant::now();
+    let pid = loop {
+        let pids = fs::read_to_string(path("pids")).unwrap_or_default();
+        let maps = |pid: &&str| fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        if let Some(pid) = pids
+            .lines()
+            .nth(1)
+            .filter(|pid| maps(pid).contains("memfd:qtest"))
+        {
+            break pid.to_owned();
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "it has not started: {pids}"
+        );
+        std::thread::yield_now();
+    };
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drop(both);
+    fs::write(path("pid"), pid).unwrap();
+    assert_end(end, &path("pid"));
 }
 
 #[test]

@@ -4,13 +4,15 @@ use std::io::{Read, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 use ringwright_driver::TransportError;
 use ringwright_driver::transport::Registers;
 use ringwright_driver::transport::pci::{self, Cam, Ecam, Function, Region};
 use ringwright_memory::{Area, Mapping, Region as MemoryRegion};
+use ringwright_sys::leash::{Leash, leashed};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::client::{Client, Space};
 use crate::machine::{Machine, PciConfig};
@@ -54,10 +56,10 @@ impl Qemu {
         let area = area.ok_or_else(|| QtestError::Ended("RAM that is no area".into()))?;
 
         let (ours, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(program);
+        let mut command = leashed(program.as_os_str(), Leash::Output);
         command
             .args(["-accel", "qtest", "-nodefaults", "-display", "none"])
-            // The protocol runs over standard input, which ends when this process does.
+            // The protocol runs over standard input. That it ends is nothing to QEMU.
             .args(["-chardev", "socket,id=qtest,fd=0", "-qtest", "chardev:qtest"])
             .args(["-qtest-log", "/dev/null"])
             .arg("-m")
@@ -80,7 +82,7 @@ impl Qemu {
         // QEMU has opened the memory when it answers; until then the descriptor stays open.
         match qemu.memory(machine.ram).read32(0) {
             Ok(_) => {}
-            Err(TransportError::Gone) => return Err(QtestError::Ended(qemu.process.last_words())),
+            Err(TransportError::Gone) => return Err(qemu.process.failure(program)),
             Err(error) => return Err(error.into()),
         }
         drop(file);
@@ -174,10 +176,12 @@ impl Qemu {
     }
 }
 
-/// A process that is killed and waited for on drop.
+/// A process group that ends with this value, and with this process.
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// The other end of its leash.
+    _leash: UnixStream,
     /// What it writes to standard error.
     words: std::fs::File,
 }
@@ -187,39 +191,51 @@ impl Process {
         let words = rustix::fs::memfd_create("qemu", rustix::fs::MemfdFlags::CLOEXEC)
             .map_err(std::io::Error::from)?;
         let words = std::fs::File::from(words);
+        let (ours, theirs) = UnixStream::pair()?;
         let child = command
-            .stdout(Stdio::null())
+            .stdout(OwnedFd::from(theirs))
             .stderr(words.try_clone()?)
             .spawn()
             .map_err(|source| QtestError::Start {
                 program: program.display().to_string(),
                 source,
             })?;
-        Ok(Self { child, words })
+        Ok(Self {
+            child,
+            _leash: ours,
+            words,
+        })
     }
 
-    /// What it said before it ended.
-    fn last_words(&mut self) -> String {
-        let status = self
-            .child
-            .wait()
-            .map_or_else(|error| error.to_string(), |status| status.to_string());
+    /// Why it has ended, by what it said before.
+    fn failure(&mut self, program: &Path) -> QtestError {
+        let status = match self.child.wait() {
+            Ok(status) => status,
+            Err(error) => return QtestError::Connection(error),
+        };
         let mut words = String::new();
         let read = self
             .words
             .rewind()
             .and_then(|()| self.words.read_to_string(&mut words));
-        match read {
-            Ok(0) | Err(_) => status,
+        let words = match read {
+            Ok(0) | Err(_) => status.to_string(),
             Ok(_) => words.trim_end().to_owned(),
+        };
+        match status.code() {
+            Some(126 | 127) => QtestError::Start {
+                program: program.display().to_string(),
+                source: std::io::Error::other(words),
+            },
+            _ => QtestError::Ended(words),
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
+        // It may have ended by itself; until it is waited for, its number is nobody else's.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, bail};
 use ringwright_device::Device;
+use ringwright_sys::leash::{Leash, leashed};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::engine::{Ended, Engine};
@@ -18,8 +18,10 @@ use super::peers::Parts;
 use super::qemu::{self, Sockets, Transport};
 use crate::serve::{Endpoint, Protocol, Served};
 
-/// A running engine, with the devices that it uses. Its whole process group ends with it.
+/// A running engine, with the devices that it uses. Its whole process group ends with it: User Mode Linux has helper processes,
+/// and ignores SIGTERM.
 pub struct Running {
+    /// Its standard input is the leash.
     child: Child,
     /// Readable once the process has ended.
     process: OwnedFd,
@@ -70,14 +72,13 @@ impl Running {
         let program = parts.program()?;
         tracing::debug!(program = %program.display(), ?arguments, "starting the guest");
         let complaints = guest.folder.join("engine.log");
-        let mut command = Command::new(program);
+        let mut command = leashed(program.as_os_str(), Leash::Input);
         command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(console)
             .stderr(File::create(&complaints)?);
-        // A group of its own: User Mode Linux has helper processes, and ignores SIGTERM.
-        let child = command.process_group(0).spawn();
+        let child = command.spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
         Ok(Self {
             process: pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?,

@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use ringwright_sys::leash::{Leash, leashed};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
@@ -18,13 +19,6 @@ use super::SubjectError;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to wait before its socket is tried again.
 const AGAIN: Duration = Duration::from_millis(10);
-
-/// Starts the command line `$1` in a shell, and in its process group somebody who waits until whoever holds the other end of
-/// standard input is gone, however that came about, and then ends the group.
-const GUARDED: &str = r#"exec 3<&0 </dev/null
-{ read -r _; trap "" TERM; kill -TERM 0; sleep 5; kill -KILL 0; } <&3 >/dev/null 2>&1 &
-exec 3<&-
-exec /bin/sh -c "$1""#;
 
 /// A command line, and the process that it is now.
 #[derive(Debug)]
@@ -36,7 +30,7 @@ pub struct Server {
 /// What a shell makes of a command line, in a process group of its own, which ends with it.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Its standard input is kept open: see [`GUARDED`].
+    /// Its standard input is the leash.
     child: Child,
     /// Readable once it has ended.
     ended: OwnedFd,
@@ -115,12 +109,10 @@ impl Process {
     /// What a shell makes of `command`, in which `{socket}` stands for the path of a socket.
     pub(crate) fn start(command: &str, socket: &Path) -> io::Result<Self> {
         let socket = format!("'{}'", socket.display().to_string().replace('\'', r"'\''"));
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", GUARDED, "sh", &command.replace("{socket}", &socket)])
+        let mut child = leashed("/bin/sh".as_ref(), Leash::Input)
+            .args(["-c", &command.replace("{socket}", &socket)])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            // A group of its own: the shell may have started more than one process.
-            .process_group(0)
             .spawn()?;
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(ended) => Ok(Self { child, ended }),
