@@ -32,6 +32,7 @@ pub(super) use ccw::SUBCHANNEL;
 pub use ccw::StrictCcw;
 use end::End;
 pub use mmio::{Line, StrictMmio};
+use model::administer;
 pub(super) use model::{
     APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, PORTS, RANGES, RSS_ENTRIES, SEG_MAX, STATISTICS,
     TUNNEL_TYPES, ZONE_SECTORS,
@@ -473,7 +474,7 @@ impl Strict {
                 break;
             };
             if index >= self.model.queues() {
-                // An administration virtqueue: its commands are never answered.
+                self.give_back(administer(&self.memory, index, &chain));
                 continue;
             }
             let short = self.past.scenario.short;

@@ -1,5 +1,6 @@
 //! What strict devices do with buffers: as little as their drivers can live with.
 
+mod administration;
 mod card;
 mod terminal;
 
@@ -10,6 +11,7 @@ use ringwright_spec::{DeviceType, Features, console, entropy, feature, network};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::driver::event::{Chain, WRITE};
+pub(super) use administration::administer;
 use card::Card;
 pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, STATISTICS, TUNNEL_TYPES};
 pub(in crate::driver) use terminal::PORTS;
@@ -104,8 +106,9 @@ fn fill(memory: &Memory, chain: &Chain, mut skip: u64, mut from: &[u8]) -> u32 {
     done
 }
 
-/// Most segments of a request to the disk.
-pub(in crate::driver) const SEG_MAX: u32 = 4;
+/// Most segments of a request to the disk: with head and status it has room in the smallest virtqueue of any scenario. Linux
+/// waits for ever if it has not.
+pub(in crate::driver) const SEG_MAX: u32 = 2;
 
 /// Most bytes of a request that are looked at.
 const MOST: usize = 1 << 20;
