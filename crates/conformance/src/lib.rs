@@ -45,7 +45,7 @@ pub use exercise::{Answer, Exercise, exercise};
 pub use left::{BUILT, Left, Obstacle, left};
 pub use live::Live;
 pub use mutant::Mutant;
-pub use probe::{Probe, QUIET};
+pub use probe::Probe;
 pub use registry::{Clause, Observed, Side, Strength, clause, clauses};
 pub use run::{Record, RunOptions, run};
 pub use select::{Selection, fits};

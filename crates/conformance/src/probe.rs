@@ -11,10 +11,8 @@ use ringwright_spec::{Features, block, device_type, feature};
 
 use crate::check::{Ended, Needs, Outcome};
 use crate::raw::{Queue, Used};
+use crate::run::RunOptions;
 use crate::subject::{Bus, Raw, Specimen, Subject, Trace};
-
-/// How long a device is watched for what it must not do.
-pub const QUIET: Duration = Duration::from_millis(20);
 
 /// Descriptors of a virtqueue, if the device has as many.
 const QUEUE_SIZE: u16 = 32;
@@ -28,11 +26,13 @@ pub struct Probe {
     trace: Trace,
     /// How long a device may take for what it has to do.
     patience: Duration,
+    /// How long it is watched for what it must not do.
+    quiet: Duration,
 }
 
 impl Probe {
     /// A specimen of `subject`.
-    pub(crate) fn new(subject: &dyn Subject, trace: &Trace, patience: Duration) -> Outcome<Self> {
+    pub(crate) fn new(subject: &dyn Subject, trace: &Trace, options: &RunOptions) -> Outcome<Self> {
         let specimen = subject
             .open(trace)
             .map_err(|error| Ended::Inconclusive(format!("the subject: {error}")))?;
@@ -40,7 +40,8 @@ impl Probe {
             specimen,
             bus: subject.bus(),
             trace: trace.clone(),
-            patience,
+            patience: options.patience,
+            quiet: options.quiet,
         })
     }
 
@@ -308,9 +309,9 @@ impl Probe {
         self.within(self.patience, done)
     }
 
-    /// Watches the device for [`QUIET`]. Whether `seen` never was.
+    /// Watches the device [for a while](RunOptions::quiet). Whether `seen` never was.
     pub fn never(&mut self, seen: impl FnMut(&mut Self) -> Outcome<bool>) -> Outcome<bool> {
-        Ok(!self.within(QUIET, seen)?)
+        Ok(!self.within(self.quiet, seen)?)
     }
 
     /// Memory that the device reaches, full of `fill`.

@@ -18,6 +18,8 @@ pub struct RunOptions {
     pub deadline: Duration,
     /// How long a device may take for what it has to do.
     pub patience: Duration,
+    /// How long a device is watched for what it must not do.
+    pub quiet: Duration,
     /// How many run at a time, if the subject allows it.
     pub jobs: usize,
     /// Makes the order in which they are begun another one; the order of the document if there is none.
@@ -34,6 +36,7 @@ impl Default for RunOptions {
         Self {
             deadline: Duration::from_secs(20),
             patience: Duration::from_secs(2),
+            quiet: Duration::from_millis(20),
             jobs: thread::available_parallelism().map_or(1, usize::from),
             seed: None,
             stop: Arc::default(),
@@ -107,10 +110,9 @@ fn run_one(subject: &Arc<dyn Subject>, check: &'static Check, options: &RunOptio
     let start = Instant::now();
     let trace = Trace::default();
     let (sender, receiver) = mpsc::channel();
-    let (shared, patience) = (trace.clone(), options.patience);
-    let own = subject.clone();
+    let (shared, own, looking) = (trace.clone(), subject.clone(), options.clone());
     thread::spawn(move || {
-        let outcome = attempt(&*own, check, &shared, patience);
+        let outcome = attempt(&*own, check, &shared, &looking);
         // Whoever hears that it is over may give the subject up, and find what it held free.
         drop(own);
         // Nobody listens any more after the deadline.
@@ -160,8 +162,8 @@ fn wait<T>(receiver: &Receiver<T>, deadline: Instant, stop: &AtomicBool) -> Resu
     }
 }
 
-fn attempt(subject: &dyn Subject, check: &Check, trace: &Trace, patience: Duration) -> Outcome {
-    let mut probe = Probe::new(subject, trace, patience)?;
+fn attempt(subject: &dyn Subject, check: &Check, trace: &Trace, options: &RunOptions) -> Outcome {
+    let mut probe = Probe::new(subject, trace, options)?;
     probe.need(&check.needs)?;
     (check.run)(&mut probe)
 }

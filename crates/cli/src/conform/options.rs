@@ -55,7 +55,7 @@ pub struct Pace {
     /// Begin the checks in another order, the same for the same number.
     #[arg(long, global = true, value_name = "N")]
     seed: Option<u64>,
-    /// Milliseconds that the subject may take for what it has to do.
+    /// Milliseconds that the subject may take for what it has to do. For what it must not do it is watched a hundredth of that.
     #[arg(long, global = true, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     patience: u64,
     /// How many checks run at a time, where the subject allows it; as many as there are processors, if not given.
@@ -67,9 +67,11 @@ impl Pace {
     /// The same for the runner.
     pub fn run(&self, deadline: Duration) -> RunOptions {
         let processors = || thread::available_parallelism().map_or(1, usize::from);
+        let patience = Duration::from_millis(self.patience);
         RunOptions {
             deadline,
-            patience: Duration::from_millis(self.patience),
+            patience,
+            quiet: patience / 100,
             jobs: self.jobs.map_or_else(processors, usize::from),
             seed: self.seed,
             stop: Arc::default(),
