@@ -18,9 +18,10 @@ use crate::driver::strict::Strict;
 use crate::subject::Bus;
 use place::Place;
 
-/// What the kernel is told: no console but the firmware's, and to end the machine after a panic.
+/// What the kernel is told: no console but the firmware's, and to end the machine after a panic. Memory that a driver forgets
+/// to write is never zero by accident.
 const ARGUMENTS: &str = "earlycon=sbi keep_bootcon console=none printk.devkmsg=on panic=-1 quiet init_on_alloc=0 \
-                         initcall_blacklist=jent_mod_init";
+                         slub_debug=P,skbuff_small_head,kmalloc-* initcall_blacklist=jent_mod_init";
 /// Bytes of memory.
 const MEMORY: u64 = 256 << 20;
 /// How long a guest may take.
