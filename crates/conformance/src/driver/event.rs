@@ -177,7 +177,7 @@ pub struct Sent(pub Vec<u8>);
 
 impl Sent {
     /// Bytes that are kept.
-    pub(super) const KEPT: usize = 128;
+    pub(super) const KEPT: usize = 192;
 }
 
 impl fmt::Debug for Sent {

@@ -2,15 +2,17 @@
 
 use ringwright_memory::Buffer;
 use ringwright_spec::Features;
-use ringwright_spec::data::{Le16, Le32};
+use ringwright_spec::data::{Le16, Le32, Le64};
 use ringwright_spec::network::control::{
-    Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, HashTunnelCommand, Mac, Mq, NotfCoal, Rx, Stats, Vlan,
+    Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, GuestOffloads, GuestOffloadsCommand, HashTunnelCommand, Mac,
+    Mq, NotfCoal, Rx, Stats, Vlan,
 };
 use ringwright_spec::network::features;
 use ringwright_spec::network::hash::{HashTypes, RssConfigHead, RssConfigTail, TunnelTypes};
 use ringwright_spec::network::statistics::StatsCapabilities;
 use zerocopy::IntoBytes;
 
+use super::arrival;
 use super::control::Abilities;
 use super::statistics::{Counters, MOST_COUNTERS};
 
@@ -46,6 +48,8 @@ pub enum Command<'a> {
     Scale(Scaling<'a>),
     /// Hashes are those of the inner headers in these tunnels.
     HashInside(TunnelTypes),
+    /// Only these offloads are on from now on, of those that were negotiated: what arrives is complete but for them.
+    Accept(GuestOffloads),
     /// Notifications of all virtqueues of this kind come together: [`NotfCoal::TX_SET`] or [`NotfCoal::RX_SET`].
     Coalesce(NotfCoal, Coalescing),
     /// Those of the receive or transmit virtqueue of this index do.
@@ -111,6 +115,8 @@ impl Command<'_> {
             Self::Scale(_) => features::RSS,
             // drv:net:inner-header-hash:01
             Self::HashInside(_) => features::HASH_TUNNEL,
+            // drv:net:setting-offloads-state:01
+            Self::Accept(offloads) => features::CTRL_GUEST_OFFLOADS | arrival::of_offloads(*offloads),
             // drv:net:notifications-coalescing:02, drv:net:notifications-coalescing:03
             Self::Coalesce(..) => features::NOTF_COAL,
             Self::CoalesceVirtqueue(..) | Self::AskCoalescing(_) => features::VQ_NOTF_COAL,
@@ -138,6 +144,7 @@ impl Command<'_> {
             Self::Scale(scaling) => scaling.is_valid(card),
             // drv:net:inner-header-hash:02
             Self::HashInside(types) => card.tunnel_types.contains(*types),
+            Self::Accept(offloads) => arrival::are_known(*offloads),
             Self::Coalesce(command, _) => matches!(*command, NotfCoal::TX_SET | NotfCoal::RX_SET),
             // drv:net:notifications-coalescing:01
             Self::CoalesceVirtqueue(index, _) | Self::AskCoalescing(index) => {
@@ -171,6 +178,7 @@ impl Command<'_> {
             Self::Pairs(_) => (Class::MQ, Mq::VQ_PAIRS_SET.0),
             Self::Scale(_) => (Class::MQ, Mq::RSS_CONFIG.0),
             Self::HashInside(_) => (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
+            Self::Accept(_) => (Class::GUEST_OFFLOADS, GuestOffloadsCommand::SET.0),
             Self::Coalesce(command, _) => (Class::NOTF_COAL, command.0),
             Self::CoalesceVirtqueue(..) => (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
             Self::AskCoalescing(_) => (Class::NOTF_COAL, NotfCoal::VQ_GET.0),
@@ -197,6 +205,7 @@ impl Command<'_> {
             Self::AcknowledgeAnnouncement | Self::AskStatisticsTypes => at,
             Self::Scale(scaling) => scaling.write(buffer, at),
             Self::HashInside(types) => put(buffer, at, Le32::new(types.0).as_bytes()),
+            Self::Accept(offloads) => put(buffer, at, Le64::new(offloads.0).as_bytes()),
             Self::Coalesce(_, coalescing) => put(buffer, at, coalescing.fields().as_bytes()),
             Self::CoalesceVirtqueue(index, coalescing) => {
                 let fields = CtrlCoalVq {

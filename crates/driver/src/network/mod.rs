@@ -1,7 +1,8 @@
 //! Network driver (section 5.1): Ethernet frames in, Ethernet frames out, and commands to the card, none waited for.
 //!
-//! A card has one pair of virtqueues and sends frames as they are, unless its user wants [more](Extras).
+//! A card has one pair of virtqueues, sends frames as they are and gets them complete, unless its user wants [more](Extras).
 
+mod arrival;
 mod command;
 mod control;
 mod offload;
@@ -22,6 +23,7 @@ use ringwright_spec::network::{Config, DEVICE, features, pairs};
 use crate::init::Setup;
 use crate::session::Session;
 use crate::{DriverError, Options, Transport};
+pub use arrival::{Arrival, Checksum, Segments, Tunnel};
 pub use command::{Coalescing, Command, MOST_ADDRESSES, MOST_ENTRIES, Scaling};
 pub use control::Commanded;
 use control::{Abilities, Control};
@@ -67,6 +69,11 @@ pub struct Extras {
     /// Checksums and segmentation may be left to the device: see [`Pair::send_partial`]. With segmentation each pair has
     /// some buffers of 64 KiB.
     pub offloads: bool,
+    /// What is left to the device, and what it leaves to the driver, may be in UDP tunnels: see [`Offload::Tunneled`] and
+    /// [`Segments::tunnel`]. Only together with the one or the other.
+    pub tunnels: bool,
+    /// Frames may arrive that are incomplete: see [`Pair::receive_incomplete`].
+    pub incomplete: bool,
 }
 
 impl Default for Extras {
@@ -75,6 +82,8 @@ impl Default for Extras {
             commands: false,
             pairs: 1,
             offloads: false,
+            tunnels: false,
+            incomplete: false,
         }
     }
 }
@@ -97,6 +106,10 @@ impl<T: Transport> Network<T> {
         let settle = |session: &mut Session<T>, mut shared: Features| {
             if session.is_legacy() {
                 shared = shared - wanted;
+            }
+            // Longer frames come in several buffers, so that none has to be as long as they.
+            if !shared.contains(features::MRG_RXBUF) {
+                shared = shared - arrival::SEGMENTS - arrival::TUNNELS;
             }
             // drv:net:device-configuration-layout:13
             if !shared.contains(features::CTRL_VQ) {
@@ -236,6 +249,11 @@ impl<T: Transport> Network<T> {
         self.first().receive(frame)
     }
 
+    /// [`Pair::receive_incomplete`] of the first pair.
+    pub fn receive_incomplete(&mut self, frame: &mut [u8]) -> Result<Option<Arrival>, DriverError> {
+        self.first().receive_incomplete(frame)
+    }
+
     /// [`Pair::send`] of the first pair.
     pub fn send(&mut self, frame: &[u8]) -> Result<Sent, DriverError> {
         self.first().send(frame)
@@ -320,6 +338,18 @@ impl Extras {
         if self.offloads {
             wanted = wanted | offload::FEATURES;
         }
+        if self.offloads && self.tunnels {
+            wanted = wanted | offload::TUNNELS;
+        }
+        if self.incomplete {
+            wanted = wanted | arrival::FEATURES;
+        }
+        if self.incomplete && self.tunnels {
+            wanted = wanted | arrival::TUNNELS;
+        }
+        if self.incomplete && self.commands {
+            wanted = wanted | features::CTRL_GUEST_OFFLOADS;
+        }
         wanted
     }
 }
@@ -331,6 +361,8 @@ fn broken(what: &'static str) -> DriverError {
     }
 }
 
+#[cfg(test)]
+mod arrival_tests;
 #[cfg(test)]
 mod control_tests;
 #[cfg(test)]

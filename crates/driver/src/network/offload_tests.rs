@@ -14,6 +14,7 @@ fn card(offered: Features) -> (Fake, Network<Fake>) {
     let fake = Fake::new(DEVICE.id, offered, &[16, 16], LENGTH);
     let extras = Extras {
         offloads: true,
+        tunnels: true,
         ..Extras::default()
     };
     let driver = Network::with(fake.clone(), &fake.area(), Options::default(), extras).unwrap();
@@ -261,5 +262,95 @@ fn as_many_long_frames_are_outstanding_as_there_are_buffers_for() {
         }
         drop(driver);
         assert!(fake.is_area_whole());
+    }
+}
+
+/// A frame in a UDP tunnel over IPv4, and where the network header in it begins.
+fn tunneled(is_v6: bool, is_tcp: bool, payload: usize, checksum: u16) -> (Vec<u8>, u16) {
+    let inner = frame(is_v6, is_tcp, payload);
+    let mut outer = frame(false, false, 8 + inner.len());
+    let start = transport(false);
+    outer[start + 6..start + 8].copy_from_slice(&checksum.to_be_bytes());
+    outer.truncate(start + 8 + 8);
+    outer.extend(&inner);
+    (outer, (start + 8 + 8 + 14) as u16)
+}
+
+#[test]
+fn the_device_cuts_frames_in_tunnels_into_segments() {
+    let all = feature::VERSION_1 | offload::FEATURES | offload::TUNNELS;
+    let (fake, mut driver) = card(all);
+    let mut device = fake.device(1);
+    for (is_v6, is_tcp, kind) in [
+        (false, true, 0x21),
+        (true, true, 0x44),
+        (false, false, 0x25),
+        (true, false, 0x45),
+    ] {
+        for checksum in [0, 0x1234] {
+            let (frame, network) = tunneled(is_v6, is_tcp, 3000, checksum);
+            let offload = Offload::Tunneled { size: 1000, network };
+            assert_eq!(driver.send_partial(&frame, offload).unwrap(), Sent::Queued);
+            driver.publish().unwrap();
+            let mut bytes = Vec::new();
+            device.serve(1, |readable, _| {
+                bytes.extend_from_slice(readable);
+                0
+            });
+            let sent = bytes.split_off(24);
+            let header = Hdr::read_from_bytes(&[&bytes[..], &[0; 8]].concat()).unwrap();
+            assert_eq!(header.flags, if checksum == 0 { 1 } else { 9 });
+            assert_eq!((header.gso_type, header.gso_size.get()), (kind, 1000));
+            assert_eq!(
+                (header.outer_th_offset.get(), header.inner_nh_offset.get()),
+                (34, network)
+            );
+            let start = usize::from(network) - 14 + transport(is_v6);
+            let end = start + if is_tcp { 20 } else { 8 };
+            assert_eq!(usize::from(header.csum_start.get()), start);
+            assert_eq!(header.csum_offset.get(), if is_tcp { 16 } else { 6 });
+            assert_eq!(usize::from(header.hdr_len.get()), end);
+            // The inner checksum and that of the tunnel are those of pseudo headers; nothing else is changed.
+            let inner = &frame[usize::from(network) - 14..];
+            let field = start + usize::from(header.csum_offset.get());
+            let mut expected = frame.clone();
+            let seed = sum(&pseudo(inner, is_v6, is_tcp));
+            expected[field..field + 2].copy_from_slice(&seed.to_be_bytes());
+            if checksum != 0 {
+                let seed = sum(&pseudo(&frame, false, false));
+                expected[40..42].copy_from_slice(&seed.to_be_bytes());
+            }
+            assert_eq!(sent, expected);
+        }
+    }
+}
+
+#[test]
+fn what_the_device_does_not_do_in_tunnels_is_not_left_to_it() {
+    let all = feature::VERSION_1 | offload::FEATURES | offload::TUNNELS;
+    let (plain, network) = tunneled(false, true, 3000, 0);
+    let (checked, _) = tunneled(false, true, 3000, 1);
+    let sent = |offered, frame: &[u8], size, network| {
+        let (_fake, mut driver) = card(offered);
+        driver
+            .send_partial(frame, Offload::Tunneled { size, network })
+            .unwrap()
+    };
+    assert_eq!(sent(all, &checked, 1000, network), Sent::Queued);
+    let lesser = all - features::HOST_UDP_TUNNEL_GSO_CSUM;
+    assert_eq!(sent(lesser, &plain, 1000, network), Sent::Queued);
+    for (offered, frame, size, network) in [
+        (lesser, &checked, 1000, network),
+        (all - offload::TUNNELS, &plain, 1000, network),
+        (all, &plain, 0, network),
+        // One segment only.
+        (all, &plain, 3000, network),
+        // No header there, or not behind the tunnel's.
+        (all, &plain, 1000, network + 1),
+        (all, &plain, 1000, 14),
+        (all, &plain, 1000, 0xffff),
+        (all, &frame(false, true, 3000), 1000, 14),
+    ] {
+        assert_eq!(sent(offered, frame, size, network), Sent::Unsuitable);
     }
 }

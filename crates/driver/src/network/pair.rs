@@ -10,6 +10,7 @@ use ringwright_spec::network::{Hdr, features, receiveq, transmitq};
 use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
+use super::arrival::{Arrival, Checksum};
 use super::offload::{self, Offload, Partial};
 use super::{BUFFERS, ETHERNET_HEADER, broken};
 use crate::field::Field;
@@ -118,13 +119,37 @@ impl Pair {
     /// Copies the next frame that has arrived to the start of `frame`; returns its length, of which what does not fit
     /// is lost. `None` if none has arrived.
     pub fn receive(&mut self, frame: &mut [u8]) -> Result<Option<usize>, DriverError> {
-        let Some(Used {
+        let arrival = self.receive_incomplete(frame)?;
+        Ok(arrival.map(|arrival| arrival.length))
+    }
+
+    /// The same, with what is left to do with the frame, which is nothing unless the user wants
+    /// [that](super::Extras::incomplete). Frames of which the device says what cannot be are dropped.
+    pub fn receive_incomplete(&mut self, frame: &mut [u8]) -> Result<Option<Arrival>, DriverError> {
+        let Framing { features, order, .. } = self.framing;
+        while let Some(first) = self.next_arrived()? {
+            let (header, length) = self.take(first, frame)?;
+            if !features.contains(features::GUEST_CSUM) {
+                return Ok(Some(Arrival {
+                    length,
+                    checksum: Checksum::Unknown,
+                    segments: None,
+                }));
+            }
+            let arrival = Arrival::of(&header, order, features, length);
+            if arrival.is_some() {
+                return Ok(arrival);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Copies the frame that begins in the buffer of `first`; returns its header and its length.
+    fn take(&mut self, first: Used<Buffer>, frame: &mut [u8]) -> Result<(Hdr, usize), DriverError> {
+        let Used {
             data: buffer,
             written,
-        }) = self.next_arrived()?
-        else {
-            return Ok(None);
-        };
+        } = first;
         let framing = self.framing;
         let mut header = Hdr::default();
         let held = (written as usize)
@@ -149,7 +174,7 @@ impl Pair {
             length += copy(&next.data, 0, next.written as usize, rest);
             self.spent.push(next.data);
         }
-        Ok(Some(length))
+        Ok((header, length))
     }
 
     /// The next used receive buffer; all there are come out of the virtqueue together.
@@ -216,8 +241,8 @@ impl Pair {
         };
         write(&buffer, 0, &header.as_bytes()[..before]);
         write(&buffer, before, frame);
-        if let Some(partial) = partial {
-            write(&buffer, before + partial.field, &partial.seed.to_be_bytes());
+        for seed in partial.into_iter().flat_map(|partial| &partial.seeds).flatten() {
+            write(&buffer, before + seed.field, &seed.sum.to_be_bytes());
         }
         let segments = self.framing.segments(&buffer, before + frame.len());
         match self.transmit.add(segments.as_ref(), &[], buffer) {

@@ -7,7 +7,7 @@ use std::thread;
 
 use ringwright_device::network::{self, backend};
 use ringwright_driver::Transport;
-use ringwright_driver::network::{Command, Commanded, Extras, Network, Sent};
+use ringwright_driver::network::{Checksum, Command, Commanded, Extras, Network, Offload, Sent};
 use ringwright_loopback::Loopback;
 use ringwright_spec::feature;
 
@@ -226,6 +226,89 @@ fn each_flow_keeps_to_its_pair() {
                 }
             };
             assert_eq!(into[..length], datagram(flow, false));
+        }
+    }
+}
+
+/// A segment of TCP with this payload and no checksum, behind the headers of UDP and Geneve if it is in a tunnel.
+fn long_frame(payload: usize, tunnel: bool) -> Vec<u8> {
+    let packet = |protocol, behind: &[u8]| {
+        let length = (20 + behind.len()) as u16;
+        let [high, low] = length.to_be_bytes();
+        let head = [
+            0x45, 0, high, low, 0, 1, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
+        [&MAC[..], &MAC, &[8, 0], &head, behind].concat()
+    };
+    let tcp = [
+        &[
+            0x30, 0x39, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0,
+        ],
+        &content(9, payload)[..],
+    ]
+    .concat();
+    let frame = packet(6, &tcp);
+    if !tunnel {
+        return frame;
+    }
+    let [high, low] = (16 + frame.len() as u16).to_be_bytes();
+    let udp = [
+        0x30, 0x39, 0x17, 0xc1, high, low, 0, 1, 0, 0, 0x65, 0x58, 0, 0, 1, 0,
+    ];
+    packet(17, &[&udp, &frame[..]].concat())
+}
+
+#[test]
+fn two_cards_leave_each_other_what_is_to_do() {
+    for format in formats() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let extras = Extras {
+            offloads: true,
+            tunnels: true,
+            incomplete: true,
+            ..Extras::default()
+        };
+        let [mut sender, mut receiver] = [near, far].map(|end| {
+            let backend = backend::Stream::connected(end).unwrap().with_headers();
+            let card = network::Network::new(Box::new(backend), network::Options::default()).unwrap();
+            let loopback = join(card, format);
+            let area = loopback.area().clone();
+            Network::with(loopback, &area, options(format, 64), extras).unwrap()
+        });
+        let (plain, tunneled) = (long_frame(20_000, false), long_frame(20_000, true));
+        let small = long_frame(100, false);
+        let network = 14 + 20 + 16 + 14;
+        for (frame, offload, segments) in [
+            (&small, Offload::Checksum, false),
+            (&plain, Offload::Segments(1400), true),
+            (&tunneled, Offload::Tunneled { size: 1400, network }, true),
+        ] {
+            assert_eq!(sender.send_partial(frame, offload).unwrap(), Sent::Queued);
+            sender.publish().unwrap();
+            let deadline = Deadline::new();
+            let mut into = vec![0; 70_000];
+            let arrival = loop {
+                deadline.check();
+                if let Some(arrival) = receiver.receive_incomplete(&mut into).unwrap() {
+                    break arrival;
+                }
+            };
+            receiver.publish().unwrap();
+            assert!(matches!(arrival.checksum, Checksum::Partial { offset: 16, .. }));
+            assert_eq!(
+                arrival.segments.map(|segments| segments.size),
+                segments.then_some(1400)
+            );
+            let tunnel = arrival.segments.and_then(|segments| segments.tunnel);
+            assert_eq!(
+                tunnel.map(|tunnel| (tunnel.inner_network, tunnel.is_partial)),
+                matches!(offload, Offload::Tunneled { .. }).then_some((network, true))
+            );
+            assert_eq!(arrival.length, frame.len());
+            assert_eq!(
+                into[frame.len() - 20_000.min(frame.len() - 60)..frame.len()],
+                frame[frame.len() - 20_000.min(frame.len() - 60)..]
+            );
         }
     }
 }

@@ -2,10 +2,18 @@
 
 use ringwright_spec::ccw::Revision;
 use ringwright_spec::network::features as can;
-use ringwright_spec::{block, console, feature};
+use ringwright_spec::{Features, block, console, feature};
 
 use super::{Act, Completes, FOREIGN, Function, Identity, Oddity, Scenario, Subchannel};
 use crate::subject::Bus;
+
+/// What is offered to cut segments in UDP tunnels.
+const IN_TUNNELS: Features = can::CSUM
+    .union(can::HOST_TSO4)
+    .union(can::HOST_TSO6)
+    .union(can::HOST_ECN)
+    .union(can::HOST_USO)
+    .union(can::HOST_UDP_TUNNEL_GSO);
 
 /// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
@@ -105,6 +113,18 @@ pub const SCENARIOS: &[Scenario] = &[
             let segments = can::HOST_TSO4 | can::HOST_TSO6 | can::HOST_ECN | can::HOST_USO;
             features | can::CSUM | segments | can::GUEST_HDRLEN
         },
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "tunnels",
+        does: "Segmentation in UDP tunnels can be left to a network card, with the checksum of the tunnel.",
+        offers: |features| features | IN_TUNNELS | can::HOST_UDP_TUNNEL_GSO_CSUM,
+        ..Scenario::NETWORK
+    },
+    Scenario {
+        name: "tunnels-unchecked",
+        does: "Segmentation in UDP tunnels can be left to a network card, but for the checksum of the tunnel.",
+        offers: |features| features | IN_TUNNELS,
         ..Scenario::NETWORK
     },
     Scenario {

@@ -33,6 +33,8 @@ pub(super) fn live(seat: &mut Seat) -> Result<(), String> {
         commands: true,
         pairs: 2,
         offloads: true,
+        tunnels: true,
+        ..Extras::default()
     };
     let mut card = Network::with(&mut *seat.transport, &seat.area, seat.options, extras).map_err(text)?;
     let mac = card.mac().unwrap_or(LOCAL);
@@ -81,6 +83,12 @@ pub(super) fn live(seat: &mut Seat) -> Result<(), String> {
     for offload in [Offload::Checksum, Offload::Segments(1000)] {
         for packet in packets::all(PEER, mac) {
             leave(&mut card, &packet, offload)?;
+        }
+    }
+    for checksum in [[0, 0], [0, 1]] {
+        for packet in packets::all(PEER, mac) {
+            let (packet, network) = packets::in_tunnel(PEER, mac, &packet, checksum);
+            leave(&mut card, &packet, Offload::Tunneled { size: 1000, network })?;
         }
     }
     for round in 1..20 {

@@ -7,12 +7,22 @@ pub(super) fn all(peer: [u8; 6], mac: [u8; 6]) -> Vec<Vec<u8>> {
     let each = lengths
         .into_iter()
         .flat_map(|length| kinds.map(|kind| (kind, length)));
-    each.map(|((is_v6, is_tcp), length)| packet(peer, mac, is_v6, is_tcp, length))
+    each.map(|((is_v6, is_tcp), length)| packet(peer, mac, is_v6, is_tcp, &vec![7; length]))
         .collect()
 }
 
-/// One with `length` bytes behind the transport header.
-fn packet(peer: [u8; 6], mac: [u8; 6], is_v6: bool, is_tcp: bool, length: u16) -> Vec<u8> {
+/// A packet in a UDP tunnel over IPv4 with this checksum, and where the network header in it begins.
+pub(super) fn in_tunnel(peer: [u8; 6], mac: [u8; 6], inside: &[u8], checksum: [u8; 2]) -> (Vec<u8>, u16) {
+    // Geneve, for Ethernet frames of network 1.
+    let head = [0, 0, 0x65, 0x58, 0, 0, 1, 0];
+    let mut outer = packet(peer, mac, false, false, &[&head, inside].concat());
+    let transport = 14 + 20;
+    outer[transport + 6..transport + 8].copy_from_slice(&checksum);
+    (outer, (transport + 8 + head.len() + 14) as u16)
+}
+
+/// One with this payload.
+fn packet(peer: [u8; 6], mac: [u8; 6], is_v6: bool, is_tcp: bool, payload: &[u8]) -> Vec<u8> {
     let (protocol, transport) = match is_tcp {
         // CWR, PSH and ACK.
         true => (
@@ -23,7 +33,7 @@ fn packet(peer: [u8; 6], mac: [u8; 6], is_v6: bool, is_tcp: bool, length: u16) -
         ),
         false => (17, &[0x12, 0x34, 0, 53, 0, 0, 0, 0][..]),
     };
-    let behind = length + transport.len() as u16;
+    let behind = (payload.len() + transport.len()) as u16;
     let [high, low] = behind.to_be_bytes();
     let mut transport = transport.to_vec();
     if !is_tcp {
@@ -49,6 +59,5 @@ fn packet(peer: [u8; 6], mac: [u8; 6], is_v6: bool, is_tcp: bool, length: u16) -
             [&[0x08, 0x00], &header[..]].concat()
         }
     };
-    let payload = vec![7; usize::from(length)];
-    [&peer[..], &mac, &network, &transport, &payload].concat()
+    [&peer[..], &mac, &network, &transport, payload].concat()
 }

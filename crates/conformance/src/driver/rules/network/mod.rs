@@ -11,6 +11,7 @@ mod statistics;
 mod steering;
 mod transmit;
 mod tunnel;
+mod tunneled;
 mod unnegotiated;
 
 use ringwright_driver::Transport;
@@ -19,11 +20,12 @@ use ringwright_spec::network::{DEVICE, Hdr, features};
 use crate::driver::{Event, Hand, Mutant, Past, Rule, Told};
 
 /// All of them, by section of the document.
-pub(super) const RULES: [&[Rule]; 10] = [
+pub(super) const RULES: [&[Rule]; 11] = [
     config::RULES,
     transmit::RULES,
     offload::RULES,
     tunnel::RULES,
+    tunneled::RULES,
     receive::RULES,
     filtering::RULES,
     multiqueue::RULES,
@@ -67,6 +69,8 @@ struct Packet {
     /// `csum_start` and `csum_offset`.
     csum: (u16, u16),
     num_buffers: u16,
+    /// `outer_th_offset` and `inner_nh_offset`, where there are such.
+    tunnel: (u16, u16),
     /// Bytes of the packet, without its header.
     length: u64,
     /// The first ones of them.
@@ -103,6 +107,7 @@ fn sent(past: &Past, event: &Event) -> Option<Packet> {
         csum: (word(6), word(8)),
         // Legacy headers end before it (section 5.1.6.1).
         num_buffers: if size < 12 { 0 } else { word(10) },
+        tunnel: if size < 24 { (0, 0) } else { (word(20), word(22)) },
         length: chain.length(false) - size as u64,
         frame: frame.to_vec(),
     })
