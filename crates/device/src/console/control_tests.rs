@@ -222,7 +222,14 @@ fn ports_come_and_go() {
         );
         let mut talk = Talk::start(&mut bench);
         talk.introduce();
+        // The virtqueues of a port are there before it is.
+        let mut output = bench.start(transmitq(3).unwrap(), 16);
+        output.submit(&[b"early"], &[]);
+        talk.expect_silence();
+        assert_eq!(output.poll(), None);
         assert_eq!(handle.add(desk.socket("late")), Ok(3));
+        output.wait();
+        assert_eq!(output.request(&[b"more"], &[]).written, 0);
         talk.expect(Event::DEVICE_ADD, 3, 0, b"");
         talk.say(Event::PORT_READY, 3, 1);
         talk.expect(Event::PORT_NAME, 3, 1, b"late");
@@ -297,6 +304,9 @@ fn what_makes_no_sense_is_ignored() {
     let desk = Desk::new();
     let mut bench = Bench::new(desk.device(2), formats()[2] | MULTIPORT);
     let mut talk = Talk::start(&mut bench);
+    // Nothing is known of ports that the driver does not know of.
+    talk.say(Event::PORT_READY, 1, 1);
+    talk.say(Event::PORT_OPEN, 1, 1);
     // Nothing is said to a driver that has failed.
     talk.say(Event::DEVICE_READY, 0, 0);
     talk.expect_silence();
@@ -411,6 +421,7 @@ fn a_successor_goes_on_with_the_talk() {
         bench.host.suspend().unwrap();
         let saved = bench.host.save().unwrap();
         let mut successor = bench.successor(next_desk.device(3));
+        let mut client = next_desk.connect(AGENT);
         let mut smaller = bench.successor(Desk::new().device(2));
         drop(bench);
         let queues = smaller.host.restore(&saved).unwrap();
@@ -428,9 +439,8 @@ fn a_successor_goes_on_with_the_talk() {
             };
             successor.start_again(queue, state);
         }
-        // Who was there is gone, and who comes is another one; the driver's end is still open.
+        // Who was there is gone, and who is here is another one; the driver's end is still open.
         talk.expect(Event::PORT_OPEN, 1, 0, b"");
-        let mut client = next_desk.connect(AGENT);
         talk.expect(Event::PORT_OPEN, 1, 1, b"");
         client.write_all(b"still here").unwrap();
         receive(&mut input, b"still here");
