@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringwright_conformance::driver::{Driver, Linux, LinuxParts, Scenario, rules, scenario, watch};
 use ringwright_conformance::subject::Bus;
 use ringwright_conformance::{Record, Verdict};
-use ringwright_spec::{DeviceType, block, entropy, network};
+use ringwright_spec::{DeviceType, block, console, entropy, network};
 
 /// Longer than a guest may take.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -76,4 +76,9 @@ fn a_source_of_entropy() {
 fn a_network_card_on_pci() {
     // docs/findings/linux-net-num-buffers.md
     passes(&network::DEVICE, Bus::Pci, &["plain"], &["net.num-buffers"], 40);
+}
+
+#[test]
+fn a_console_with_ports() {
+    passes(&console::DEVICE, Bus::Mmio, &["ports"], &[], 30);
 }

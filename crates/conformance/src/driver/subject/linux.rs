@@ -213,6 +213,35 @@ $b mkdir -p /tmp
 $b dd if=/dev/hwrng of=/tmp/r bs=16 count=20 2>/dev/null && [ -s /tmp/r ] && say works
 ",
         }),
+        // The terminal must not echo what it receives: everything comes back from the device, and would go round for ever.
+        "console" => Some(Work {
+            module: "virtio_console",
+            script: "
+echo_() { # lines to the device of fd 3 and back
+    i=0
+    while [ $i -lt 8 ]; do
+        echo line $i >&3
+        read -r line <&3 && [ \"$line\" = \"line $i\" ] || return
+        i=$((i + 1))
+    done
+}
+i=0
+until $b stty -F /dev/hvc0 >/dev/null 2>&1 || [ $i -gt 100 ]; do
+    $b usleep 50000
+    i=$((i + 1))
+done
+exec 3<>/dev/hvc0
+$b stty -F /dev/hvc0 raw -echo
+echo_ && works=y
+exec 3>&-
+if [ -c /dev/vport0p1 ]; then
+    exec 3<>/dev/vport0p1
+    echo_ || works=
+    exec 3>&-
+fi
+[ \"$works\" ] && say works
+",
+        }),
         "network" => Some(Work {
             module: "virtio_net",
             script: "
