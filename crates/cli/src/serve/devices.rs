@@ -62,6 +62,14 @@ pub struct Network {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(network::MAX_QUEUE_PAIRS)))]
     #[serde(default = "one")]
     queue_pairs: u16,
+    /// Let the guest spread frames over pairs of queues by their hash (receive-side scaling). Needs a control queue.
+    #[arg(long, requires = "control_queue")]
+    #[serde(default)]
+    rss: bool,
+    /// Let the guest see the hash of each frame. Needs a control queue.
+    #[arg(long, requires = "control_queue")]
+    #[serde(default)]
+    hash_report: bool,
 }
 
 /// A device that is ready to be served.
@@ -135,11 +143,16 @@ impl Network {
             }
             _ => bail!("a network card has a stream or a tap: expected exactly one of them"),
         };
+        if (self.rss || self.hash_report) && !self.control_queue {
+            bail!("hashes are asked for by a control queue: rss and hash-report need control-queue");
+        }
         let options = network::Options {
             mac: Some(self.mac.map_or_else(random_mac, Ok)?),
             mtu: self.mtu,
             control: self.control_queue,
             queue_pairs: self.queue_pairs,
+            scaling: self.rss,
+            hash_report: self.hash_report,
         };
         Ok(network::Network::new(backend, options)?)
     }

@@ -22,7 +22,7 @@ use crate::raw::RawCcw;
 
 pub use in_process::InProcess;
 pub use ours::{Made, OURS, ours};
-pub(crate) use ours::{OFFLINE_ZONE, RDONLY_ZONE, ZONE_SECTORS};
+pub(crate) use ours::{OFFLINE_ZONE, PAIRS, RDONLY_ZONE, ZONE_SECTORS};
 pub use qemu::{QEMU, Qemu};
 pub use server::Server;
 pub use trace::{Trace, Traced};

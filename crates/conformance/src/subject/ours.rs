@@ -23,6 +23,9 @@ pub(crate) const ZONE_SECTORS: u64 = 512;
 pub(crate) const RDONLY_ZONE: u64 = 12;
 pub(crate) const OFFLINE_ZONE: u64 = 13;
 
+/// Pairs of virtqueues of the network card.
+pub(crate) const PAIRS: u16 = 3;
+
 /// Our device types, by the document's names, and a disk with zones.
 pub const OURS: &[&str] = &["block", "host-managed", "network", "console", "entropy"];
 
@@ -150,7 +153,9 @@ fn card() -> Result<Made, SubjectError> {
         mac: Some([2, 0, 0, 0, 0, 1]),
         mtu: Some(1500),
         control: true,
-        queue_pairs: 3,
+        queue_pairs: PAIRS,
+        scaling: true,
+        hash_report: true,
     };
     let card = network::Network::new(Box::new(backend), options).map_err(|error| SubjectError::System {
         what: "a network card".into(),

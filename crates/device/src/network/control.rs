@@ -6,12 +6,15 @@ use ringwright_memory::{Reader, Slices};
 use ringwright_ring::ByteOrder;
 use ringwright_spec::Features;
 use ringwright_spec::network::control::{
-    Ack, Announce, Class, GuestOffloads, GuestOffloadsCommand, Mac, Mq, NotfCoal, Rx, Stats, Vlan,
+    Ack, Announce, Class, GuestOffloads, GuestOffloadsCommand, HashTunnelCommand, Mac, Mq, NotfCoal, RssCtx,
+    Rx, Stats, Vlan,
 };
 use ringwright_spec::network::features;
+use ringwright_spec::network::hash::{RssCtxCap, TunnelTypes};
 use zerocopy::IntoBytes;
 
 use super::filter::{Address, Filter, Table};
+use super::spreading::MAX_CONTEXTS;
 use super::statistics::{self, Statistics};
 use super::steering::Steering;
 use super::{Shared, is_of_interface, offload};
@@ -120,9 +123,10 @@ impl Control {
             (Class::MAC, _) => self.set_addresses(Mac(command), data, shared)?,
             (Class::VLAN, _) => self.set_vlan(Vlan(command), data)?,
             (Class::ANNOUNCE, _) => self.announced(Announce(command), shared)?,
-            (Class::MQ, _) => {
-                self.spread(Mq(command), data, steering)?;
+            (Class::MQ | Class::HASH_TUNNEL | Class::RSS_CTX, _) => {
+                let result = self.spread([class, command], data, steering)?;
                 shared.spreading().clone_from(steering.spreading());
+                return Some(result);
             }
             (Class::GUEST_OFFLOADS, _) => self.set_offloads(GuestOffloadsCommand(command), data, shared)?,
             (Class::NOTF_COAL, _) => {
@@ -208,13 +212,56 @@ impl Control {
         known.then_some(())
     }
 
-    fn spread(&self, command: Mq, mut data: Reader<'_>, steering: &mut Steering) -> Option<()> {
-        match command {
-            Mq::VQ_PAIRS_SET if self.features.contains(features::MQ) => {
-                steering.enable(self.byte_order.u16(data.read_array().ok()?))
+    /// What says how frames are spread over pairs of virtqueues.
+    fn spread(
+        &self,
+        [class, command]: [u8; 2],
+        mut data: Reader<'_>,
+        steering: &mut Steering,
+    ) -> Option<Vec<u8>> {
+        let (order, data) = (self.byte_order, &mut data);
+        let has = |feature| self.features.contains(feature);
+        match (Class(class), command) {
+            (Class::MQ, command) => match Mq(command) {
+                Mq::VQ_PAIRS_SET if has(features::MQ) => {
+                    let pairs = order.u16(data.read_array().ok()?);
+                    steering.change(|spreading, most| spreading.enable(pairs, most))?;
+                }
+                Mq::RSS_CONFIG if has(features::RSS) => {
+                    steering.change(|spreading, most| spreading.scale(data, order, most))?;
+                }
+                // Where frames go by their hash, what is hashed belongs to that.
+                Mq::HASH_CONFIG if has(features::HASH_REPORT) && !has(features::RSS) => {
+                    steering.change(|spreading, _| spreading.report(data, order))?;
+                }
+                _ => return None,
+            },
+            (Class::HASH_TUNNEL, command)
+                if HashTunnelCommand(command) == HashTunnelCommand::SET && has(features::HASH_TUNNEL) =>
+            {
+                let types = TunnelTypes(order.u32(data.read_array().ok()?));
+                steering.change(|spreading, _| spreading.look_into(types))?;
             }
-            _ => None,
+            (Class::RSS_CTX, command) if has(features::RSS_CONTEXT) => match RssCtx(command) {
+                RssCtx::CAP_GET => {
+                    let most = RssCtxCap {
+                        max_rss_contexts: MAX_CONTEXTS.into(),
+                    };
+                    return Some(most.as_bytes().to_vec());
+                }
+                command @ (RssCtx::ADD | RssCtx::MOD) => {
+                    let exists = command == RssCtx::MOD;
+                    steering.change(|spreading, most| spreading.set_context(exists, data, order, most))?;
+                }
+                RssCtx::DEL => {
+                    let id = order.u16(data.read_array().ok()?);
+                    steering.change(|spreading, _| spreading.delete_context(id))?;
+                }
+                _ => return None,
+            },
+            _ => return None,
         }
+        Some(Vec::new())
     }
 
     /// dev:net:gratuitous-packet-sending:01

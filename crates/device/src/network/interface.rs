@@ -125,11 +125,15 @@ impl Interface {
             };
             let length = frame.bytes.len();
             if self.control.passes(frame.bytes, &self.shared) {
-                let pair = self.steering.destination(frame.bytes);
+                let (pair, hash) = self.steering.destination(frame.bytes);
                 let queue = pair.and_then(|pair| context.queue(Numbering::receive(pair)));
                 let placed = match queue {
                     Some(queue) if length >= ETHERNET && !exceeds(&frame, self.mtu) => {
-                        let header = received_header(&frame, accepted, self.format.byte_order);
+                        let header = Hdr {
+                            hash_value: hash.value.into(),
+                            hash_report: hash.report.0.into(),
+                            ..received_header(&frame, accepted, self.format.byte_order)
+                        };
                         place(queue, header, frame.bytes, self.format, &mut self.tokens)
                     }
                     _ => Placed::Never,

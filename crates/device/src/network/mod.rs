@@ -9,6 +9,7 @@ mod control;
 mod control_tests;
 mod filter;
 mod framing;
+mod hash;
 mod interface;
 #[cfg(test)]
 mod legacy_tests;
@@ -17,12 +18,16 @@ pub mod offload;
 #[cfg(test)]
 mod offload_tests;
 mod packet;
+mod spreading;
+#[cfg(test)]
+mod spreading_tests;
 mod statistics;
 mod steering;
 #[cfg(test)]
 mod steering_tests;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +45,7 @@ use coalescing::Parameters;
 use filter::{Address, Filter};
 use interface::Interface;
 use numbering::Numbering;
-use steering::Spreading;
+use spreading::{MAX_ENTRIES, Spreading, TUNNELS};
 
 /// Index of the first queue with the driver's buffers for frames.
 const RECEIVEQ1: u16 = 0;
@@ -75,6 +80,11 @@ pub struct Options {
     /// by the control queue: the interface's, or that of a vhost-user front-end, which then enables the queues. All are
     /// served by one thread.
     pub queue_pairs: u16,
+    /// Whether the driver may have frames spread over the pairs by their hash (receive-side scaling), for which it needs the
+    /// interface's control queue and more than one pair.
+    pub scaling: bool,
+    /// Whether the driver may have the hash of each frame reported, for which it needs the interface's control queue.
+    pub hash_report: bool,
 }
 
 impl Default for Options {
@@ -85,6 +95,8 @@ impl Default for Options {
             mtu: None,
             control: false,
             queue_pairs: 1,
+            scaling: false,
+            hash_report: false,
         }
     }
 }
@@ -216,6 +228,20 @@ impl Network {
         })
     }
 
+    /// Whether frames can be spread over pairs by their hash.
+    fn scales(&self) -> bool {
+        self.options.control && self.options.scaling && self.options.queue_pairs > 1
+    }
+
+    /// Whether the hash of each frame can be reported.
+    fn reports(&self) -> bool {
+        self.options.control && self.options.hash_report
+    }
+
+    fn hashes(&self) -> bool {
+        self.scales() || self.reports()
+    }
+
     /// The frames that this interface drops.
     pub fn drops(&self) -> Drops {
         Drops(self.shared.clone())
@@ -233,6 +259,17 @@ impl Device for Network {
         let mut control = Features::NONE;
         if self.options.queue_pairs > 1 {
             control = control | features::MQ;
+        }
+        if self.hashes() {
+            control = control | features::HASH_TUNNEL;
+        }
+        for (feature, is_had) in [
+            (features::RSS | features::RSS_CONTEXT, self.scales()),
+            (features::HASH_REPORT, self.reports()),
+        ] {
+            if is_had {
+                control = control | feature;
+            }
         }
         if self.options.control {
             queues.push(queue(COMMANDS));
@@ -265,7 +302,7 @@ impl Device for Network {
                 status = status | bit;
             }
         }
-        let config = Config {
+        let mut config = Config {
             mac: self.shared.mac.get().unwrap_or_default(),
             status: status.0.into(),
             // dev:net:device-configuration-layout:01
@@ -273,6 +310,12 @@ impl Device for Network {
             mtu: self.options.mtu.unwrap_or_default().into(),
             ..Config::default()
         };
+        if self.hashes() {
+            config.rss_max_key_size = hash::MAX_KEY as u8;
+            config.rss_max_indirection_table_length = MAX_ENTRIES.into();
+            config.supported_hash_types = hash::TYPES.0.into();
+            config.supported_tunnel_types = TUNNELS.0.into();
+        }
         config.as_bytes().to_vec()
     }
 
@@ -327,7 +370,7 @@ impl Device for Network {
                 .then_some((mac, filter, spreading, accepted, coalescing))
         };
         let (mac, filter, spreading, accepted, coalescing) = read().ok_or_else(|| DeviceError::SavedState {
-            expected: "a MAC address, a filter, how many pairs of queues are used, offloads, and how to notify",
+            expected: "a MAC address, a filter, how frames are spread over pairs of queues, offloads, and how to notify",
             found: format!("{} bytes that are none", state.len()),
         })?;
         self.shared.mac.set(mac);

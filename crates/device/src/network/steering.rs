@@ -4,41 +4,15 @@ use ringwright_memory::Slices;
 use ringwright_spec::Features;
 use ringwright_spec::network::features;
 
+use super::hash::Hash;
 use super::packet::{LOOKED_AT, Packet};
-use crate::codec::Rest;
+use super::spreading::Spreading;
 
 /// Flows that are told apart. Those of one number follow the one that was seen last.
 const FLOWS: usize = 1024;
 
 /// A pair that nothing was sent by.
 const NONE: u16 = u16::MAX;
-
-/// What the driver has said of pairs. It begins with one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Spreading {
-    /// How many pairs are used.
-    enabled: u16,
-}
-
-impl Default for Spreading {
-    /// dev:net:automatic-receive-steering-in-multiqueue-mode:01
-    fn default() -> Self {
-        Self { enabled: 1 }
-    }
-}
-
-impl Spreading {
-    /// For [`restore`](Self::restore).
-    pub fn save(&self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.enabled.to_le_bytes());
-    }
-
-    /// What [`save`](Self::save) has written by a device with at most `most` pairs. `None` if these bytes are none of its.
-    pub fn restore(bytes: &mut Rest<'_>, most: u16) -> Option<Self> {
-        let enabled = bytes.u16().filter(|enabled| (1..=most).contains(enabled))?;
-        Some(Self { enabled })
-    }
-}
 
 /// Where frames for the driver go.
 pub(super) struct Steering {
@@ -49,6 +23,10 @@ pub(super) struct Steering {
     open: Vec<u16>,
     /// Whoever enables pairs starts and stops their virtqueues, and gives no commands.
     is_by_hand: bool,
+    /// Whether each packet's hash is reported.
+    reports: bool,
+    /// Whether packets are hashed, for one reason or the other.
+    hashes: bool,
     /// By which pair the driver has sent last, by the flow's number.
     flows: Box<[u16; FLOWS]>,
 }
@@ -61,6 +39,8 @@ impl Steering {
             running: vec![false; pairs.into()],
             open: Vec::with_capacity(pairs.into()),
             is_by_hand: !features.contains(features::CTRL_VQ),
+            reports: features.contains(features::HASH_REPORT),
+            hashes: false,
             flows: Box::new([NONE; FLOWS]),
         };
         steering.settle();
@@ -72,12 +52,9 @@ impl Steering {
         &self.spreading
     }
 
-    /// Uses so many pairs. `None` if there are not as many.
-    pub fn enable(&mut self, pairs: u16) -> Option<()> {
-        if pairs == 0 || usize::from(pairs) > self.running.len() {
-            return None;
-        }
-        self.spreading.enabled = pairs;
+    /// Changes what the driver has said, of at most as many pairs as `change` is told. `None` if that makes no sense.
+    pub fn change(&mut self, change: impl FnOnce(&mut Spreading, u16) -> Option<()>) -> Option<()> {
+        change(&mut self.spreading, self.running.len() as u16)?;
         self.settle();
         Some(())
     }
@@ -97,9 +74,24 @@ impl Steering {
         self.open.is_empty()
     }
 
-    /// The pair that a frame goes to: the one by which the driver has sent last in its flow, if that is open
-    /// (dev:net:automatic-receive-steering-in-multiqueue-mode:03). `None` if none is.
-    pub fn destination(&self, frame: &[u8]) -> Option<u16> {
+    /// The pair that a frame goes to, and the packet's hash. `None` if there is no pair for it.
+    pub fn destination(&self, frame: &[u8]) -> (Option<u16>, Hash) {
+        let hash = match self.hashes {
+            true => self.spreading.hash(frame),
+            false => Hash::NONE,
+        };
+        if self.spreading.is_by_hash {
+            // dev:net:rss-processing:02
+            let pair = self.spreading.pair_of(hash);
+            let runs = self.running.get(usize::from(pair)) == Some(&true);
+            return (Some(pair).filter(|_| runs), hash);
+        }
+        (self.automatic(frame), hash)
+    }
+
+    /// The pair by which the driver has sent last in the flow of a frame, if that is open; another one if not
+    /// (dev:net:automatic-receive-steering-in-multiqueue-mode:03).
+    fn automatic(&self, frame: &[u8]) -> Option<u16> {
         let [first, _, ..] = self.open[..] else {
             return self.open.first().copied();
         };
@@ -115,7 +107,7 @@ impl Steering {
 
     /// The driver has sent a frame by a pair.
     pub fn sent(&mut self, frame: Slices<'_>, pair: u16) {
-        if self.open.len() < 2 {
+        if self.open.len() < 2 || self.spreading.is_by_hash {
             return;
         }
         let mut beginning = [0; LOOKED_AT];
@@ -129,10 +121,11 @@ impl Steering {
 
     /// None beyond those that are enabled (dev:net:automatic-receive-steering-in-multiqueue-mode:02).
     fn settle(&mut self) {
-        let enabled = match self.is_by_hand {
+        let enabled = match self.is_by_hand || self.spreading.is_by_hash {
             true => self.running.len(),
             false => self.spreading.enabled.into(),
         };
+        self.hashes = (self.reports || self.spreading.is_by_hash) && !self.spreading.hashes_nothing();
         self.open.clear();
         let pairs = (0u16..).zip(&self.running).take(enabled);
         self.open

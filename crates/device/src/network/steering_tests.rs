@@ -14,27 +14,31 @@ use crate::HostOptions;
 use crate::testing::{Bench, DEADLINE, Queue, formats, wait_until};
 
 /// Pairs of virtqueues.
-const PAIRS: u16 = 3;
+pub const PAIRS: u16 = 3;
 
 /// Bytes of the header of a frame.
 const HEADER: usize = size_of::<Hdr>() - 20;
 
 /// A driver with several pairs.
-struct Driver {
-    bench: Bench,
-    drops: Drops,
-    far: UnixStream,
+pub struct Driver {
+    pub bench: Bench,
+    pub drops: Drops,
+    pub far: UnixStream,
     receiveqs: Vec<Queue>,
     transmitqs: Vec<Queue>,
-    controlq: Queue,
+    pub controlq: Queue,
+    /// Bytes of the header of a frame.
+    header: usize,
 }
 
-fn interface(control: bool) -> (Network, UnixStream) {
+pub fn interface(control: bool) -> (Network, UnixStream) {
     let (near, far) = UnixStream::pair().unwrap();
     far.set_write_timeout(Some(DEADLINE)).unwrap();
     let options = Options {
         control,
         queue_pairs: PAIRS,
+        scaling: true,
+        hash_report: true,
         ..Options::default()
     };
     let backend = Stream::connected(near).unwrap();
@@ -42,7 +46,7 @@ fn interface(control: bool) -> (Network, UnixStream) {
 }
 
 impl Driver {
-    fn new(features: Features) -> Self {
+    pub fn new(features: Features) -> Self {
         let (network, far) = interface(true);
         let options = HostOptions {
             transport_features: feature::RING_RESET,
@@ -52,8 +56,9 @@ impl Driver {
         Self::on(Bench::with_options(network, features, options), drops, far)
     }
 
-    fn on(mut bench: Bench, drops: Drops, far: UnixStream) -> Self {
-        let mut queues: Vec<_> = (0..=2 * PAIRS).map(|index| bench.start(index, 64)).collect();
+    pub fn on(mut bench: Bench, drops: Drops, far: UnixStream) -> Self {
+        let controlq = Numbering::new(bench.guest.features, PAIRS).control();
+        let mut queues: Vec<_> = (0..=controlq).map(|index| bench.start(index, 64)).collect();
         let controlq = queues.pop().unwrap();
         let (mut receiveqs, transmitqs): (Vec<_>, Vec<_>) =
             queues.into_iter().partition(|queue| queue.index() % 2 == 0);
@@ -61,6 +66,7 @@ impl Driver {
             give_buffers(queue);
         }
         Self {
+            header: Hdr::size(bench.guest.features),
             bench,
             drops,
             far,
@@ -70,46 +76,53 @@ impl Driver {
         }
     }
 
-    /// Whether the device obeys.
-    fn use_pairs(&mut self, pairs: u16) -> bool {
-        let head = [Class::MQ.0, Mq::VQ_PAIRS_SET.0];
-        let answer = self.controlq.request(&[&head, &pairs.to_le_bytes()], &[1]);
+    /// Whether the device obeys a command.
+    pub fn obeys(&mut self, class: Class, command: u8, data: &[u8]) -> bool {
+        let answer = self.controlq.request(&[&[class.0, command], data], &[1]);
         answer.data == [Ack::OK.0]
+    }
+
+    /// Whether the device obeys.
+    pub fn use_pairs(&mut self, pairs: u16) -> bool {
+        self.obeys(Class::MQ, Mq::VQ_PAIRS_SET.0, &pairs.to_le_bytes())
     }
 
     /// Sends a frame of a flow by a pair.
     fn send(&mut self, flow: u16, pair: u16) {
         let queue = &mut self.transmitqs[usize::from(pair)];
-        queue.request(&[&[0; HEADER], &frame(flow, true)], &[]);
+        queue.request(&[&vec![0; self.header], &frame(flow, true)], &[]);
     }
 
-    fn arrive(&mut self, frame: &[u8]) {
+    pub fn arrive(&mut self, frame: &[u8]) {
         let bytes = [&(frame.len() as u32).to_be_bytes(), frame].concat();
         self.far.write_all(&bytes).unwrap();
     }
 
     /// The pair by which a frame comes that arrives now.
-    fn pair_of(&mut self, frame: &[u8]) -> u16 {
+    pub fn pair_of(&mut self, frame: &[u8]) -> u16 {
+        self.received(frame).0
+    }
+
+    /// The same, and the header before the frame.
+    pub fn received(&mut self, frame: &[u8]) -> (u16, Vec<u8>) {
         self.arrive(frame);
         let mut came = None;
         wait_until("a frame comes by some pair", || {
-            let arrived = |queue: &mut Queue| queue.poll_or_arm();
-            let at = self.receiveqs.iter_mut().position(|queue| {
-                arrived(queue).is_some_and(|completed| {
-                    assert_eq!(completed.data[HEADER..completed.written as usize], *frame);
-                    true
-                })
-            });
-            came = at;
+            let queues = self.receiveqs.iter_mut().enumerate();
+            came = queues
+                .filter_map(|(pair, queue)| Some((pair, queue.poll_or_arm()?)))
+                .next();
             came.is_some()
         });
-        let pair = came.unwrap();
+        let (pair, completed) = came.unwrap();
+        let (header, content) = completed.data[..completed.written as usize].split_at(self.header);
+        assert_eq!(content, frame);
         self.receiveqs[pair].submit(&[], &[256]);
-        pair as u16
+        (pair as u16, header.to_vec())
     }
 
     /// The pairs by which frames of these flows come that arrive now.
-    fn pairs_of(&mut self, flows: std::ops::Range<u16>) -> Vec<u16> {
+    pub fn pairs_of(&mut self, flows: std::ops::Range<u16>) -> Vec<u16> {
         flows.map(|flow| self.pair_of(&frame(flow, false))).collect()
     }
 }
@@ -121,7 +134,7 @@ fn give_buffers(queue: &mut Queue) {
 }
 
 /// A TCP segment of this flow, from the driver or to it.
-fn frame(flow: u16, sent: bool) -> Vec<u8> {
+pub fn frame(flow: u16, sent: bool) -> Vec<u8> {
     let mut ends = [([10, 0, 0, 1], 80u16), ([10, 0, 0, 2], 1000 + flow)];
     if !sent {
         ends.reverse();
@@ -216,6 +229,7 @@ fn a_front_end_enables_pairs_by_starting_them() {
     // One that never runs.
     let controlq = bench.queue(4, 64);
     let mut driver = Driver {
+        header: HEADER,
         bench,
         drops,
         far,
@@ -292,7 +306,7 @@ fn a_flow_has_one_number_in_both_directions() {
     let mut piece = frame(7, true);
     piece[20] = 0x20;
     let packet = Packet::of(&piece).unwrap();
-    assert_eq!((packet.protocol, packet.ports), (6, None));
+    assert_eq!((packet.protocol, packet.ports()), (6, None));
     // Headers that end too soon are none.
     for length in 0..34 {
         assert_eq!(Packet::of(&frame(7, true)[..length]), None);

@@ -4,7 +4,7 @@ use ringwright_memory::Buffer;
 use ringwright_spec::Features;
 use ringwright_spec::network::control::{Ack, Class};
 use ringwright_spec::network::features::CTRL_VQ;
-use ringwright_spec::network::{DEVICE, controlq};
+use ringwright_spec::network::{DEVICE, controlq, pairs};
 use ringwright_spec::split::AVAIL_RING;
 use ringwright_spec::status::Status;
 
@@ -13,7 +13,7 @@ use crate::live::{Live, element};
 use crate::mutant::{Lens, Life, Mutant};
 use crate::probe::{Probe, holds};
 use crate::raw::{Element, SplitDesc};
-use crate::subject::Bus;
+use crate::subject::{Bus, PAIRS};
 
 /// The virtqueue for commands, with one pair of the others.
 pub(super) const CONTROLQ: u16 = match controlq(1) {
@@ -64,7 +64,10 @@ pub(super) fn ask(
     let writable = probe.buffer(1 + room + MORE, FILL)?;
     // It has just been made longer.
     let _ = readable.write(0, &bytes);
-    let queue = &mut live.queues[usize::from(CONTROLQ)];
+    // It is the last one.
+    let Some(queue) = live.queues.last_mut() else {
+        return Err(Ended::Inconclusive("there are no virtqueues".into()));
+    };
     queue.add(&[
         beginning(&readable, bytes.len(), false),
         beginning(&writable, 1 + room, true),
@@ -142,7 +145,8 @@ pub(super) struct Pending {
 /// What a mutant gets hold of.
 pub(super) fn pending(life: &Life, queue: u16) -> Option<Pending> {
     let layout = life.layouts.get(&queue);
-    let layout = layout.filter(|_| queue == CONTROLQ && !life.is_packed())?;
+    let controlq = controlq(pairs(life.features, PAIRS));
+    let layout = layout.filter(|_| controlq == Some(queue) && !life.is_packed())?;
     let slot = life.read16(layout.driver_area + 2).wrapping_sub(1) % layout.size;
     let head = life.read16(layout.driver_area + AVAIL_RING + 2 * u64::from(slot));
     let place = |index: u16| layout.descriptor_area + 16 * u64::from(index);

@@ -6,8 +6,8 @@ use ringwright_memory::Width;
 use ringwright_spec::Features;
 use ringwright_spec::network::config::{Duplex, MAX_SPEED, MAX_VIRTQUEUE_PAIRS, SPEED_UNKNOWN};
 use ringwright_spec::network::features::{
-    CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, CTRL_VQ, GUEST_ANNOUNCE, HASH_REPORT, MQ, MTU, RSS,
-    SPEED_DUPLEX,
+    CTRL_MAC_ADDR, CTRL_RX, CTRL_RX_EXTRA, CTRL_VLAN, CTRL_VQ, GUEST_ANNOUNCE, HASH_REPORT, HASH_TUNNEL, MQ,
+    MTU, RSS, RSS_CONTEXT, SPEED_DUPLEX,
 };
 use ringwright_spec::network::{Config, DEVICE};
 
@@ -24,7 +24,12 @@ const CONTROL: Features = CTRL_VQ
     .union(CTRL_RX_EXTRA)
     .union(CTRL_VLAN)
     .union(CTRL_MAC_ADDR)
-    .union(GUEST_ANNOUNCE);
+    .union(GUEST_ANNOUNCE)
+    .union(MQ)
+    .union(RSS)
+    .union(RSS_CONTEXT)
+    .union(HASH_REPORT)
+    .union(HASH_TUNNEL);
 
 const SPEED_AT: usize = offset_of!(Config, speed);
 
@@ -52,16 +57,7 @@ pub(super) const CHECKS: &[Check] = &[
         mutants: &[Mutant {
             name: "a network card has no pair of virtqueues",
             breaks: "dev:net:device-configuration-layout:01",
-            lens: Lens {
-                offered: Some(|_, offered| offered | MQ | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (MQ | CTRL_VQ)),
-                config: Some(|_, offset, data| {
-                    if offset == MAX_VIRTQUEUE_PAIRS_AT {
-                        data.fill(0);
-                    }
-                }),
-                ..Lens::CLEAR
-            },
+            lens: saying(|_, offset, data| put(MAX_VIRTQUEUE_PAIRS_AT, &[0, 0], offset, data)),
             ..Mutant::ALONE
         }],
     },
@@ -135,11 +131,7 @@ pub(super) const CHECKS: &[Check] = &[
         mutants: &[Mutant {
             name: "a key of hashes has no bytes",
             breaks: "dev:net:device-configuration-layout:07",
-            lens: Lens {
-                offered: Some(|_, offered| offered | HASH_REPORT | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (HASH_REPORT | CTRL_VQ)),
-                ..Lens::CLEAR
-            },
+            lens: saying(|_, offset, data| put(MAX_KEY_SIZE_AT, &[0], offset, data)),
             ..Mutant::ALONE
         }],
     },
@@ -158,12 +150,7 @@ pub(super) const CHECKS: &[Check] = &[
         mutants: &[Mutant {
             name: "an indirection table has no entries",
             breaks: "dev:net:device-configuration-layout:08",
-            lens: Lens {
-                offered: Some(|_, offered| offered | RSS | CTRL_VQ),
-                accepted: Some(|_, accepted| accepted - (RSS | CTRL_VQ)),
-                config: Some(|_, offset, data| put(MAX_KEY_SIZE_AT, &[40], offset, data)),
-                ..Lens::CLEAR
-            },
+            lens: saying(|_, offset, data| put(MAX_TABLE_AT, &[0, 0], offset, data)),
             ..Mutant::ALONE
         }],
     },

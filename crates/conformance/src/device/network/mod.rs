@@ -6,6 +6,8 @@ mod config;
 mod filters;
 mod frames;
 mod offloads;
+mod pairs;
+mod scaling;
 mod statistics;
 mod tunnels;
 
@@ -27,7 +29,7 @@ use crate::raw::{SplitDesc, Used};
 use crate::subject::Bus;
 
 /// All of them, by subject.
-pub(super) const CHECKS: [&[Check]; 7] = [
+pub(super) const CHECKS: [&[Check]; 9] = [
     config::CHECKS,
     frames::CHECKS,
     offloads::CHECKS,
@@ -35,6 +37,8 @@ pub(super) const CHECKS: [&[Check]; 7] = [
     filters::CHECKS,
     coalescing::CHECKS,
     statistics::CHECKS,
+    pairs::CHECKS,
+    scaling::CHECKS,
 ];
 
 const MAC_AT: usize = offset_of!(Config, mac);
