@@ -5,22 +5,20 @@ use ringwright_spec::Features;
 use ringwright_spec::data::{Le16, Le32, Le64};
 use ringwright_spec::network::control::{
     Announce, Class, Ctrl, CtrlCoal, CtrlCoalVq, GuestOffloads, GuestOffloadsCommand, HashTunnelCommand, Mac,
-    Mq, NotfCoal, Rx, Stats, Vlan,
+    Mq, NotfCoal, RssCtx, Rx, Stats, Vlan,
 };
 use ringwright_spec::network::features;
-use ringwright_spec::network::hash::{HashTypes, RssConfigHead, RssConfigTail, TunnelTypes};
+use ringwright_spec::network::hash::{RssCtxAddModify, RssCtxCap, TunnelTypes};
 use ringwright_spec::network::statistics::StatsCapabilities;
 use zerocopy::IntoBytes;
 
 use super::arrival;
 use super::control::Abilities;
+use super::scaling::{Hashing, Scaling};
 use super::statistics::{Counters, MOST_COUNTERS};
 
 /// Most addresses of [`Command::Filter`], of both kinds together.
 pub const MOST_ADDRESSES: usize = 128;
-
-/// Most entries of [`Scaling::table`].
-pub const MOST_ENTRIES: usize = 128;
 
 /// Bytes of the longest command: its head, two numbers, and the addresses. One that has a table and the longest key is
 /// shorter.
@@ -46,10 +44,21 @@ pub enum Command<'a> {
     Pairs(u16),
     /// Frames are received where their hash says (receive-side scaling).
     Scale(Scaling<'a>),
+    /// What is hashed for reports, where there is no receive-side scaling, to which that belongs.
+    Hash(Hashing<'a>),
     /// Hashes are those of the inner headers in these tunnels.
     HashInside(TunnelTypes),
     /// Only these offloads are on from now on, of those that were negotiated: what arrives is complete but for them.
     Accept(GuestOffloads),
+    /// How many contexts of receive-side scaling there can be: [`Network::contexts`](super::Network::contexts) then says it.
+    AskContexts,
+    /// There is a context with this id, from 1 on. As long as there is one, [`Pairs`](Self::Pairs) is no command
+    /// (`drv:net:rss-context:03`).
+    AddContext(u16, Scaling<'a>),
+    /// It is another one.
+    ModifyContext(u16, Scaling<'a>),
+    /// It is gone.
+    DeleteContext(u16),
     /// Notifications of all virtqueues of this kind come together: [`NotfCoal::TX_SET`] or [`NotfCoal::RX_SET`].
     Coalesce(NotfCoal, Coalescing),
     /// Those of the receive or transmit virtqueue of this index do.
@@ -62,22 +71,6 @@ pub enum Command<'a> {
     /// [`Network::statistics`](super::Network::statistics) then has it. Needs [`AskStatisticsTypes`](Self::AskStatisticsTypes)
     /// before.
     AskStatistics(&'a [Counters]),
-}
-
-/// How frames are spread over pairs of virtqueues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scaling<'a> {
-    /// What is hashed: some of [`Network::hash_types`](super::Network::hash_types).
-    pub types: HashTypes,
-    /// The pair for each value of the last bits of a hash: as many as a power of two, [`MOST_ENTRIES`] or what the device
-    /// has room for at the most.
-    pub table: &'a [u16],
-    /// The pair for what is not hashed.
-    pub unclassified: u16,
-    /// How many pairs are sent by.
-    pub transmit: u16,
-    /// The key of the hash, as long as the device has room for at the most.
-    pub key: &'a [u8],
 }
 
 /// When a device notifies: after as many packets or microseconds, whatever comes first. After each packet if one is 0.
@@ -117,6 +110,11 @@ impl Command<'_> {
             Self::HashInside(_) => features::HASH_TUNNEL,
             // drv:net:setting-offloads-state:01
             Self::Accept(offloads) => features::CTRL_GUEST_OFFLOADS | arrival::of_offloads(*offloads),
+            Self::Hash(_) => features::HASH_REPORT,
+            // drv:net:rss-context:01
+            Self::AskContexts | Self::AddContext(..) | Self::ModifyContext(..) | Self::DeleteContext(_) => {
+                features::RSS_CONTEXT
+            }
             // drv:net:notifications-coalescing:02, drv:net:notifications-coalescing:03
             Self::Coalesce(..) => features::NOTF_COAL,
             Self::CoalesceVirtqueue(..) | Self::AskCoalescing(_) => features::VQ_NOTF_COAL,
@@ -139,9 +137,15 @@ impl Command<'_> {
             Self::Vlan(command, vlan) => matches!(*command, Vlan::ADD | Vlan::DEL) && *vlan <= LAST_VLAN,
             Self::AcknowledgeAnnouncement => true,
             // drv:net:automatic-receive-steering-in-multiqueue-mode:01,
-            // drv:net:automatic-receive-steering-in-multiqueue-mode:02
-            Self::Pairs(enabled) => (1..=card.pairs).contains(enabled),
+            // drv:net:automatic-receive-steering-in-multiqueue-mode:02, drv:net:rss-context:03
+            Self::Pairs(enabled) => (1..=card.pairs).contains(enabled) && card.contexts.is_empty(),
             Self::Scale(scaling) => scaling.is_valid(card),
+            // With receive-side scaling it is that which says what is hashed.
+            Self::Hash(hashing) => hashing.is_valid(card) && card.entries == 0,
+            Self::AskContexts => true,
+            Self::AddContext(id, scaling) => card.contexts.is_free(*id) && scaling.is_valid(card),
+            Self::ModifyContext(id, scaling) => card.contexts.contains(*id) && scaling.is_valid(card),
+            Self::DeleteContext(id) => card.contexts.contains(*id),
             // drv:net:inner-header-hash:02
             Self::HashInside(types) => card.tunnel_types.contains(*types),
             Self::Accept(offloads) => arrival::are_known(*offloads),
@@ -161,6 +165,7 @@ impl Command<'_> {
     pub(super) fn result(&self) -> usize {
         match self {
             Self::AskCoalescing(_) => size_of::<CtrlCoal>(),
+            Self::AskContexts => size_of::<RssCtxCap>(),
             Self::AskStatisticsTypes => size_of::<StatsCapabilities>(),
             Self::AskStatistics(counters) => counters.iter().map(Counters::result).sum(),
             _ => 0,
@@ -177,8 +182,13 @@ impl Command<'_> {
             Self::AcknowledgeAnnouncement => (Class::ANNOUNCE, Announce::ACK.0),
             Self::Pairs(_) => (Class::MQ, Mq::VQ_PAIRS_SET.0),
             Self::Scale(_) => (Class::MQ, Mq::RSS_CONFIG.0),
+            Self::Hash(_) => (Class::MQ, Mq::HASH_CONFIG.0),
             Self::HashInside(_) => (Class::HASH_TUNNEL, HashTunnelCommand::SET.0),
             Self::Accept(_) => (Class::GUEST_OFFLOADS, GuestOffloadsCommand::SET.0),
+            Self::AskContexts => (Class::RSS_CTX, RssCtx::CAP_GET.0),
+            Self::AddContext(..) => (Class::RSS_CTX, RssCtx::ADD.0),
+            Self::ModifyContext(..) => (Class::RSS_CTX, RssCtx::MOD.0),
+            Self::DeleteContext(_) => (Class::RSS_CTX, RssCtx::DEL.0),
             Self::Coalesce(command, _) => (Class::NOTF_COAL, command.0),
             Self::CoalesceVirtqueue(..) => (Class::NOTF_COAL, NotfCoal::VQ_SET.0),
             Self::AskCoalescing(_) => (Class::NOTF_COAL, NotfCoal::VQ_GET.0),
@@ -201,9 +211,19 @@ impl Command<'_> {
                 table(table(at, single), multicast)
             }
             Self::Address(address) => put(buffer, at, address),
-            Self::Vlan(_, number) | Self::Pairs(number) => put(buffer, at, Le16::new(*number).as_bytes()),
-            Self::AcknowledgeAnnouncement | Self::AskStatisticsTypes => at,
+            Self::Vlan(_, number) | Self::Pairs(number) | Self::DeleteContext(number) => {
+                put(buffer, at, Le16::new(*number).as_bytes())
+            }
+            Self::AcknowledgeAnnouncement | Self::AskStatisticsTypes | Self::AskContexts => at,
             Self::Scale(scaling) => scaling.write(buffer, at),
+            Self::Hash(hashing) => hashing.write(buffer, at),
+            Self::AddContext(id, scaling) | Self::ModifyContext(id, scaling) => {
+                let head = RssCtxAddModify {
+                    rss_ctx_id: (*id).into(),
+                    ..RssCtxAddModify::default()
+                };
+                scaling.write(buffer, put(buffer, at, head.as_bytes()))
+            }
             Self::HashInside(types) => put(buffer, at, Le32::new(types.0).as_bytes()),
             Self::Accept(offloads) => put(buffer, at, Le64::new(offloads.0).as_bytes()),
             Self::Coalesce(_, coalescing) => put(buffer, at, coalescing.fields().as_bytes()),
@@ -221,42 +241,6 @@ impl Command<'_> {
                 .iter()
                 .fold(at, |at, counters| counters.write(buffer, at)),
         }
-    }
-}
-
-impl Scaling<'_> {
-    fn is_valid(&self, card: &Abilities) -> bool {
-        // drv:net:receive-side-scaling-rss:03, drv:net:receive-side-scaling-rss:04
-        let entries = self.table.len();
-        let fits = entries.is_power_of_two() && entries <= MOST_ENTRIES.min(usize::from(card.entries));
-        // drv:net:receive-side-scaling-rss:02
-        let exist = self.table.iter().all(|pair| *pair < card.pairs) && self.unclassified < card.pairs;
-        fits
-            && exist
-            && (1..=card.pairs).contains(&self.transmit)
-            && self.key.len() <= usize::from(card.key)
-            // drv:net:receive-side-scaling-rss:05
-            && card.hash_types.contains(self.types)
-    }
-
-    /// Writes it at `at`; gives where it ends. The identifier of a receive virtqueue is half its index, the number of its
-    /// pair.
-    fn write(&self, buffer: &Buffer, at: usize) -> usize {
-        let head = RssConfigHead {
-            hash_types: self.types.0.into(),
-            indirection_table_mask: (self.table.len() as u16 - 1).into(),
-            unclassified_queue: self.unclassified.into(),
-        };
-        let tail = RssConfigTail {
-            max_tx_vq: self.transmit.into(),
-            hash_key_length: self.key.len() as u8,
-        };
-        let mut at = put(buffer, at, head.as_bytes());
-        for pair in self.table {
-            at = put(buffer, at, Le16::new(*pair).as_bytes());
-        }
-        let at = put(buffer, at, tail.as_bytes());
-        put(buffer, at, self.key)
     }
 }
 

@@ -7,13 +7,14 @@ use ringwright_memory::Buffer;
 use ringwright_ring::{AddError, DriverQueue, Used};
 use ringwright_spec::Features;
 use ringwright_spec::network::control::{Ack, CtrlCoal};
-use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
+use ringwright_spec::network::hash::{HashTypes, RssCtxCap, TunnelTypes};
 use ringwright_spec::network::statistics::{StatsCapabilities, StatsTypes};
 use ringwright_spec::network::{Config, controlq, features};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::broken;
 use super::command::{Coalescing, Command, FITS, LONGEST, put};
+use super::scaling::Contexts;
 use super::statistics::LONGEST_RESULT;
 use crate::init::Setup;
 use crate::session::Session;
@@ -33,7 +34,11 @@ pub(super) const FEATURES: Features = Features(
 );
 
 /// What commands to a card with several pairs need.
-pub(super) const STEERING: Features = Features(features::MQ.0 | features::RSS.0 | features::HASH_TUNNEL.0);
+pub(super) const STEERING: Features =
+    Features(features::MQ.0 | features::RSS.0 | features::RSS_CONTEXT.0 | features::HASH_TUNNEL.0);
+
+/// What commands to a card that reports hashes need.
+pub(super) const REPORTS: Features = Features(features::HASH_REPORT.0 | features::HASH_TUNNEL.0);
 
 /// What a card can be commanded to do, by its number of pairs and its configuration space.
 #[derive(Clone, Copy)]
@@ -49,6 +54,7 @@ pub(super) struct Abilities {
     /// Most entries of the indirection table, and bytes of the key.
     pub entries: u16,
     pub key: u8,
+    pub contexts: Contexts,
 }
 
 impl Abilities {
@@ -62,11 +68,17 @@ impl Abilities {
             tunnel_types: TunnelTypes::NONE,
             entries: 0,
             key: 0,
+            contexts: Contexts::default(),
         };
-        if session.has(features::RSS) {
+        if session
+            .features()
+            .intersects(features::RSS | features::HASH_REPORT)
+        {
             abilities.hash_types = HashTypes(session.config(offset_of!(Config, supported_hash_types))?);
-            abilities.entries = session.config(offset_of!(Config, rss_max_indirection_table_length))?;
             abilities.key = session.config(offset_of!(Config, rss_max_key_size))?;
+        }
+        if session.has(features::RSS) {
+            abilities.entries = session.config(offset_of!(Config, rss_max_indirection_table_length))?;
         }
         if session.has(features::HASH_TUNNEL) {
             let types = TunnelTypes(session.config(offset_of!(Config, supported_tunnel_types))?);
@@ -86,7 +98,8 @@ pub enum Commanded {
     Busy,
     /// The features that it needs are not negotiated.
     Unavailable,
-    /// The document allows no such command, or there are too many addresses in it, or fewer pairs of virtqueues.
+    /// The document allows no such command, or there are too many addresses in it, or fewer pairs of virtqueues, or other
+    /// contexts.
     Invalid,
 }
 
@@ -115,12 +128,15 @@ struct Outstanding {
     /// Where its answer is.
     ack: usize,
     pairs: Option<u16>,
+    /// The context that it makes, or deletes.
+    context: Option<(u16, bool)>,
     question: Option<Question>,
 }
 
 /// What a command asks for.
 #[derive(Clone, Copy)]
 enum Question {
+    Contexts,
     Coalescing,
     StatisticsTypes,
     Statistics,
@@ -186,6 +202,11 @@ impl Control {
             buffer,
             ack,
             pairs: command.pairs(),
+            context: match command {
+                Command::AddContext(id, _) => Some((id, true)),
+                Command::DeleteContext(id) => Some((id, false)),
+                _ => None,
+            },
             question: Question::of(&command),
         };
         match self.queue.add(&sent, &answer, outstanding) {
@@ -213,7 +234,16 @@ impl Control {
         };
         let length = (written as usize).saturating_sub(size_of::<Ack>());
         let at = data.ack + size_of::<Ack>();
+        if let Some((id, is_there)) = data.context
+            && obeyed
+        {
+            self.abilities.contexts.set(id, is_there);
+        }
         match data.question {
+            Some(Question::Contexts) if obeyed => {
+                let most = result::<RssCtxCap>(buffer, at, length)?.max_rss_contexts;
+                self.abilities.contexts.most = most.get();
+            }
             // drv:net:notifications-coalescing:04
             Some(Question::Coalescing) => {
                 self.coalescing = match obeyed {
@@ -248,6 +278,7 @@ impl Control {
 impl Question {
     fn of(command: &Command<'_>) -> Option<Self> {
         match command {
+            Command::AskContexts => Some(Self::Contexts),
             Command::AskCoalescing(_) => Some(Self::Coalescing),
             Command::AskStatisticsTypes => Some(Self::StatisticsTypes),
             Command::AskStatistics(_) => Some(Self::Statistics),

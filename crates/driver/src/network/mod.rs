@@ -7,6 +7,7 @@ mod command;
 mod control;
 mod offload;
 mod pair;
+mod scaling;
 mod statistics;
 
 use alloc::sync::Arc;
@@ -24,12 +25,13 @@ use crate::init::Setup;
 use crate::session::Session;
 use crate::{DriverError, Options, Transport};
 pub use arrival::{Arrival, Checksum, Segments, Tunnel};
-pub use command::{Coalescing, Command, MOST_ADDRESSES, MOST_ENTRIES, Scaling};
+pub use command::{Coalescing, Command, MOST_ADDRESSES};
 pub use control::Commanded;
 use control::{Abilities, Control};
 pub use offload::Offload;
 use pair::Framing;
 pub use pair::{Pair, Sent};
+pub use scaling::{Hash, Hashing, MOST_CONTEXTS, MOST_ENTRIES, Scaling};
 pub use statistics::{Counters, MOST_COUNTERS, Statistics};
 
 /// Features of the device type that this driver understands.
@@ -66,6 +68,9 @@ pub struct Extras {
     /// Most pairs of virtqueues that are set up. Several need commands: the first one alone is used until
     /// [`Command::Pairs`] or [`Command::Scale`] is obeyed.
     pub pairs: u16,
+    /// The hash of each frame is reported: see [`Pair::hash`]. Needs commands: nothing is hashed before [`Command::Hash`] or
+    /// [`Command::Scale`] is obeyed.
+    pub hashes: bool,
     /// Checksums and segmentation may be left to the device: see [`Pair::send_partial`]. With segmentation each pair has
     /// some buffers of 64 KiB.
     pub offloads: bool,
@@ -81,6 +86,7 @@ impl Default for Extras {
         Self {
             commands: false,
             pairs: 1,
+            hashes: false,
             offloads: false,
             tunnels: false,
             incomplete: false,
@@ -111,9 +117,9 @@ impl<T: Transport> Network<T> {
             if !shared.contains(features::MRG_RXBUF) {
                 shared = shared - arrival::SEGMENTS - arrival::TUNNELS;
             }
-            // drv:net:device-configuration-layout:13
+            // drv:net:device-configuration-layout:12, drv:net:device-configuration-layout:13
             if !shared.contains(features::CTRL_VQ) {
-                shared = shared - features::CTRL_RX_EXTRA;
+                shared = shared - (features::HASH_REPORT | features::CTRL_RX_EXTRA);
             }
             Ok(shared)
         };
@@ -208,10 +214,16 @@ impl<T: Transport> Network<T> {
         self.pairs.len() as u16
     }
 
-    /// What the device can hash for [`Command::Scale`].
+    /// What the device can hash for [`Command::Scale`] and [`Command::Hash`].
     pub fn hash_types(&self) -> HashTypes {
         let abilities = self.control.as_ref().map(Control::abilities);
         abilities.map_or(HashTypes::NONE, |abilities| abilities.hash_types)
+    }
+
+    /// How many contexts of receive-side scaling there can be, once [`Command::AskContexts`] has been obeyed.
+    pub fn contexts(&self) -> u16 {
+        let abilities = self.control.as_ref().map(Control::abilities);
+        abilities.map_or(0, |abilities| abilities.contexts.most)
     }
 
     /// The tunnels that the device looks into for [`Command::HashInside`].
@@ -335,6 +347,9 @@ impl Extras {
         if self.commands && self.pairs > 1 {
             wanted = wanted | control::STEERING;
         }
+        if self.commands && self.hashes {
+            wanted = wanted | control::REPORTS;
+        }
         if self.offloads {
             wanted = wanted | offload::FEATURES;
         }
@@ -369,5 +384,7 @@ mod control_tests;
 mod offload_tests;
 #[cfg(test)]
 mod question_tests;
+#[cfg(test)]
+mod scaling_tests;
 #[cfg(test)]
 mod tests;

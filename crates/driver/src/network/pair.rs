@@ -6,12 +6,14 @@ use core::iter;
 
 use ringwright_memory::{Buffer, DmaSegment};
 use ringwright_ring::{AddError, ByteOrder, DriverQueue, Used};
+use ringwright_spec::network::hash::HashReport;
 use ringwright_spec::network::{Hdr, features, receiveq, transmitq};
 use ringwright_spec::{Features, feature};
 use zerocopy::IntoBytes;
 
 use super::arrival::{Arrival, Checksum};
 use super::offload::{self, Offload, Partial};
+use super::scaling::Hash;
 use super::{BUFFERS, ETHERNET_HEADER, broken};
 use crate::field::Field;
 use crate::init::Setup;
@@ -33,6 +35,8 @@ pub struct Pair {
     idle: Vec<Buffer>,
     large: Vec<Buffer>,
     framing: Framing,
+    /// That of the packet received last.
+    hash: Option<Hash>,
     /// Longest frame that may be sent as it is.
     longest: usize,
     /// Whether frames may be sent by it.
@@ -111,6 +115,7 @@ impl Pair {
             idle,
             large,
             framing,
+            hash: None,
             longest: usize::from(mtu) + ETHERNET_HEADER,
             enabled: number == 0,
         })
@@ -163,6 +168,12 @@ impl Pair {
         if count == 0 {
             return Err(broken("num_buffers of a frame is 0"));
         }
+        let report = HashReport(header.hash_report.get());
+        let is_reported = framing.features.contains(features::HASH_REPORT);
+        self.hash = (is_reported && report != HashReport::NONE).then(|| Hash {
+            value: header.hash_value.get(),
+            of: report,
+        });
         let mut length = copy(&buffer, framing.header, held, frame);
         self.spent.push(buffer);
         for _ in 1..count {
@@ -175,6 +186,12 @@ impl Pair {
             self.spent.push(next.data);
         }
         Ok((header, length))
+    }
+
+    /// The hash of the frame that was received last, if the device has reported one: see
+    /// [`Extras::hashes`](super::Extras::hashes).
+    pub fn hash(&self) -> Option<Hash> {
+        self.hash
     }
 
     /// The next used receive buffer; all there are come out of the virtqueue together.

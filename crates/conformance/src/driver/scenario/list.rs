@@ -101,6 +101,12 @@ pub const SCENARIOS: &[Scenario] = &[
         ..Scenario::NETWORK
     },
     Scenario {
+        name: "contexts",
+        does: "A network card has contexts of receive-side scaling, and reports hashes.",
+        offers: |features| features | can::CTRL_VQ | can::MQ | can::RSS | can::RSS_CONTEXT | can::HASH_REPORT,
+        ..Scenario::NETWORK
+    },
+    Scenario {
         name: "statistics",
         does: "A network card tells what it has counted.",
         offers: |features| features | can::CTRL_VQ | can::DEVICE_STATS,

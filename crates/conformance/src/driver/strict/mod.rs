@@ -34,8 +34,8 @@ use end::End;
 pub use mmio::{Line, StrictMmio};
 use model::administer;
 pub(super) use model::{
-    APPEND, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, PORTS, RANGES, RSS_ENTRIES, SEG_MAX, STATISTICS,
-    TUNNEL_TYPES, ZONE_SECTORS,
+    APPEND, CONTEXTS, DISK, GRANULARITY, HASH_TYPES, MAC, MTU, PAIRS, PORTS, RANGES, RSS_ENTRIES, SEG_MAX,
+    STATISTICS, TUNNEL_TYPES, ZONE_SECTORS,
 };
 pub use model::{Model, model};
 pub use pci::StrictPci;

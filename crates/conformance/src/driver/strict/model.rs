@@ -13,7 +13,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::driver::event::{Chain, WRITE};
 pub(super) use administration::administer;
 use card::Card;
-pub(in crate::driver) use card::{HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, STATISTICS, TUNNEL_TYPES};
+pub(in crate::driver) use card::{
+    CONTEXTS, HASH_TYPES, MAC, MTU, PAIRS, RSS_ENTRIES, STATISTICS, TUNNEL_TYPES,
+};
 pub(in crate::driver) use terminal::PORTS;
 use terminal::Terminal;
 

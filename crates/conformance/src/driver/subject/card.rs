@@ -32,6 +32,7 @@ pub(super) fn live(seat: &mut Seat) -> Result<(), String> {
     let extras = Extras {
         commands: true,
         pairs: 2,
+        hashes: true,
         offloads: true,
         tunnels: true,
         ..Extras::default()
@@ -63,6 +64,11 @@ pub(super) fn live(seat: &mut Seat) -> Result<(), String> {
         Command::CoalesceVirtqueue(card.pairs(), COALESCING),
         Command::AskCoalescing(0),
         Command::AskStatisticsTypes,
+        Command::AskContexts,
+        Command::AddContext(1, scaling),
+        Command::ModifyContext(1, scaling),
+        Command::AskCoalescing(0),
+        Command::DeleteContext(1),
     ] {
         obey(&mut card, &mut seat.wait, command)?;
     }

@@ -2,6 +2,7 @@
 
 mod command;
 mod config;
+mod context;
 mod filtering;
 mod multiqueue;
 mod offload;
@@ -20,7 +21,7 @@ use ringwright_spec::network::{DEVICE, Hdr, features};
 use crate::driver::{Event, Hand, Mutant, Past, Rule, Told};
 
 /// All of them, by section of the document.
-pub(super) const RULES: [&[Rule]; 11] = [
+pub(super) const RULES: [&[Rule]; 12] = [
     config::RULES,
     transmit::RULES,
     offload::RULES,
@@ -30,6 +31,7 @@ pub(super) const RULES: [&[Rule]; 11] = [
     filtering::RULES,
     multiqueue::RULES,
     steering::RULES,
+    context::RULES,
     statistics::RULES,
     unnegotiated::RULES,
 ];

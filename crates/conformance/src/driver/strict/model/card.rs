@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use ringwright_memory::Memory;
 use ringwright_spec::network::config::Status;
-use ringwright_spec::network::control::{Ack, Announce, Class, Ctrl, CtrlCoal, NotfCoal, Stats};
+use ringwright_spec::network::control::{Ack, Announce, Class, Ctrl, CtrlCoal, NotfCoal, RssCtx, Stats};
 use ringwright_spec::network::hash::{HashTypes, TunnelTypes};
 use ringwright_spec::network::header::HdrFlags;
 use ringwright_spec::network::statistics::{
@@ -33,6 +33,9 @@ pub(in crate::driver) const RSS_ENTRIES: u16 = 8;
 /// What can be hashed, and inside which tunnels.
 pub(in crate::driver) const HASH_TYPES: HashTypes = HashTypes(0x3f);
 pub(in crate::driver) const TUNNEL_TYPES: TunnelTypes = TunnelTypes::VXLAN.union(TunnelTypes::GENEVE);
+
+/// Contexts of receive-side scaling.
+pub(in crate::driver) const CONTEXTS: u16 = 4;
 
 /// What is counted.
 pub(in crate::driver) const STATISTICS: StatsTypes = StatsTypes::RX_BASIC
@@ -93,6 +96,7 @@ impl Card {
             (Class::NOTF_COAL, command) if command == NotfCoal::VQ_GET.0 => {
                 CtrlCoal::default().as_bytes().to_vec()
             }
+            (Class::RSS_CTX, command) if command == RssCtx::CAP_GET.0 => CONTEXTS.to_le_bytes().to_vec(),
             (Class::STATS, command) if command == Stats::GET.0 => statistics(data),
             (Class::STATS, _) => STATISTICS.0.to_le_bytes().to_vec(),
             _ => Vec::new(),
@@ -115,6 +119,7 @@ impl Card {
             | Class::MQ
             | Class::NOTF_COAL
             | Class::HASH_TUNNEL
+            | Class::RSS_CTX
             | Class::STATS => Ack::OK,
             _ => Ack::ERR,
         }
