@@ -3,6 +3,7 @@
 
 mod bus;
 pub mod channel_programs;
+pub mod console_control;
 pub mod device_end;
 mod disk;
 mod driver;
