@@ -404,6 +404,8 @@ fn what_contradicts_itself_is_refused() {
     for header in [
         with(|header| header.flags &= !HdrFlags::NEEDS_CSUM.0),
         with(|header| header.flags |= HdrFlags::DATA_VALID.0),
+        // dev:net:packet-transmission:08
+        with(|header| header.gso_type |= GsoFlags::UDP_TUNNEL_IPV6.0),
         with(|header| header.gso_type = GsoFlags::UDP_TUNNEL_IPV4.0),
         with(|header| header.gso_type = GsoFlags::UDP_TUNNEL_IPV6.0 | GsoType::TCPV4.0),
         with(|header| header.outer_th_offset = 35.into()),
