@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringwright_ring::Layout;
+use ringwright_spec::entropy;
+
 use super::*;
 use crate::subject::Bus;
 use crate::{Verdict, clause};
@@ -116,6 +119,36 @@ fn scenarios_are_what_they_say() {
     let used = |life: &&[String]| life.iter().filter(|line| line.starts_with("used")).count();
     let used: Vec<_> = lives.iter().map(used).filter(|used| *used > 0).collect();
     assert!(lives.len() > 3 && used.len() == 1, "{used:?}");
+}
+
+#[test]
+fn an_administration_virtqueue_is_none_of_the_device_type() {
+    let mut past = Past::new(&entropy::DEVICE, Bus::Pci, scenario("pci-admin").unwrap());
+    past.administration = 1;
+    let rule = rules().find(|rule| rule.check.name == "entropy.request").unwrap();
+    // Of a source of entropy all buffers are device-writable, commands are not.
+    let sees = |index, past: &mut Past| {
+        past.take(&Event::QueueEnabled(index, Layout::default()));
+        let readable = Chain {
+            id: 0,
+            descriptors: vec![Descriptor {
+                index: 0,
+                indirect: false,
+                address: 0x1000,
+                length: 24,
+                flags: 0,
+                next: 0,
+                reached: true,
+            }],
+            astray: None,
+            sent: Sent::default(),
+        };
+        let mut watch = Watch::default();
+        (rule.watch)(&mut watch, past, &Event::Available(index, readable));
+        watch.is_broken()
+    };
+    assert!(sees(0, &mut past));
+    assert!(!sees(1, &mut past));
 }
 
 #[test]

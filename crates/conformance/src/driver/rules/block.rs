@@ -430,10 +430,10 @@ struct Request<'e> {
 
 /// A request of one of `types` that becomes available.
 fn request<'e>(past: &Past, event: &'e Event, types: &[ReqType]) -> Option<Request<'e>> {
-    let Event::Available(_, chain) = event else {
+    let Event::Available(index, chain) = event else {
         return None;
     };
-    if past.device.id != DEVICE.id || chain.astray.is_some() {
+    if past.device.id != DEVICE.id || *index >= past.administration || chain.astray.is_some() {
         return None;
     }
     let (head, sent) = ReqHead::read_from_prefix(&chain.sent.0).ok()?;

@@ -165,7 +165,8 @@ const PORTED: Mutant = Mutant {
 fn of_port(past: &Past, queue: u16) -> Option<Role> {
     let is_console = past.device.id == DEVICE.id;
     // Without several ports there are two virtqueues.
-    (is_console && (queue < CONTROL_RECEIVEQ || past.has(MULTIPORT))).then(|| role(queue))
+    let is_its = queue < past.administration;
+    (is_console && is_its && (queue < CONTROL_RECEIVEQ || past.has(MULTIPORT))).then(|| role(queue))
 }
 
 /// The control message that becomes available: its kind, port and value.

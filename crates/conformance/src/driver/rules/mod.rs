@@ -65,6 +65,7 @@ fn works(watch: &mut Watch, past: &Past, event: &Event, bus: Bus) {
 fn one_way(watch: &mut Watch, past: &Past, event: &Event, meant: impl Fn(u16) -> bool, writable: bool) {
     if let Event::Available(queue, chain) = event
         && meant(*queue)
+        && *queue < past.administration
         && past.queues.contains_key(queue)
     {
         let right = chain.elements().all(|element| element.has(WRITE) == writable);

@@ -451,7 +451,8 @@ fn waits(past: &Past, index: u16) -> bool {
 
 /// How many elements the device allows in a buffer.
 fn allowed(past: &Past, index: u16) -> usize {
-    match past.device.id == block::DEVICE.id && past.has(block::features::SEG_MAX) {
+    let is_disks = past.device.id == block::DEVICE.id && index < past.administration;
+    match is_disks && past.has(block::features::SEG_MAX) {
         // Head and status are no segments of the data.
         true => SEG_MAX as usize + 2,
         false => past
