@@ -7,9 +7,13 @@ use std::thread;
 
 use ringwright_device::network::{self, backend};
 use ringwright_driver::Transport;
-use ringwright_driver::network::{Checksum, Command, Commanded, Extras, Network, Offload, Sent};
+use ringwright_driver::network::{
+    Checksum, Coalescing, Command, Commanded, Counters, Extras, Network, Offload, Sent, Statistics,
+};
 use ringwright_loopback::Loopback;
 use ringwright_spec::feature;
+use ringwright_spec::network::control::NotfCoal;
+use ringwright_spec::network::statistics::StatsTypes;
 
 use crate::common::*;
 
@@ -167,6 +171,20 @@ fn the_link_goes_down_when_the_peer_leaves() {
     }
 }
 
+/// Gives a command, which is obeyed.
+fn obey(driver: &mut Network<Loopback>, command: Command<'_>) {
+    assert_eq!(driver.command(command).unwrap(), Commanded::Queued);
+    driver.publish().unwrap();
+    let deadline = Deadline::new();
+    let obeyed = loop {
+        deadline.check();
+        if let Some(obeyed) = driver.answer().unwrap() {
+            break obeyed;
+        }
+    };
+    assert!(obeyed, "{command:?}");
+}
+
 /// A UDP datagram of a flow, from the driver or to it.
 fn datagram(flow: u8, sent: bool) -> Vec<u8> {
     let (near, far) = ([10, 0, 0, 1, 0, 53], [10, 0, 0, 2, 9, flow]);
@@ -197,16 +215,8 @@ fn each_flow_keeps_to_its_pair() {
         assert_eq!(driver.pairs(), PAIRS);
         let beyond = driver.pair(1).unwrap().send(&datagram(0, true)).unwrap();
         assert_eq!(beyond, Sent::Disabled);
-        assert_eq!(driver.command(Command::Pairs(PAIRS)).unwrap(), Commanded::Queued);
-        driver.publish().unwrap();
+        obey(&mut driver, Command::Pairs(PAIRS));
         let deadline = Deadline::new();
-        let obeyed = loop {
-            deadline.check();
-            if let Some(obeyed) = driver.answer().unwrap() {
-                break obeyed;
-            }
-        };
-        assert!(obeyed);
         for flow in 0..24 {
             let pair = driver.pair(u16::from(flow) % PAIRS).unwrap();
             assert_eq!(pair.send(&datagram(flow, true)).unwrap(), Sent::Queued);
@@ -310,5 +320,58 @@ fn two_cards_leave_each_other_what_is_to_do() {
                 frame[frame.len() - 20_000.min(frame.len() - 60)..]
             );
         }
+    }
+}
+
+#[test]
+fn what_was_counted_and_how_notifications_come_together_is_told() {
+    for format in formats() {
+        let (device, mut far) = device_with(network::Options {
+            control: true,
+            ..network::Options::default()
+        });
+        let loopback = join(device, format);
+        let area = loopback.area().clone();
+        let extras = Extras {
+            commands: true,
+            ..Extras::default()
+        };
+        let mut driver = Network::with(loopback, &area, options(format, 64), extras).unwrap();
+        let together = Coalescing {
+            packets: 7,
+            microseconds: 1000,
+        };
+        obey(&mut driver, Command::Coalesce(NotfCoal::TX_SET, together));
+        obey(&mut driver, Command::AskCoalescing(1));
+        assert_eq!(driver.coalescing(), Some(together));
+        obey(&mut driver, Command::AskCoalescing(0));
+        assert_ne!(driver.coalescing(), Some(together));
+
+        for flow in 0..5 {
+            assert_eq!(driver.send(&datagram(flow, true)).unwrap(), Sent::Queued);
+            driver.publish().unwrap();
+            take(&mut far);
+        }
+        obey(&mut driver, Command::AskStatisticsTypes);
+        let asked = [
+            (1, StatsTypes::TX_BASIC),
+            (0, StatsTypes::RX_BASIC),
+            (2, StatsTypes::CVQ),
+        ];
+        let asked = asked.map(|(queue, types)| Counters { queue, types });
+        obey(&mut driver, Command::AskStatistics(&asked));
+        let counted = driver.statistics().collect::<Result<Vec<_>, _>>().unwrap();
+        let [
+            Statistics::TxBasic(sent),
+            Statistics::RxBasic(received),
+            Statistics::Cvq(commands),
+        ] = counted[..]
+        else {
+            panic!("{counted:?}");
+        };
+        let bytes = 5 * datagram(0, true).len() as u64;
+        assert_eq!((sent.tx_packets.get(), sent.tx_bytes.get()), (5, bytes));
+        assert_eq!(received.rx_packets.get(), 0);
+        assert_eq!((commands.command_num.get(), commands.ok_num.get()), (5, 5));
     }
 }

@@ -1,12 +1,14 @@
 //! Coalesced notifications of network devices (section 5.1.9.5, "Notifications Coalescing").
 
+use ringwright_driver::Interrupt;
 use ringwright_spec::feature::RING_RESET;
 use ringwright_spec::network::control::{Ack, Class, CtrlCoal, CtrlCoalVq, NotfCoal};
 use ringwright_spec::network::features::{NOTF_COAL, VQ_NOTF_COAL};
-use ringwright_spec::network::{receiveq, transmitq};
+use ringwright_spec::network::{Hdr, receiveq, transmitq};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::commands::{self, CONTROLQ, ask, misspeaking, order, pending, prepare};
+use super::{TRANSMITQ1, frame, send};
 use crate::check::{Check, Ended, Outcome};
 use crate::live::Live;
 use crate::mutant::{Lens, Life, Mutant};
@@ -114,6 +116,31 @@ pub(super) const CHECKS: &[Check] = &[
                 }
             },
         )],
+    },
+    Check {
+        name: "network.coalescing-suppressed",
+        clauses: &["dev:net:notifications-coalescing:08"],
+        does: "Coalesces notifications of the transmit virtqueue, suppresses them, and has a frame sent.",
+        violation: "A notification comes when its time has come.",
+        needs: commands::needs(VQ_NOTF_COAL),
+        run: suppressed,
+        mutants: &[Mutant {
+            name: "a coalesced notification is not suppressed",
+            breaks: "dev:net:notifications-coalescing:08",
+            lens: Lens {
+                notified: Some(|life, queue| match pending(life, queue) {
+                    Some(pending) if pending.kind == VQ_SET => life.note = 1,
+                    None if queue == TRANSMITQ1 && life.note == 1 => life.note = 2,
+                    _ => {}
+                }),
+                interrupt: Some(|life, interrupt| Interrupt {
+                    queue: interrupt.queue || life.note == 2,
+                    ..interrupt
+                }),
+                ..Lens::CLEAR
+            },
+            ..Mutant::ALONE
+        }],
     },
     Check {
         name: "network.coalescing-again",
@@ -250,6 +277,22 @@ fn wrong(probe: &mut Probe) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn suppressed(probe: &mut Probe) -> Outcome {
+    let mut live = commands::go_live(probe, VQ_NOTF_COAL)?;
+    set(probe, &mut live, TRANSMITQ1, PARAMETERS)?;
+    live.queues[usize::from(TRANSMITQ1)]
+        .split()?
+        .set_available_flags(1);
+    probe.interrupt()?;
+    if send(probe, &mut live, &Hdr::default(), &frame(60))?.is_none() {
+        return Err(Ended::Inconclusive("a frame is not sent".into()));
+    }
+    let quiet = probe.never(|probe| Ok(probe.interrupt()?.queue))?;
+    holds(quiet, "dev:net:notifications-coalescing:08", || {
+        "the flag of the available ring is 1, and a notification comes".into()
+    })
 }
 
 fn again(probe: &mut Probe) -> Outcome {
