@@ -122,8 +122,9 @@ impl PciFunction for Virtio {
     }
 
     fn reset(&mut self) {
-        self.function.resume();
+        // A stopped one goes on when there is nothing left to do: its memory may be used by another process by now.
         self.function.reset();
+        self.function.resume();
     }
 
     fn is_migratable(&self) -> bool {

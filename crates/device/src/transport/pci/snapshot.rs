@@ -41,8 +41,8 @@ impl Function {
         self.reset();
         let outcome = self.try_restore(state);
         if outcome.is_err() {
-            self.core.resume();
             self.reset();
+            self.core.resume();
         }
         outcome
     }
