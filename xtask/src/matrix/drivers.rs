@@ -68,7 +68,11 @@ const CELLS: &[Cell] = &[
         BLOCK,
         &["status.failed", "blk.zoned-discard"],
     ),
-    cell(Program::Linux("x86_64"), NETWORK, &["status.failed"]),
+    cell(
+        Program::Linux("x86_64"),
+        NETWORK,
+        &["status.failed", "features.offered", "features.valid"],
+    ),
     cell(Program::Linux("x86_64"), ENTROPY, &["status.failed"]),
     cell(
         Program::Linux("x86_64-backports"),
