@@ -172,6 +172,27 @@ fn a_device_moves_to_another_server_in_the_middle_of_traffic() {
 }
 
 #[test]
+fn a_device_that_was_stopped_leaves_memory_alone_when_its_client_goes() {
+    for format in FORMATS {
+        let server = Listening::start(disk(memory()));
+        let client = server.client();
+        let area = client.area().clone();
+        let (transport, _) = client.virtio(Delivery::Polling).unwrap();
+        let mut disk = Block::new(transport, &area, 1, accepting(format)).unwrap();
+        write(&mut disk, &area, 0..20);
+        finish(&mut disk, 20);
+        client.save().unwrap();
+        write(&mut disk, &area, 20..40);
+        // The server ends when it has left the device as a client finds it.
+        drop((client, server));
+        assert!(
+            disk.poll(0).unwrap().is_none(),
+            "another process serves it by now"
+        );
+    }
+}
+
+#[test]
 fn a_device_that_was_stopped_goes_on() {
     let server = Listening::start(disk(memory()));
     let client = server.client();
