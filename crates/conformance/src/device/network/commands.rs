@@ -169,7 +169,7 @@ impl Pending {
     }
 }
 
-/// A mutant to whose device commands come differently.
+/// A mutant to whose device commands, or frames, come differently.
 pub(super) const fn mishearing(
     name: &'static str,
     breaks: &'static str,

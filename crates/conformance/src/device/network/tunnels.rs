@@ -12,6 +12,7 @@ use ringwright_spec::status::Status;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::super::console::use_next;
+use super::commands::mishearing;
 use super::offloads::{
     SEGMENT, TCP_CHECKSUM, TCP_HEADER, TRANSPORT, UDP, UDP_CHECKSUM, fold, packet, pseudo_sum, segment_of,
 };
@@ -69,12 +70,12 @@ pub(super) const CHECKS: &[Check] = &[
         needs: Needs::device(DEVICE.id, HOST),
         run: refused,
         mutants: &[
-            accepting(
+            mishearing(
                 "a tunnel over both IPv4 and IPv6 is accepted",
                 "dev:net:packet-transmission:08",
                 |life, queue| accept(life, queue, |header| header.gso_type & TUNNEL == TUNNEL),
             ),
-            accepting(
+            mishearing(
                 "a tunnel without a partial checksum is accepted",
                 "dev:net:packet-transmission:10",
                 |life, queue| {
@@ -83,7 +84,7 @@ pub(super) const CHECKS: &[Check] = &[
                     })
                 },
             ),
-            accepting(
+            mishearing(
                 "a tunnel with a valid checksum is accepted",
                 "dev:net:packet-transmission:10",
                 |life, queue| {
@@ -92,7 +93,7 @@ pub(super) const CHECKS: &[Check] = &[
                     })
                 },
             ),
-            accepting(
+            mishearing(
                 "a tunnel without segments is accepted",
                 "dev:net:packet-transmission:10",
                 |life, queue| {
@@ -101,7 +102,7 @@ pub(super) const CHECKS: &[Check] = &[
                     })
                 },
             ),
-            accepting(
+            mishearing(
                 "the checksum of no tunnel is accepted",
                 "dev:net:packet-transmission:11",
                 |life, queue| {
@@ -415,18 +416,6 @@ fn accept(life: &mut Life, queue: u16, such: fn(&Hdr) -> bool) -> bool {
         life.write(at, &[0, GsoType::NONE.0]);
     }
     true
-}
-
-const fn accepting(name: &'static str, breaks: &'static str, notify: fn(&mut Life, u16) -> bool) -> Mutant {
-    Mutant {
-        name,
-        breaks,
-        lens: Lens {
-            notify: Some(notify),
-            ..Lens::CLEAR
-        },
-        ..Mutant::ALONE
-    }
 }
 
 /// Where the header is of the segment in a tunnel that has arrived last, if the driver accepts just these features.
