@@ -9,7 +9,7 @@ use ringwright_spec::network::features;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::Coalescing;
-use crate::codec::Rest;
+use crate::codec::{Rest, put_length};
 
 /// Most virtqueues that parameters are saved of: one for each index there can be.
 const MOST: usize = 1 << 16;
@@ -124,7 +124,7 @@ impl Parameters {
     /// For [`restore`](Self::restore).
     pub fn save(&self, bytes: &mut Vec<u8>) {
         let queues = self.queues.iter().map(|queue| queue.parameters);
-        bytes.extend((self.queues.len() as u32).to_le_bytes());
+        put_length(bytes, self.queues.len());
         for parameters in self.kinds.into_iter().chain(queues) {
             bytes.extend(parameters.as_bytes());
         }

@@ -254,30 +254,27 @@ impl Device for Network {
         let mtu = self.options.mtu.map_or(Features::NONE, |_| features::MTU);
         let queue = |max_size| QueueDescription { max_size, group: 0 };
         let mut queues = vec![queue(FRAMES); 2 * usize::from(self.options.queue_pairs)];
-        // Without a control queue nothing may be offered that is used through it. Where there is none for several pairs, it is a
-        // front-end that has it.
-        let mut control = Features::NONE;
-        if self.options.queue_pairs > 1 {
-            control = control | features::MQ;
-        }
-        if self.hashes() {
-            control = control | features::HASH_TUNNEL;
-        }
-        for (feature, is_had) in [
-            (features::RSS | features::RSS_CONTEXT, self.scales()),
-            (features::HASH_REPORT, self.reports()),
-        ] {
-            if is_had {
-                control = control | feature;
-            }
-        }
         if self.options.control {
             queues.push(queue(COMMANDS));
-            control = control | control::FEATURES;
-            if self.received != Features::NONE {
-                control = control | features::CTRL_GUEST_OFFLOADS;
-            }
         }
+        // Without a control queue nothing may be offered that is used through it. Where there is none for several pairs, it is a
+        // front-end that has it.
+        let has_control = self.options.control;
+        let used_by_commands = [
+            (features::MQ, self.options.queue_pairs > 1),
+            (features::HASH_TUNNEL, self.hashes()),
+            (features::RSS | features::RSS_CONTEXT, self.scales()),
+            (features::HASH_REPORT, self.reports()),
+            (control::FEATURES, has_control),
+            (
+                features::CTRL_GUEST_OFFLOADS,
+                has_control && self.received != Features::NONE,
+            ),
+        ];
+        let control = used_by_commands
+            .into_iter()
+            .filter(|(_, is_had)| *is_had)
+            .fold(Features::NONE, |all, (feature, _)| all | feature);
         let offloads = offload::TRANSMITTED | self.received;
         Description {
             device_type: &DEVICE,

@@ -11,7 +11,7 @@ const ADDRESSES: usize = 12;
 pub(super) const IPV4: u16 = 0x0800;
 pub(super) const IPV6: u16 = 0x86dd;
 /// Those of VLAN tags, behind which another type stands.
-const TAGS: [u16; 2] = [0x8100, 0x88a8];
+pub(super) const TAGS: [u16; 2] = [0x8100, 0x88a8];
 
 /// Protocols of IP packets.
 pub(super) const TCP: u8 = 6;
@@ -20,7 +20,7 @@ pub(super) const UDP: u8 = 17;
 /// Extension headers of IPv6.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+pub(super) const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 

@@ -3,14 +3,13 @@
 use super::checksum::{checksum, complete, put, shorten, word};
 use super::partial::{Cut, IPV6_HEADER, Kind, Network, Partial, UDP_CHECKSUM};
 use crate::network::backend::MAX_FRAME;
+use crate::network::packet::FRAGMENT;
 
 /// Bits of the flags of TCP.
 const TCP_FLAGS: usize = 13;
 const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// The fragment header of IPv6, as a next header.
-const FRAGMENT: u8 = 44;
 /// "More fragments", in the word with the offset, in units of 8 bytes for IPv4.
 const MORE_V4: u16 = 0x2000;
 const MORE_V6: u16 = 1;

@@ -7,12 +7,9 @@ use ringwright_spec::data::Le16;
 use ringwright_spec::network::header::{GsoFlags, GsoType, HdrFlags};
 use ringwright_spec::network::{Hdr, features};
 
-/// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
-/// Types of Ethernet: IP, and tags before it.
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-const TAGS: [u16; 2] = [0x8100, 0x88a8];
+use crate::network::framing::ETHERNET;
+use crate::network::packet::{IPV4, IPV6, TAGS};
+
 /// Most tags before a packet.
 const MOST_TAGS: usize = 2;
 
